@@ -26,7 +26,10 @@ fn run(_name: &str, f: impl Fn() + Sync + Send + 'static) {
 }
 
 #[cfg(millpond_loom)]
-#[expect(clippy::disallowed_methods, reason = "loom stops at a wall-clock limit, so it is read here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "loom stops at a wall-clock limit, so it is read here"
+)]
 fn run(name: &str, f: impl Fn() + Sync + Send + 'static) {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,189 @@
+//! Keys of the tables. Their byte order is their logical order.
+
+use crate::codec::{DecodeError, Reader};
+use crate::{EntryRank, Priority, QueueId, Sequence, TopicId};
+
+/// Where an entry's row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Waiting for its due time.
+    Delayed = 1,
+    /// In the inbox: leasable, or leased.
+    Ready = 2,
+    /// Set aside after too many attempts.
+    Dead = 3,
+}
+
+impl Stage {
+    fn decode(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Delayed),
+            2 => Some(Self::Ready),
+            3 => Some(Self::Dead),
+            _ => None,
+        }
+    }
+}
+
+/// Key of `entries`: queue id · stage · priority · sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryKey {
+    /// The queue.
+    pub queue: QueueId,
+    /// The stage of the row.
+    pub stage: Stage,
+    /// The place inside queue and stage.
+    pub rank: EntryRank,
+}
+
+impl EntryKey {
+    /// Length of an encoded key, in bytes.
+    pub const BYTES: usize = 26;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..16].copy_from_slice(&self.queue.0);
+        out[16] = self.stage as u8;
+        out[17] = self.rank.priority.0;
+        out[18..].copy_from_slice(&self.rank.sequence.0.to_be_bytes());
+        out
+    }
+
+    /// The prefix shared by all rows of one stage of a queue.
+    pub fn stage_prefix(queue: QueueId, stage: Stage) -> [u8; 17] {
+        let mut out = [0; 17];
+        out[..16].copy_from_slice(&queue.0);
+        out[16] = stage as u8;
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length or the stage is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("entry key", bytes);
+        let queue = QueueId(reader.array()?);
+        let stage = reader.u8()?;
+        let stage = Stage::decode(stage).ok_or_else(|| reader.error("unknown stage"))?;
+        let rank =
+            EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) };
+        reader.finish()?;
+        Ok(Self { queue, stage, rank })
+    }
+}
+
+macro_rules! queue_and_sequence_key {
+    ($($(#[$doc:meta])* $name:ident, $what:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name {
+            /// The queue.
+            pub queue: QueueId,
+            /// The entry's sequence.
+            pub sequence: Sequence,
+        }
+
+        impl $name {
+            /// Length of an encoded key, in bytes.
+            pub const BYTES: usize = 24;
+
+            /// The stored form.
+            pub fn encode(&self) -> [u8; Self::BYTES] {
+                let mut out = [0; Self::BYTES];
+                out[..16].copy_from_slice(&self.queue.0);
+                out[16..].copy_from_slice(&self.sequence.0.to_be_bytes());
+                out
+            }
+
+            /// Reads the stored form.
+            ///
+            /// # Errors
+            ///
+            /// The length is wrong.
+            pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                let mut reader = Reader::new($what, bytes);
+                let key = Self { queue: QueueId(reader.array()?), sequence: Sequence(reader.u64()?) };
+                reader.finish()?;
+                Ok(key)
+            }
+        }
+    )*};
+}
+queue_and_sequence_key! {
+    /// Key of `payloads`: queue id · sequence.
+    PayloadKey, "payload key";
+    /// Key of `leases`: queue id · sequence.
+    LeaseKey, "lease key";
+}
+
+/// Key of `active`: topic id · queue id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ActiveKey {
+    /// The topic.
+    pub topic: TopicId,
+    /// The queue.
+    pub queue: QueueId,
+}
+
+impl ActiveKey {
+    /// Length of an encoded key, in bytes.
+    pub const BYTES: usize = 32;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..16].copy_from_slice(&self.topic.0);
+        out[16..].copy_from_slice(&self.queue.0);
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("active key", bytes);
+        let key = Self { topic: TopicId(reader.array()?), queue: QueueId(reader.array()?) };
+        reader.finish()?;
+        Ok(key)
+    }
+}
+
+/// Keys of `system`: one named row each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SystemKey {
+    /// The layout of all tables.
+    FormatVersion,
+    /// The newest claimed [`Epoch`](crate::Epoch).
+    Epoch,
+    /// The newest durable [`LogPosition`](crate::LogPosition); written by the store with every commit.
+    LogPosition,
+    /// Sequences below this one may have been given out.
+    NextSequence,
+}
+
+impl SystemKey {
+    /// The stored form: the name itself, so that a dump explains itself.
+    pub fn encode(self) -> &'static [u8] {
+        match self {
+            Self::FormatVersion => b"format_version",
+            Self::Epoch => b"epoch",
+            Self::LogPosition => b"log_position",
+            Self::NextSequence => b"next_sequence",
+        }
+    }
+}
+
+/// The smallest key above every key that starts with `prefix`; `None` if there is no such key (all bytes
+/// are `0xFF`).
+pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xFF)?;
+    let mut successor = prefix[..=last].to_vec();
+    successor[last] += 1;
+    Some(successor)
+}

@@ -1,0 +1,46 @@
+//! Ids, keys, byte-ordered codecs, limits and common error kinds of Millpond. It knows no store, no
+//! clock and no queue logic: only what a row looks like and what may be put in it.
+//!
+//! Integers in keys are big-endian, so that the byte order of a key is its logical order. The layout is
+//! written down byte by byte in `docs/format.md`; [`FORMAT_VERSION`] changes whenever it does.
+//!
+//! ```
+//! use millpond_types::{EntryKey, EntryRank, Priority, QueueId, QueueKey, Sequence, Stage, TopicName};
+//!
+//! let topic = TopicName::new("emails")?;
+//! let queue = QueueId::derive(&topic, &QueueKey::new("tenant-42")?);
+//! let rank = EntryRank { priority: Priority(3), sequence: Sequence(17) };
+//! let key = EntryKey { queue, stage: Stage::Ready, rank }.encode();
+//! assert_eq!(EntryKey::decode(&key)?.rank, rank);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod body;
+mod codec;
+mod error;
+mod ids;
+mod keys;
+pub mod limits;
+mod names;
+mod rows;
+
+pub use body::{Body, Header, Headers};
+pub use codec::DecodeError;
+pub use error::{ErrorKind, LimitExceeded};
+pub use ids::{
+    EntryId, EntryRank, Epoch, LeaseToken, LogPosition, Priority, QueueId, Sequence, TopicId,
+    UnixMillis,
+};
+pub use keys::{ActiveKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey, prefix_successor};
+pub use names::{InvalidName, QueueKey, TopicName};
+pub use rows::{ActiveRow, EntryRow, LeaseRow, QueueRow, StoredBody, decode_u64, encode_u64};
+
+/// The version of the on-disk layout this build reads and writes.
+pub const FORMAT_VERSION: u64 = 1;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

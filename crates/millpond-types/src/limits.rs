@@ -1,0 +1,24 @@
+//! Every limit on what may enter the engine, with its unit.
+
+/// Longest topic name, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 255;
+/// Longest queue key, in bytes.
+pub const QUEUE_KEY_BYTES_MAX: usize = 1024;
+/// Largest payload of one entry, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+/// Most headers on one entry.
+pub const HEADERS_MAX: usize = 64;
+/// Largest sum of header names and values of one entry, in bytes.
+pub const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Most entries in one enqueue or lease call.
+pub const BATCH_ENTRIES_MAX: usize = 10_000;
+/// Largest sum of bodies in one enqueue call, in bytes.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Bodies up to this size stay in the entry's row; larger ones go to the `payloads` table. In bytes.
+pub const INLINE_BODY_BYTES_MAX: usize = 1024;
+/// Shortest lease, in milliseconds.
+pub const LEASE_MS_MIN: u64 = 1;
+/// Longest lease, in milliseconds: 7 days.
+pub const LEASE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// Most partitions of one engine.
+pub const PARTITIONS_MAX: u16 = 1024;

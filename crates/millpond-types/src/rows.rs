@@ -1,0 +1,238 @@
+//! Values of the tables.
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Reader};
+use crate::{EntryRank, Epoch, LeaseToken, Priority, QueueKey, Sequence, TopicName, UnixMillis};
+
+/// Where the body of an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredBody {
+    /// In the row itself.
+    Inline(Bytes),
+    /// In the `payloads` table.
+    Separate {
+        /// Its length there, in bytes.
+        n_bytes: u32,
+    },
+}
+
+/// Value of `entries`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRow {
+    /// Attempts made before this row was written; later ones are counted by its lease record.
+    pub attempts: u32,
+    /// When it was accepted.
+    pub enqueued_at: UnixMillis,
+    /// The body, or where it is.
+    pub body: StoredBody,
+}
+
+const BODY_INLINE: u8 = 0;
+const BODY_SEPARATE: u8 = 1;
+
+impl EntryRow {
+    /// Appends the stored form to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let inline = matches!(self.body, StoredBody::Inline(_));
+        out.push(if inline { BODY_INLINE } else { BODY_SEPARATE });
+        out.extend_from_slice(&self.attempts.to_be_bytes());
+        out.extend_from_slice(&self.enqueued_at.0.to_be_bytes());
+        match &self.body {
+            StoredBody::Inline(body) => out.extend_from_slice(body),
+            StoredBody::Separate { n_bytes } => out.extend_from_slice(&n_bytes.to_be_bytes()),
+        }
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// It is too short or of an unknown shape.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("entry row", bytes);
+        let shape = reader.u8()?;
+        let attempts = reader.u32()?;
+        let enqueued_at = UnixMillis(reader.u64()?);
+        let body = match shape {
+            BODY_INLINE => StoredBody::Inline(Bytes::copy_from_slice(reader.rest())),
+            BODY_SEPARATE => {
+                let n_bytes = reader.u32()?;
+                reader.finish()?;
+                StoredBody::Separate { n_bytes }
+            }
+            _ => return Err(reader.error("unknown body location")),
+        };
+        Ok(Self { attempts, enqueued_at, body })
+    }
+
+    /// Attempts and time of a stored row, without touching its body.
+    ///
+    /// # Errors
+    ///
+    /// The row is too short.
+    pub fn decode_head(bytes: &[u8]) -> Result<(u32, UnixMillis), DecodeError> {
+        let mut reader = Reader::new("entry row", bytes);
+        reader.u8()?;
+        Ok((reader.u32()?, UnixMillis(reader.u64()?)))
+    }
+}
+
+/// Value of `leases`: a lease in force, or the attempts of an entry that was given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Token of the newest lease.
+    pub token: LeaseToken,
+    /// When it ends by itself; 0 once the entry was given back.
+    pub deadline: UnixMillis,
+    /// Attempts so far, the newest lease included.
+    pub attempts: u32,
+    /// Priority of the entry, so that its row can be named without reading it.
+    pub priority: Priority,
+}
+
+impl LeaseRow {
+    /// Length of the stored form, in bytes.
+    pub const BYTES: usize = 29;
+
+    /// Whether the entry was given back, so that the row only keeps its attempts.
+    pub fn is_released(&self) -> bool {
+        self.deadline == UnixMillis(0)
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..8].copy_from_slice(&self.token.epoch.0.to_be_bytes());
+        out[8..16].copy_from_slice(&self.token.number.to_be_bytes());
+        out[16..24].copy_from_slice(&self.deadline.0.to_be_bytes());
+        out[24..28].copy_from_slice(&self.attempts.to_be_bytes());
+        out[28] = self.priority.0;
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("lease row", bytes);
+        let token = LeaseToken { epoch: Epoch(reader.u64()?), number: reader.u64()? };
+        let deadline = UnixMillis(reader.u64()?);
+        let attempts = reader.u32()?;
+        let priority = Priority(reader.u8()?);
+        reader.finish()?;
+        Ok(Self { token, deadline, attempts, priority })
+    }
+}
+
+/// Value of `active`: what restart needs to know of a queue that has work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ActiveRow {
+    /// Rows in [`Stage::Ready`](crate::Stage::Ready), leased ones included.
+    pub n_ready: u64,
+    /// Rows in [`Stage::Delayed`](crate::Stage::Delayed).
+    pub n_delayed: u64,
+    /// Rows in [`Stage::Dead`](crate::Stage::Dead).
+    pub n_dead: u64,
+    /// No `Ready` row stands before this rank, so a scan may start here.
+    pub floor: EntryRank,
+}
+
+impl ActiveRow {
+    /// Length of the stored form, in bytes.
+    pub const BYTES: usize = 33;
+
+    /// Whether nothing is left, so that the row is to be deleted.
+    pub fn is_empty(&self) -> bool {
+        self.n_ready == 0 && self.n_delayed == 0 && self.n_dead == 0
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..8].copy_from_slice(&self.n_ready.to_be_bytes());
+        out[8..16].copy_from_slice(&self.n_delayed.to_be_bytes());
+        out[16..24].copy_from_slice(&self.n_dead.to_be_bytes());
+        out[24] = self.floor.priority.0;
+        out[25..].copy_from_slice(&self.floor.sequence.0.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("active row", bytes);
+        let (n_ready, n_delayed, n_dead) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let floor =
+            EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) };
+        reader.finish()?;
+        Ok(Self { n_ready, n_delayed, n_dead, floor })
+    }
+}
+
+/// Value of `queues`: the names from which a queue's id was derived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    /// The topic.
+    pub topic: TopicName,
+    /// The key inside the topic.
+    pub key: QueueKey,
+}
+
+impl QueueRow {
+    /// The stored form.
+    ///
+    /// # Panics
+    ///
+    /// Never: both names were checked when they were made.
+    pub fn encode(&self) -> Vec<u8> {
+        let short = |n: usize| u16::try_from(n).expect("names are at most 1,024 bytes");
+        let mut out = Vec::new();
+        for name in [self.topic.as_str().as_bytes(), self.key.as_bytes()] {
+            out.extend_from_slice(&short(name.len()).to_be_bytes());
+            out.extend_from_slice(name);
+        }
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// A length is wrong, or a name is not valid.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("queue row", bytes);
+        let n = reader.u16()?;
+        let topic = std::str::from_utf8(reader.bytes(n.into())?)
+            .ok()
+            .and_then(|name| TopicName::new(name).ok())
+            .ok_or_else(|| reader.error("invalid topic name"))?;
+        let n = reader.u16()?;
+        let key = QueueKey::new(reader.bytes(n.into())?)
+            .map_err(|_| reader.error("invalid queue key"))?;
+        reader.finish()?;
+        Ok(Self { topic, key })
+    }
+}
+
+/// The stored form of a number in `system`.
+pub fn encode_u64(value: u64) -> [u8; 8] {
+    value.to_be_bytes()
+}
+
+/// Reads a number in `system`.
+///
+/// # Errors
+///
+/// It is not 8 bytes long.
+pub fn decode_u64(bytes: &[u8]) -> Result<u64, DecodeError> {
+    let mut reader = Reader::new("system row", bytes);
+    let value = reader.u64()?;
+    reader.finish()?;
+    Ok(value)
+}

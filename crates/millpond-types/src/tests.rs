@@ -1,0 +1,178 @@
+//! Round trips, order and robustness of every codec.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::*;
+
+fn queue_id() -> impl Strategy<Value = QueueId> {
+    any::<[u8; 16]>().prop_map(QueueId)
+}
+
+fn rank() -> impl Strategy<Value = EntryRank> {
+    (any::<u8>(), any::<u64>()).prop_map(|(priority, sequence)| EntryRank {
+        priority: Priority(priority),
+        sequence: Sequence(sequence),
+    })
+}
+
+fn entry_key() -> impl Strategy<Value = EntryKey> {
+    let stage = prop_oneof![Just(Stage::Delayed), Just(Stage::Ready), Just(Stage::Dead)];
+    // Few queue ids, so that the later parts of the key decide often.
+    (prop_oneof![queue_id(), Just(QueueId([7; 16]))], stage, rank())
+        .prop_map(|(queue, stage, rank)| EntryKey { queue, stage, rank })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let header = ("[a-z]{0,9}", proptest::collection::vec(any::<u8>(), 0..20));
+    let payload = proptest::collection::vec(any::<u8>(), 0..300);
+    (proptest::collection::vec(header, 0..5), payload).prop_map(|(pairs, payload)| {
+        let mut headers = Headers::default();
+        for (name, value) in pairs {
+            headers.push(name, value);
+        }
+        Body { headers, payload: payload.into() }
+    })
+}
+
+proptest! {
+    #[test]
+    fn entry_keys_round_trip_and_sort_like_their_bytes(a in entry_key(), b in entry_key()) {
+        prop_assert_eq!(EntryKey::decode(&a.encode()), Ok(a));
+        prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+        prop_assert!(a.encode().starts_with(&EntryKey::stage_prefix(a.queue, a.stage)));
+    }
+
+    #[test]
+    fn other_keys_round_trip_and_sort_like_their_bytes(
+        a in (queue_id(), any::<u64>()), b in (queue_id(), any::<u64>()),
+    ) {
+        let lease = |(queue, n)| LeaseKey { queue, sequence: Sequence(n) };
+        prop_assert_eq!(LeaseKey::decode(&lease(a).encode()), Ok(lease(a)));
+        prop_assert_eq!(lease(a).cmp(&lease(b)), lease(a).encode().cmp(&lease(b).encode()));
+        let payload = PayloadKey { queue: a.0, sequence: Sequence(a.1) };
+        prop_assert_eq!(PayloadKey::decode(&payload.encode()), Ok(payload));
+        let active = |a: (QueueId, u64), b: (QueueId, u64)| {
+            ActiveKey { topic: TopicId(a.0.0), queue: b.0 }
+        };
+        prop_assert_eq!(ActiveKey::decode(&active(a, b).encode()), Ok(active(a, b)));
+        prop_assert_eq!(
+            active(a, b).cmp(&active(b, a)), active(a, b).encode().cmp(&active(b, a).encode())
+        );
+    }
+
+    #[test]
+    fn bodies_round_trip(body in body()) {
+        let stored = body.encode();
+        prop_assert_eq!(stored.len(), body.encoded_len());
+        prop_assert_eq!(Body::decode(&stored), Ok(body));
+    }
+
+    #[test]
+    fn rows_round_trip(
+        attempts in any::<u32>(), at in any::<u64>(), inline in any::<bool>(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..99), rank in rank(), token in any::<(u64, u64)>(),
+    ) {
+        let body = if inline { StoredBody::Inline(bytes.into()) } else { StoredBody::Separate { n_bytes: attempts } };
+        let row = EntryRow { attempts, enqueued_at: UnixMillis(at), body };
+        let mut stored = Vec::new();
+        row.encode_into(&mut stored);
+        prop_assert_eq!(EntryRow::decode(&stored), Ok(row));
+        prop_assert_eq!(EntryRow::decode_head(&stored), Ok((attempts, UnixMillis(at))));
+
+        let token = LeaseToken { epoch: Epoch(token.0), number: token.1 };
+        let lease = LeaseRow { token, deadline: UnixMillis(at), attempts, priority: rank.priority };
+        prop_assert_eq!(LeaseRow::decode(&lease.encode()), Ok(lease));
+
+        let active = ActiveRow { n_ready: at, n_delayed: token.number, n_dead: 3, floor: rank };
+        prop_assert_eq!(ActiveRow::decode(&active.encode()), Ok(active));
+        prop_assert_eq!(decode_u64(&encode_u64(at)), Ok(at));
+    }
+
+    #[test]
+    fn queue_rows_round_trip(topic in "\\PC{1,40}", key in proptest::collection::vec(any::<u8>(), 1..99)) {
+        let row = QueueRow { topic: TopicName::new(&topic).unwrap(), key: QueueKey::new(key).unwrap() };
+        prop_assert_eq!(QueueRow::decode(&row.encode()), Ok(row));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let bytes = Bytes::from(bytes);
+        let _ = EntryKey::decode(&bytes);
+        let _ = LeaseKey::decode(&bytes);
+        let _ = PayloadKey::decode(&bytes);
+        let _ = ActiveKey::decode(&bytes);
+        let _ = EntryRow::decode(&bytes);
+        let _ = EntryRow::decode_head(&bytes);
+        let _ = LeaseRow::decode(&bytes);
+        let _ = ActiveRow::decode(&bytes);
+        let _ = QueueRow::decode(&bytes);
+        let _ = Body::decode(&bytes);
+        let _ = decode_u64(&bytes);
+    }
+
+    #[test]
+    fn a_prefix_successor_is_the_least_upper_bound(
+        prefix in proptest::collection::vec(prop_oneof![Just(0xFF_u8), any::<u8>()], 0..6),
+        tail in proptest::collection::vec(any::<u8>(), 0..6),
+    ) {
+        let inside = [prefix.clone(), tail].concat();
+        match prefix_successor(&prefix) {
+            None => prop_assert!(prefix.iter().all(|&byte| byte == 0xFF)),
+            Some(successor) => {
+                prop_assert!(inside < successor);
+                let highest = [prefix, vec![0xFF; 8]].concat();
+                prop_assert!(highest < successor && successor <= [&successor[..], &[0]].concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn names_are_checked_at_the_border() {
+    assert_eq!(TopicName::new(""), Err(InvalidName::Empty { what: "topic name" }));
+    assert_eq!(QueueKey::new(""), Err(InvalidName::Empty { what: "queue key" }));
+    let long = QueueKey::new(vec![b'x'; 4096]).unwrap_err();
+    assert_eq!(long.to_string(), "queue key is 4096 bytes, the limit is 1024 bytes");
+    assert!(QueueKey::new(vec![b'x'; 1024]).is_ok());
+    assert!(TopicName::new(&"x".repeat(256)).is_err());
+}
+
+#[test]
+fn oversized_bodies_name_the_limit() {
+    let body = Body { payload: vec![0; limits::PAYLOAD_BYTES_MAX + 1].into(), ..Body::default() };
+    assert_eq!(
+        body.check().unwrap_err().to_string(),
+        "payload is 16777217 bytes, the limit is 16777216 bytes"
+    );
+    let mut body = Body::default();
+    body.headers.push("a", vec![0; limits::HEADER_BYTES_MAX]);
+    assert_eq!(body.check().unwrap_err().what, "sum of headers");
+}
+
+#[test]
+fn queue_ids_depend_on_the_split_between_topic_and_key() {
+    let id =
+        |topic, key| QueueId::derive(&TopicName::new(topic).unwrap(), &QueueKey::new(key).unwrap());
+    assert_ne!(id("ab", "c"), id("a", "bc"));
+    assert_eq!(id("jobs", "user-1"), id("jobs", "user-1"));
+    // Stored data depends on this value: it must never change within a format version.
+    assert_eq!(id("jobs", "user-1").to_string(), "175007131362762152d82d7eb94cff5f");
+}
+
+#[test]
+fn partitions_share_queues_evenly() {
+    let topic = TopicName::new("jobs").unwrap();
+    let mut counts = [0_u32; 3];
+    for n in 0..3000 {
+        let key = QueueKey::new(format!("user-{n}")).unwrap();
+        counts[usize::from(QueueId::derive(&topic, &key).partition(3))] += 1;
+    }
+    assert!(counts.iter().all(|&count| (900..1100).contains(&count)), "{counts:?}");
+}
+
+#[test]
+fn keys_are_shown_as_text_where_they_are_text() {
+    assert_eq!(QueueKey::new("tenant-42").unwrap().to_string(), "tenant-42");
+    assert_eq!(QueueKey::new([0xFF, b'a']).unwrap().to_string(), "\\xffa");
+}
