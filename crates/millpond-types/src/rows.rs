@@ -17,6 +17,17 @@ pub enum StoredBody {
     },
 }
 
+/// The fixed part of an entry's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryHead {
+    /// Attempts made before the row was written.
+    pub attempts: u32,
+    /// When the entry was accepted.
+    pub enqueued_at: UnixMillis,
+    /// Whether its body is in the `payloads` table.
+    pub separate_body: bool,
+}
+
 /// Value of `entries`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryRow {
@@ -66,19 +77,30 @@ impl EntryRow {
         Ok(Self { attempts, enqueued_at, body })
     }
 
-    /// Attempts and time of a stored row, without touching its body.
+    /// What the engine keeps of a stored row in memory, without touching its body.
     ///
     /// # Errors
     ///
-    /// The row is too short.
-    pub fn decode_head(bytes: &[u8]) -> Result<(u32, UnixMillis), DecodeError> {
+    /// The row is too short or of an unknown shape.
+    pub fn decode_head(bytes: &[u8]) -> Result<EntryHead, DecodeError> {
         let mut reader = Reader::new("entry row", bytes);
-        reader.u8()?;
-        Ok((reader.u32()?, UnixMillis(reader.u64()?)))
+        let separate_body = match reader.u8()? {
+            BODY_INLINE => false,
+            BODY_SEPARATE => true,
+            _ => return Err(reader.error("unknown body location")),
+        };
+        Ok(EntryHead {
+            attempts: reader.u32()?,
+            enqueued_at: UnixMillis(reader.u64()?),
+            separate_body,
+        })
     }
 }
 
 /// Value of `leases`: a lease in force, or the attempts of an entry that was given back.
+///
+/// It repeats what the entry's row says about itself, so that a restart, an ack and an expiry need not
+/// read that row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseRow {
     /// Token of the newest lease.
@@ -87,13 +109,17 @@ pub struct LeaseRow {
     pub deadline: UnixMillis,
     /// Attempts so far, the newest lease included.
     pub attempts: u32,
-    /// Priority of the entry, so that its row can be named without reading it.
+    /// When the entry was accepted.
+    pub enqueued_at: UnixMillis,
+    /// Priority of the entry.
     pub priority: Priority,
+    /// Whether the entry's body is in the `payloads` table.
+    pub separate_body: bool,
 }
 
 impl LeaseRow {
     /// Length of the stored form, in bytes.
-    pub const BYTES: usize = 29;
+    pub const BYTES: usize = 38;
 
     /// Whether the entry was given back, so that the row only keeps its attempts.
     pub fn is_released(&self) -> bool {
@@ -107,7 +133,9 @@ impl LeaseRow {
         out[8..16].copy_from_slice(&self.token.number.to_be_bytes());
         out[16..24].copy_from_slice(&self.deadline.0.to_be_bytes());
         out[24..28].copy_from_slice(&self.attempts.to_be_bytes());
-        out[28] = self.priority.0;
+        out[28..36].copy_from_slice(&self.enqueued_at.0.to_be_bytes());
+        out[36] = self.priority.0;
+        out[37] = u8::from(self.separate_body);
         out
     }
 
@@ -115,15 +143,21 @@ impl LeaseRow {
     ///
     /// # Errors
     ///
-    /// The length is wrong.
+    /// The length or the body's location is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("lease row", bytes);
         let token = LeaseToken { epoch: Epoch(reader.u64()?), number: reader.u64()? };
         let deadline = UnixMillis(reader.u64()?);
         let attempts = reader.u32()?;
+        let enqueued_at = UnixMillis(reader.u64()?);
         let priority = Priority(reader.u8()?);
+        let separate_body = match reader.u8()? {
+            BODY_INLINE => false,
+            BODY_SEPARATE => true,
+            _ => return Err(reader.error("unknown body location")),
+        };
         reader.finish()?;
-        Ok(Self { token, deadline, attempts, priority })
+        Ok(Self { token, deadline, attempts, enqueued_at, priority, separate_body })
     }
 }
 

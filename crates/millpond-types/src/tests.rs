@@ -78,10 +78,14 @@ proptest! {
         let mut stored = Vec::new();
         row.encode_into(&mut stored);
         prop_assert_eq!(EntryRow::decode(&stored), Ok(row));
-        prop_assert_eq!(EntryRow::decode_head(&stored), Ok((attempts, UnixMillis(at))));
+        let head = EntryHead { attempts, enqueued_at: UnixMillis(at), separate_body: !inline };
+        prop_assert_eq!(EntryRow::decode_head(&stored), Ok(head));
 
         let token = LeaseToken { epoch: Epoch(token.0), number: token.1 };
-        let lease = LeaseRow { token, deadline: UnixMillis(at), attempts, priority: rank.priority };
+        let lease = LeaseRow {
+            token, deadline: UnixMillis(at), attempts, enqueued_at: UnixMillis(token.number),
+            priority: rank.priority, separate_body: !inline,
+        };
         prop_assert_eq!(LeaseRow::decode(&lease.encode()), Ok(lease));
 
         let active = ActiveRow { n_ready: at, n_delayed: token.number, n_dead: 3, floor: rank };
