@@ -292,7 +292,10 @@ impl World {
             self.untaken().into_iter().filter(|(key, _)| inbox.cov.covers(key)).collect();
         prop_assert!(items.iter().all(|item| known.contains(item)), "I1: a row too many");
         let told = |item: &&(Key, Value)| !self.is_pending(item.0);
-        prop_assert!(known.iter().filter(told).all(|item| items.contains(item)), "I1: a row is missing");
+        prop_assert!(
+            known.iter().filter(told).all(|item| items.contains(item)),
+            "I1: a row is missing"
+        );
         if self.pending.is_empty() {
             prop_assert_eq!(&items, &known, "I1");
             let all = self.untaken();

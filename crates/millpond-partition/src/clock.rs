@@ -1,0 +1,39 @@
+//! The driver's clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use millpond_types::UnixMillis;
+
+/// Wall-clock time that never jumps: read once, then carried on by the monotonic clock.
+///
+/// Deadlines are stored as wall-clock times, so that they mean the same after a restart, while a step of
+/// the wall clock moves no deadline of a running partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    started_at: UnixMillis,
+}
+
+impl Clock {
+    /// Reads the wall clock.
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    pub fn start() -> Self {
+        // A clock before 1970 counts as 1970: deadlines then only lie further ahead.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_at: UnixMillis(millis(since_epoch)) }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> UnixMillis {
+        self.started_at.plus(millis(self.started.elapsed()))
+    }
+
+    /// When this clock will show `time`; `None` if that is too far away to be represented.
+    pub fn instant_at(&self, time: UnixMillis) -> Option<Instant> {
+        self.started.checked_add(Duration::from_millis(time.since(self.started_at)))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

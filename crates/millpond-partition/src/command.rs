@@ -1,0 +1,205 @@
+//! What users ask of a partition, and what they get.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millpond_storage_api::Durable;
+use millpond_sync::{Mutex, oneshot};
+use millpond_types::{
+    EntryId, LeaseToken, Priority, QueueId, QueueKey, TopicId, TopicName, UnixMillis,
+};
+
+use crate::PartitionError;
+use crate::mailbox::{Class, MailboxSender};
+use crate::report::{PartitionReport, QueueReport};
+
+/// Names of a queue, with the ids derived from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRef {
+    /// The topic.
+    pub topic: TopicName,
+    /// The key inside the topic.
+    pub key: QueueKey,
+    /// Id of the topic.
+    pub topic_id: TopicId,
+    /// Id of the queue.
+    pub id: QueueId,
+}
+
+impl QueueRef {
+    /// Derives the ids.
+    pub fn new(topic: TopicName, key: QueueKey) -> Arc<Self> {
+        let (topic_id, id) = (TopicId::derive(&topic), QueueId::derive(&topic, &key));
+        Arc::new(Self { topic, key, topic_id, id })
+    }
+}
+
+/// An entry to be accepted. Its body was checked against the limits and encoded.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The [encoded](millpond_types::Body::encode) body.
+    pub body: Bytes,
+}
+
+/// One lease, as granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The entry.
+    pub id: EntryId,
+    /// The fencing token: settle the entry with it, and hand it to systems that must refuse stale
+    /// workers.
+    pub token: LeaseToken,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// When the entry was accepted.
+    pub enqueued_at: UnixMillis,
+    /// When the lease ends by itself.
+    pub deadline: UnixMillis,
+    /// The names of the queue, if the partition knows them without a read.
+    pub queue: Option<Arc<QueueRef>>,
+}
+
+/// Where a lease call looks for work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseSource {
+    /// Any queue of the topic, fairly.
+    Topic(TopicId),
+    /// One queue.
+    Queue(QueueId),
+}
+
+pub(crate) type Answer<T> = Result<T, PartitionError>;
+pub(crate) type Reply<T> = oneshot::Sender<Answer<Durable<T>>>;
+
+/// A request for leases that may be registered with several partitions at once. The first partition
+/// with work claims it; the others find it claimed and forget it.
+#[derive(Debug)]
+pub struct LeaseCall {
+    /// Most entries to grant, at least 1.
+    pub n_max: usize,
+    /// Length of the leases, in milliseconds.
+    pub lease_ms: u64,
+    reply: Mutex<Option<oneshot::Sender<Answer<Grants>>>>,
+}
+
+/// The answer to a [`LeaseCall`].
+pub type LeaseAnswer = oneshot::Receiver<Result<Grants, PartitionError>>;
+
+impl LeaseCall {
+    /// A call and its future answer.
+    pub fn new(n_max: usize, lease_ms: u64) -> (Arc<Self>, LeaseAnswer) {
+        let (sender, receiver) = oneshot::channel();
+        (Arc::new(Self { n_max, lease_ms, reply: Mutex::new(Some(sender)) }), receiver)
+    }
+
+    /// Withdraws the call. `false` when a partition has claimed it already: then its answer comes.
+    pub fn withdraw(&self) -> bool {
+        self.reply.lock().take().is_some()
+    }
+
+    pub(crate) fn claim(&self) -> Option<oneshot::Sender<Answer<Grants>>> {
+        self.reply.lock().take().filter(|sender| !sender.is_closed())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.reply.lock().as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+}
+
+/// Granted leases on their way to a caller. Dropped unread, they are given back at once and their
+/// attempt does not count.
+#[derive(Debug)]
+pub struct Grants {
+    pub(crate) grants: Vec<Durable<Grant>>,
+    pub(crate) way_back: Option<MailboxSender<Message>>,
+}
+
+impl Grants {
+    pub(crate) fn none() -> Self {
+        Self { grants: Vec::new(), way_back: None }
+    }
+
+    /// Takes the leases over. From here on the caller settles them, or lets them expire.
+    pub fn accept(mut self) -> Vec<Durable<Grant>> {
+        self.way_back = None;
+        std::mem::take(&mut self.grants)
+    }
+}
+
+impl Drop for Grants {
+    fn drop(&mut self) {
+        if self.grants.is_empty() {
+            return;
+        }
+        if let Some(way_back) = self.way_back.take() {
+            let leases = self.grants.drain(..).map(Durable::into_inner);
+            let leases =
+                leases.map(|grant| LeaseRef { id: grant.id, token: grant.token }).collect();
+            // A closed partition keeps the leases until their deadline.
+            let _ = way_back.push(Class::Control, Message::Unreceived(leases));
+        }
+    }
+}
+
+/// Names a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseRef {
+    /// The entry.
+    pub id: EntryId,
+    /// The token it was granted with.
+    pub token: LeaseToken,
+}
+
+/// What to do with a lease.
+#[derive(Debug)]
+pub(crate) enum Settle {
+    /// The work is done: the entry goes.
+    Ack(Reply<()>),
+    /// The work was not done: the entry is ready again.
+    Nack(Reply<()>),
+    /// The work takes longer: a new deadline, this many milliseconds from now.
+    Extend { lease_ms: u64, reply: Reply<UnixMillis> },
+}
+
+/// Everything that reaches the loop through its mailbox.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Enqueue { queue: Arc<QueueRef>, entries: Vec<NewEntry>, reply: Reply<Vec<EntryId>> },
+    Lease { source: LeaseSource, call: Arc<LeaseCall>, wait: bool },
+    Settle { lease: LeaseRef, action: Settle },
+    Unreceived(Vec<LeaseRef>),
+    ScanWoken { scan: usize },
+    ReportQueue { id: QueueId, reply: oneshot::Sender<Answer<Option<QueueReport>>> },
+    Report { n_queues_max: usize, reply: oneshot::Sender<Answer<PartitionReport>> },
+    Close,
+}
+
+impl Message {
+    /// Answers a message that the loop will not handle.
+    pub(crate) fn refuse(self, error: &PartitionError) {
+        // Nobody has to be there to hear it.
+        match self {
+            Self::Enqueue { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Lease { call, .. } => {
+                if let Some(reply) = call.claim() {
+                    drop(reply.send(Err(error.clone())));
+                }
+            }
+            Self::Settle { action, .. } => action.refuse(error.clone()),
+            Self::ReportQueue { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Report { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Unreceived(_) | Self::ScanWoken { .. } | Self::Close => {}
+        }
+    }
+}
+
+impl Settle {
+    pub(crate) fn refuse(self, error: PartitionError) {
+        match self {
+            Self::Ack(reply) | Self::Nack(reply) => drop(reply.send(Err(error))),
+            Self::Extend { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Accepting entries.
+
+use std::sync::Arc;
+
+use millpond_inbox::Inbox;
+use millpond_storage_api::Table;
+use millpond_types::limits::INLINE_BODY_BYTES_MAX;
+use millpond_types::{
+    EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence, Stage,
+    StoredBody, UnixMillis,
+};
+
+use super::{Core, Effect, Queue, Slot};
+use crate::QueueRef;
+use crate::command::{NewEntry, Reply};
+
+impl Core {
+    pub(super) fn enqueue(
+        &mut self,
+        now: UnixMillis,
+        names: &Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+        reply: Reply<Vec<EntryId>>,
+    ) {
+        let slot = self.queue_for_entry(names);
+        let mut ids = Vec::with_capacity(entries.len());
+        let mut separate = Vec::new();
+        for entry in entries {
+            let rank =
+                EntryRank { priority: entry.priority, sequence: Sequence(self.next_sequence) };
+            self.next_sequence += 1;
+            let id = EntryId { queue: names.id, rank };
+            let is_separate = entry.body.len() > INLINE_BODY_BYTES_MAX;
+            self.stage_rows(now, id, entry, is_separate);
+            if is_separate {
+                separate.resize(ids.len(), false);
+                separate.push(true);
+            }
+            ids.push(id);
+            self.queues[slot].entering(rank);
+        }
+        self.counters.n_enqueued += ids.len() as u64;
+        self.queues[slot].n_effects += 1;
+        self.mark_dirty(slot);
+        let head = EntryHead { attempts: 0, enqueued_at: now, separate_body: false };
+        self.effects.push(Effect::Enqueued { slot, head, ids, separate, reply });
+    }
+
+    fn stage_rows(&mut self, now: UnixMillis, id: EntryId, entry: NewEntry, separate: bool) {
+        let body = if separate {
+            let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
+            self.batch.put(Table::Payloads, &key.encode(), &entry.body);
+            let n_bytes = u32::try_from(entry.body.len()).expect("bodies are limited to 16 MiB");
+            StoredBody::Separate { n_bytes }
+        } else {
+            StoredBody::Inline(entry.body)
+        };
+        self.row_buffer.clear();
+        EntryRow { attempts: 0, enqueued_at: now, body }.encode_into(&mut self.row_buffer);
+        let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
+        self.batch.put(Table::Entries, &key.encode(), &self.row_buffer);
+    }
+
+    /// The queue, in memory; created with its `queues` row if it is not.
+    fn queue_for_entry(&mut self, names: &Arc<QueueRef>) -> Slot {
+        if let Some(&slot) = self.slots.get(&names.id) {
+            let queue = &mut self.queues[slot];
+            queue.names.get_or_insert_with(|| names.clone());
+            return slot;
+        }
+        // Every queue with work is in memory, so this one is known to be empty.
+        let inbox = Inbox::new(true, self.options.inbox);
+        let mut queue = Queue::new(names.id, names.topic_id, inbox);
+        queue.names = Some(names.clone());
+        let slot = self.queues.insert(queue);
+        self.slots.insert(names.id, slot);
+        let row = QueueRow { topic: names.topic.clone(), key: names.key.clone() };
+        self.batch.put(Table::Queues, &names.id.0, &row.encode());
+        slot
+    }
+
+    /// The commit of an enqueue is durable.
+    pub(super) fn entries_arrived(
+        &mut self,
+        slot: Slot,
+        head: EntryHead,
+        ids: &[EntryId],
+        separate: &[bool],
+    ) {
+        let queue = &mut self.queues[slot];
+        queue.n_effects -= 1;
+        for (index, id) in ids.iter().enumerate() {
+            queue.n_entering -= 1;
+            let separate_body = separate.get(index).copied().unwrap_or(false);
+            queue.inbox.insert(id.rank, EntryHead { separate_body, ..head });
+        }
+        self.touch(slot);
+    }
+}
+
+impl Queue {
+    fn entering(&mut self, rank: EntryRank) {
+        self.lowest_entering =
+            if self.n_entering == 0 { rank } else { self.lowest_entering.min(rank) };
+        self.n_entering += 1;
+        self.stored.n_ready += 1;
+    }
+}

@@ -1,0 +1,135 @@
+//! The end of a lease: ack, nack, extend, expiry.
+
+use millpond_storage_api::Table;
+use millpond_types::{EntryKey, EntryRank, LeaseKey, PayloadKey, Stage, UnixMillis};
+
+use super::{Core, Effect, LeaseState, Slot, Timer};
+use crate::command::{LeaseRef, Reply, Settle};
+use crate::{PartitionError, StaleReason};
+
+impl Core {
+    pub(super) fn settle(&mut self, now: UnixMillis, lease: LeaseRef, action: Settle) {
+        let slot = match self.check_lease(now, lease) {
+            Ok(slot) => slot,
+            Err(reason) => {
+                return action.refuse(PartitionError::StaleLease { id: lease.id, reason });
+            }
+        };
+        match action {
+            Settle::Ack(reply) => self.stage_removal(slot, lease.id.rank, reply),
+            Settle::Nack(reply) => {
+                self.counters.n_nacked += 1;
+                self.stage_release(slot, lease.id.rank, Some(reply));
+            }
+            Settle::Extend { lease_ms, reply } => {
+                self.stage_extension(slot, lease.id.rank, now.plus(lease_ms), reply);
+            }
+        }
+    }
+
+    fn check_lease(&self, now: UnixMillis, lease: LeaseRef) -> Result<Slot, StaleReason> {
+        let slot = *self.slots.get(&lease.id.queue).ok_or(StaleReason::NotLeased)?;
+        let held = self.queues[slot].leases.get(&lease.id.rank).ok_or(StaleReason::NotLeased)?;
+        if held.row.token != lease.token {
+            return Err(if held.row.token > lease.token {
+                StaleReason::Superseded
+            } else {
+                StaleReason::NotLeased
+            });
+        }
+        match held.state {
+            LeaseState::Held if held.row.deadline <= now => Err(StaleReason::Expired),
+            LeaseState::Held => Ok(slot),
+            LeaseState::Settling => Err(StaleReason::Settling),
+            LeaseState::Released => Err(StaleReason::Expired),
+            // Nobody has been told this token yet, so it was guessed.
+            LeaseState::Granting => Err(StaleReason::NotLeased),
+        }
+    }
+
+    fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Reply<()>) {
+        self.counters.n_acked += 1;
+        let queue = &mut self.queues[slot];
+        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        lease.state = LeaseState::Settling;
+        let row = lease.row;
+        queue.stored.n_ready -= 1;
+        queue.n_effects += 1;
+        let batch = &mut self.batch;
+        let key = EntryKey { queue: queue.id, stage: Stage::Ready, rank };
+        // An entry's row is put once and removed once, so the two may annihilate each other.
+        batch.single_delete(Table::Entries, &key.encode());
+        if row.separate_body {
+            let key = PayloadKey { queue: queue.id, sequence: rank.sequence };
+            batch.delete(Table::Payloads, &key.encode());
+        }
+        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        batch.delete(Table::Leases, &key.encode());
+        self.timers.remove(&(row.deadline, Timer::LeaseEnds(slot, rank)));
+        self.mark_dirty(slot);
+        self.effects.push(Effect::Gone { slot, rank, reply });
+    }
+
+    /// Stages the end of a lease whose entry becomes ready again.
+    pub(super) fn stage_release(&mut self, slot: Slot, rank: EntryRank, reply: Option<Reply<()>>) {
+        let queue = &mut self.queues[slot];
+        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
+        lease.state = LeaseState::Settling;
+        lease.row.deadline = UnixMillis(0);
+        queue.n_effects += 1;
+        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
+        self.effects.push(Effect::Released { slot, rank, reply });
+    }
+
+    fn stage_extension(
+        &mut self,
+        slot: Slot,
+        rank: EntryRank,
+        deadline: UnixMillis,
+        reply: Reply<UnixMillis>,
+    ) {
+        let queue = &mut self.queues[slot];
+        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
+        // At once, not when durable: the old deadline must not end a lease that is being extended. A
+        // crash before the commit brings the old deadline back, and then no receipt was given.
+        lease.row.deadline = deadline;
+        self.timers.insert((deadline, Timer::LeaseEnds(slot, rank)));
+        queue.n_effects += 1;
+        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
+        self.effects.push(Effect::Extended { slot, deadline, reply });
+    }
+
+    /// A lease reached its deadline.
+    pub(super) fn lease_expired(&mut self, slot: Slot, rank: EntryRank) {
+        let lease = self.queues.get(slot).and_then(|queue| queue.leases.get(&rank));
+        if lease.is_some_and(|lease| lease.state == LeaseState::Held) {
+            self.counters.n_expired += 1;
+            self.stage_release(slot, rank, None);
+        }
+    }
+
+    /// The commit of an ack is durable.
+    pub(super) fn entry_left(&mut self, slot: Slot, rank: EntryRank) {
+        let queue = &mut self.queues[slot];
+        queue.n_effects -= 1;
+        queue.leases.remove(&rank);
+        queue.inbox.confirm(&rank);
+        self.touch(slot);
+    }
+
+    /// The commit of a release is durable.
+    pub(super) fn entry_returned(&mut self, slot: Slot, rank: EntryRank) {
+        let queue = &mut self.queues[slot];
+        queue.n_effects -= 1;
+        if let Some(lease) = queue.leases.get_mut(&rank) {
+            lease.state = LeaseState::Released;
+            let head = lease.head();
+            queue.inbox.restore(rank, head);
+        }
+        self.touch(slot);
+    }
+}

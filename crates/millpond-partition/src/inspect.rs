@@ -1,0 +1,199 @@
+//! Reading queues and entries straight from a store, running or stopped, without a loop.
+
+use std::sync::Arc;
+
+use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
+use millpond_types::{
+    ActiveKey, ActiveRow, Body, EntryId, EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey,
+    QueueId, QueueRow, Stage, StoredBody, UnixMillis, prefix_successor,
+};
+
+pub use crate::core::scan_table;
+use crate::{PartitionError, QueueRef};
+
+/// A queue that has work, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredQueue {
+    /// Topic and queue.
+    pub key: ActiveKey,
+    /// Counters and floor.
+    pub row: ActiveRow,
+    /// The names, if they are stored.
+    pub names: Option<Arc<QueueRef>>,
+}
+
+/// An entry, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its id.
+    pub id: EntryId,
+    /// Its stage.
+    pub stage: Stage,
+    /// When it was accepted.
+    pub enqueued_at: UnixMillis,
+    /// The newest lease, if it was ever leased.
+    pub lease: Option<LeaseRow>,
+    /// Headers and payload.
+    pub body: Body,
+}
+
+/// One value, from memory if possible.
+async fn get(
+    store: &(impl StoreRead + ?Sized),
+    table: Table,
+    key: &[u8],
+) -> Result<Option<bytes::Bytes>, PartitionError> {
+    match store.try_get(table, key) {
+        Err(error) if error.would_block() => Ok(store.get(table, key).await?),
+        value => Ok(value?),
+    }
+}
+
+/// The names of a queue that ever had an entry.
+///
+/// # Errors
+///
+/// The read fails or the row is malformed.
+pub async fn queue_names(
+    store: &(impl StoreRead + ?Sized),
+    id: QueueId,
+) -> Result<Option<Arc<QueueRef>>, PartitionError> {
+    let Some(row) = get(store, Table::Queues, &id.0).await? else { return Ok(None) };
+    let row = QueueRow::decode(&row)?;
+    Ok(Some(QueueRef::new(row.topic, row.key)))
+}
+
+/// The body of an entry that is ready or leased; `None` if the entry is gone.
+///
+/// # Errors
+///
+/// The read fails or the row is malformed.
+pub async fn entry_body(
+    store: &(impl StoreRead + ?Sized),
+    id: EntryId,
+) -> Result<Option<Body>, PartitionError> {
+    let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
+    let Some(row) = get(store, Table::Entries, &key.encode()).await? else { return Ok(None) };
+    resolve_body(store, id, EntryRow::decode(&row)?.body).await
+}
+
+async fn resolve_body(
+    store: &(impl StoreRead + ?Sized),
+    id: EntryId,
+    stored: StoredBody,
+) -> Result<Option<Body>, PartitionError> {
+    let bytes = match stored {
+        StoredBody::Inline(bytes) => bytes,
+        StoredBody::Separate { .. } => {
+            let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
+            match get(store, Table::Payloads, &key.encode()).await? {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(Body::decode(&bytes)?))
+}
+
+/// Every queue that has work.
+///
+/// # Errors
+///
+/// A read fails or a row is malformed.
+pub async fn queues(store: &(impl StoreRead + ?Sized)) -> Result<Vec<StoredQueue>, PartitionError> {
+    let mut active = Vec::new();
+    scan_table(store, Table::Active, |key, row| {
+        active.push((ActiveKey::decode(key)?, ActiveRow::decode(row)?));
+        Ok(())
+    })
+    .await?;
+    let mut queues = Vec::with_capacity(active.len());
+    for (key, row) in active {
+        let names = queue_names(store, key.queue).await?;
+        queues.push(StoredQueue { key, row, names });
+    }
+    Ok(queues)
+}
+
+/// One queue that has work; `None` if it has none.
+///
+/// # Errors
+///
+/// A read fails or a row is malformed.
+pub async fn queue(
+    store: &(impl StoreRead + ?Sized),
+    names: &Arc<QueueRef>,
+) -> Result<Option<StoredQueue>, PartitionError> {
+    let key = ActiveKey { topic: names.topic_id, queue: names.id };
+    let Some(row) = get(store, Table::Active, &key.encode()).await? else { return Ok(None) };
+    Ok(Some(StoredQueue { key, row: ActiveRow::decode(&row)?, names: Some(names.clone()) }))
+}
+
+/// Up to `n_max` entries of a queue, in order of stage and rank, beginning after `after`.
+///
+/// # Errors
+///
+/// A read fails or a row is malformed.
+pub async fn entries(
+    store: &(impl StoreRead + ?Sized),
+    queue: QueueId,
+    after: Option<(Stage, EntryId)>,
+    n_max: usize,
+) -> Result<Vec<StoredEntry>, PartitionError> {
+    let lower = after.map_or(queue.0.to_vec(), |(stage, id)| {
+        let mut key = EntryKey { queue, stage, rank: id.rank }.encode().to_vec();
+        key.push(0);
+        key
+    });
+    let mut request = ScanRequest {
+        table: Table::Entries,
+        lower,
+        upper: prefix_successor(&queue.0),
+        rows_max: n_max.clamp(1, 1024),
+        bytes_max: 1 << 20,
+        skip_max: u64::MAX,
+    };
+    let mut entries = Vec::new();
+    while entries.len() < n_max {
+        let (rows, end) = store.scan(request.clone()).await?;
+        for (key, row) in rows.iter().take(n_max - entries.len()) {
+            entries.extend(entry(store, EntryKey::decode(key)?, EntryRow::decode(row)?).await?);
+        }
+        match end {
+            ScanEnd::Exhausted => break,
+            ScanEnd::Truncated { last } => request.lower = [&last[..], &[0]].concat(),
+        }
+    }
+    Ok(entries)
+}
+
+/// `None` if the entry left while it was being read.
+async fn entry(
+    store: &(impl StoreRead + ?Sized),
+    key: EntryKey,
+    row: EntryRow,
+) -> Result<Option<StoredEntry>, PartitionError> {
+    let id = EntryId { queue: key.queue, rank: key.rank };
+    let Some(body) = resolve_body(store, id, row.body).await? else { return Ok(None) };
+    let lease = LeaseKey { queue: key.queue, sequence: key.rank.sequence };
+    let lease = get(store, Table::Leases, &lease.encode()).await?;
+    let lease = lease.map(|row| LeaseRow::decode(&row)).transpose()?;
+    Ok(Some(StoredEntry { id, stage: key.stage, enqueued_at: row.enqueued_at, lease, body }))
+}
+
+/// Every lease record.
+///
+/// # Errors
+///
+/// A read fails or a row is malformed.
+pub async fn leases(
+    store: &(impl StoreRead + ?Sized),
+) -> Result<Vec<(LeaseKey, LeaseRow)>, PartitionError> {
+    let mut leases = Vec::new();
+    scan_table(store, Table::Leases, |key, row| {
+        leases.push((LeaseKey::decode(key)?, LeaseRow::decode(row)?));
+        Ok(())
+    })
+    .await?;
+    Ok(leases)
+}

@@ -1,0 +1,89 @@
+//! Models of the mailbox, named after the race each excludes.
+
+use millpond_sync::{model, thread};
+
+use crate::mailbox::{Class, mailbox};
+
+const EVERY: [usize; 3] = [9, 9, 9];
+
+#[test]
+fn a_message_pushed_while_the_owner_falls_asleep_wakes_it() {
+    model("mailbox_push_against_sleep", || {
+        let (sender, owner) = mailbox(4);
+        let pusher = thread::spawn(move || sender.push(Class::Control, 1));
+        let mut out = Vec::new();
+        while out.is_empty() {
+            owner.wait(EVERY, None);
+            owner.drain(&mut out, EVERY);
+        }
+        assert_eq!(out, [1]);
+        pusher.join().expect("push does not panic").expect("the mailbox is open");
+    });
+}
+
+#[test]
+fn a_notification_while_the_owner_falls_asleep_wakes_it() {
+    model("mailbox_notify_against_sleep", || {
+        let (sender, owner) = mailbox::<u8>(4);
+        let notifier = thread::spawn(move || sender.notify());
+        owner.wait(EVERY, None);
+        notifier.join().expect("notify does not panic");
+    });
+}
+
+#[test]
+fn closing_gives_every_message_back_exactly_once() {
+    model("mailbox_send_against_close", || {
+        let (sender, owner) = mailbox(4);
+        let giver = thread::spawn(move || thread::block_on(sender.send(7)).err());
+        let left = owner.close();
+        let refused = giver.join().expect("send does not panic");
+        let everywhere: Vec<u8> = left.into_iter().chain(refused).collect();
+        assert_eq!(everywhere, [7], "drained by close or refused, never both and never neither");
+    });
+}
+
+#[test]
+fn room_made_while_a_sender_starts_to_wait_lets_it_in() {
+    model("mailbox_room_against_full", || {
+        let (sender, owner) = mailbox(1);
+        thread::block_on(sender.send(1)).expect("the mailbox is open");
+        let second = thread::spawn(move || thread::block_on(sender.send(2)));
+        let mut out = Vec::new();
+        while out.len() < 2 {
+            owner.wait(EVERY, None);
+            owner.drain(&mut out, EVERY);
+        }
+        assert_eq!(out, [1, 2]);
+        second.join().expect("send does not panic").expect("the mailbox is open");
+    });
+}
+
+#[test]
+fn closing_wakes_a_sender_that_waits_for_room() {
+    model("mailbox_close_against_full", || {
+        let (sender, owner) = mailbox(1);
+        thread::block_on(sender.send(1)).expect("the mailbox is open");
+        let second = thread::spawn(move || thread::block_on(sender.send(2)));
+        assert!(owner.close().contains(&1));
+        // Closed before or after it began to wait, the second is refused.
+        assert_eq!(second.join().expect("send does not panic"), Err(2));
+    });
+}
+
+#[test]
+fn every_class_gets_its_share() {
+    model("mailbox_shares", || {
+        let (sender, owner) = mailbox(8);
+        for n in 0..3 {
+            sender.push(Class::Control, n).expect("the mailbox is open");
+        }
+        thread::block_on(sender.send(100)).expect("the mailbox is open");
+        let mut out = Vec::new();
+        owner.drain(&mut out, [1, 1, 1]);
+        assert_eq!(out, [0, 100]);
+        owner.wait([1, 0, 0], None);
+        owner.drain(&mut out, [9, 0, 0]);
+        assert_eq!(out, [0, 100, 1, 2]);
+    });
+}

@@ -1,0 +1,60 @@
+//! The limits of a partition and what it does with old leases.
+
+use millpond_inbox::Limits;
+
+/// What happens, when a partition is opened, to leases granted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LeasesAtOpen {
+    /// They stay in force until their deadline; their tokens are still honoured. Right when the workers
+    /// live elsewhere and come back with their tokens.
+    #[default]
+    Keep,
+    /// They end at once and their entries are ready again, with their attempts counted. Right when the
+    /// workers lived in the process that is gone.
+    Release,
+}
+
+/// Limits of one partition. Each is a bound on memory or on delay, never on correctness.
+#[derive(Debug, Clone)]
+pub struct PartitionOptions {
+    /// Commands that may wait for the loop; senders wait for room beyond that.
+    pub mailbox_capacity: usize,
+    /// Commands that one turn of the loop takes.
+    pub commands_per_turn: usize,
+    /// Commits submitted and not yet durable.
+    pub commits_in_flight_max: usize,
+    /// Bytes staged for one commit before the loop stops taking commands.
+    pub batch_bytes_max: usize,
+    /// Reads of storage at the same time.
+    pub scans_in_flight_max: usize,
+    /// Bytes that one read may return.
+    pub scan_bytes_max: usize,
+    /// Dead rows that a read on the loop's own thread may step over.
+    pub scan_skip_max: u64,
+    /// Lease deadlines handled in one turn.
+    pub timers_per_turn: usize,
+    /// Queues without work that stay in memory.
+    pub idle_queues_max: usize,
+    /// Window of each queue.
+    pub inbox: Limits,
+    /// What happens to leases of earlier owners.
+    pub leases_at_open: LeasesAtOpen,
+}
+
+impl Default for PartitionOptions {
+    fn default() -> Self {
+        Self {
+            mailbox_capacity: 4096,
+            commands_per_turn: 4096,
+            commits_in_flight_max: 2,
+            batch_bytes_max: 8 << 20,
+            scans_in_flight_max: 16,
+            scan_bytes_max: 256 << 10,
+            scan_skip_max: 1000,
+            timers_per_turn: 1024,
+            idle_queues_max: 1024,
+            inbox: Limits::default(),
+            leases_at_open: LeasesAtOpen::default(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The handle through which everybody else talks to a partition.
+
+use std::sync::Arc;
+
+use millpond_storage_api::{Durable, PartitionStore, StoreError, StoreErrorKind};
+use millpond_sync::{Mutex, oneshot, thread};
+use millpond_types::{EntryId, QueueId, UnixMillis};
+
+use crate::PartitionError;
+use crate::clock::Clock;
+use crate::command::{
+    Answer, LeaseCall, LeaseRef, LeaseSource, Message, NewEntry, QueueRef, Reply, Settle,
+};
+use crate::core::{Core, Recovered};
+use crate::driver::Driver;
+use crate::mailbox::{Class, MailboxSender, mailbox};
+use crate::options::PartitionOptions;
+use crate::report::{PartitionReport, QueueReport};
+
+/// A running partition. Cheap to clone; all clones are the same partition.
+///
+/// Every method may be called from any thread and any executor. When the last handle is dropped without
+/// [`close`](Self::close), the partition closes in the background.
+#[derive(Debug, Clone)]
+pub struct Partition(Arc<Inner>);
+
+struct Inner {
+    sender: MailboxSender<Message>,
+    store: Arc<dyn PartitionStore>,
+    end: Arc<End>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").finish_non_exhaustive()
+    }
+}
+
+/// How the loop ended, and who waits to hear of it.
+#[derive(Debug, Default)]
+struct End(Mutex<EndState>);
+
+#[derive(Debug, Default)]
+struct EndState {
+    ended: Option<Answer<()>>,
+    waiters: Vec<oneshot::Sender<Answer<()>>>,
+}
+
+impl End {
+    fn announce(&self, ended: Answer<()>) {
+        let waiters = {
+            let mut state = self.0.lock();
+            // The first reason is the real one.
+            if state.ended.is_some() {
+                return;
+            }
+            state.ended = Some(ended.clone());
+            std::mem::take(&mut state.waiters)
+        };
+        for waiter in waiters {
+            let _ = waiter.send(ended.clone());
+        }
+    }
+
+    fn error(&self) -> PartitionError {
+        match &self.0.lock().ended {
+            Some(Err(error)) => error.clone(),
+            _ => PartitionError::Closed,
+        }
+    }
+
+    async fn wait(&self) -> Answer<()> {
+        let receiver = {
+            let mut state = self.0.lock();
+            if let Some(ended) = &state.ended {
+                return ended.clone();
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiters.push(sender);
+            receiver
+        };
+        receiver.await.unwrap_or(Err(PartitionError::Closed))
+    }
+}
+
+/// Says how the loop ended even if it panicked.
+struct Announce(Arc<End>);
+
+impl Drop for Announce {
+    fn drop(&mut self) {
+        let error = StoreError::new(StoreErrorKind::Closed, "the loop of the partition panicked");
+        self.0.announce(Err(PartitionError::Stopped(error)));
+    }
+}
+
+impl Partition {
+    /// Reads which queues have work, and starts the loop on a thread of its own. The entries stay where
+    /// they are until they are wanted.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, what it holds cannot be decoded, or no thread can be started.
+    pub async fn open(
+        store: Arc<dyn PartitionStore>,
+        options: PartitionOptions,
+    ) -> Result<Self, PartitionError> {
+        let recovered = Recovered::read(&*store).await?;
+        let (sender, owner) = mailbox(options.mailbox_capacity);
+        let core = Core::new(recovered, options.clone(), sender.clone());
+        let mail = (sender.clone(), owner);
+        let driver = Driver::new(core, store.clone(), mail, options, Clock::start());
+        let end = Arc::new(End::default());
+        let announce = Announce(end.clone());
+        let closing_store = store.clone();
+        thread::Builder::new()
+            .name("millpond-loop".to_owned())
+            .spawn(move || {
+                let ended = driver.run();
+                let closed = thread::block_on(closing_store.close());
+                drop(closing_store);
+                announce.0.announce(ended.and(closed.map_err(PartitionError::Stopped)));
+            })
+            .map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))?;
+        Ok(Self(Arc::new(Inner { sender, store, end })))
+    }
+
+    /// Accepts entries into one queue, all or none, in this order.
+    ///
+    /// The bodies must have been [checked](millpond_types::Body::check) against the limits.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped; then nobody knows whether the entries were accepted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves nothing; afterwards the entries are
+    /// accepted and only the receipt is lost.
+    pub async fn enqueue(
+        &self,
+        queue: &Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+    ) -> Result<Durable<Vec<EntryId>>, PartitionError> {
+        let queue = queue.clone();
+        self.ask(|reply| Message::Enqueue { queue, entries, reply }).await
+    }
+
+    /// Registers a lease call. Its answer comes through the call itself; with `wait` it comes when there
+    /// is work, otherwise at once.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped.
+    pub async fn lease(
+        &self,
+        source: LeaseSource,
+        call: &Arc<LeaseCall>,
+        wait: bool,
+    ) -> Result<(), PartitionError> {
+        let message = Message::Lease { source, call: call.clone(), wait };
+        self.0.sender.send(message).await.map_err(|_| self.0.end.error())
+    }
+
+    /// The work is done: removes the entry.
+    ///
+    /// # Errors
+    ///
+    /// The lease no longer stands, or the partition is closed or has stopped.
+    pub async fn ack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
+        self.settle(lease, Settle::Ack).await
+    }
+
+    /// The work was not done: the entry is ready again, at its old place, with its attempt counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub async fn nack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
+        self.settle(lease, Settle::Nack).await
+    }
+
+    /// The work takes longer: the lease ends `lease_ms` milliseconds from now. Returns the new deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub async fn extend(
+        &self,
+        lease: LeaseRef,
+        lease_ms: u64,
+    ) -> Result<Durable<UnixMillis>, PartitionError> {
+        self.settle(lease, |reply| Settle::Extend { lease_ms, reply }).await
+    }
+
+    async fn settle<T>(
+        &self,
+        lease: LeaseRef,
+        action: impl FnOnce(Reply<T>) -> Settle,
+    ) -> Result<Durable<T>, PartitionError> {
+        self.ask(|reply| Message::Settle { lease, action: action(reply) }).await
+    }
+
+    /// One queue, if it is in memory. One that is not holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped.
+    pub async fn report_queue(&self, id: QueueId) -> Result<Option<QueueReport>, PartitionError> {
+        self.ask(|reply| Message::ReportQueue { id, reply }).await
+    }
+
+    /// Counters, and the deepest queues.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped.
+    pub async fn report(&self, n_queues_max: usize) -> Result<PartitionReport, PartitionError> {
+        self.ask(|reply| Message::Report { n_queues_max, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Answer<T>>) -> Message,
+    ) -> Answer<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.sender.send(message(reply)).await.map_err(|_| self.0.end.error())?;
+        answer.await.unwrap_or_else(|oneshot::Dropped| Err(self.0.end.error()))
+    }
+
+    /// Gives leases back that were granted and will not be worked on; their attempt does not count.
+    /// Returns at once: a lease that cannot be given back any more ends at its deadline.
+    pub fn give_back(&self, leases: Vec<LeaseRef>) {
+        let _ = self.0.sender.push(Class::Control, Message::Unreceived(leases));
+    }
+
+    /// The store, for reads that need no order with the loop.
+    pub fn store(&self) -> &Arc<dyn PartitionStore> {
+        &self.0.store
+    }
+
+    /// Stops accepting, makes durable what was accepted, answers everybody and gives the store up.
+    /// Idempotent; every caller learns how the partition ended.
+    ///
+    /// # Errors
+    ///
+    /// The partition had stopped, or stops now, because its store failed.
+    pub async fn close(&self) -> Result<(), PartitionError> {
+        // Refused when closed already.
+        let _ = self.0.sender.push(Class::Control, Message::Close);
+        self.0.end.wait().await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.sender.push(Class::Control, Message::Close);
+    }
+}

@@ -1,0 +1,78 @@
+//! Millions of ordered durable queues in one process: fair, leased, crash-safe, on RocksDB. It is not a
+//! server and speaks no network protocol: it lives inside your program.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use millpond::{Engine, Entry, Options};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), millpond::Error> {
+//! #   let directory = tempfile::tempdir().expect("a temporary directory");
+//! #   let data = directory.path().join("data");
+//!     let engine = Engine::open(Options::new(data)).await?;
+//!     let emails = engine.topic("emails");
+//!
+//!     // The receipt exists only once the entry would survive a power cut.
+//!     let receipt = emails.queue("tenant-42").enqueue(Entry::new("hello").priority(3)).await?;
+//!     println!("accepted {}", receipt.get());
+//!
+//!     let mut consumer = emails.consumer().lease_for(Duration::from_secs(30)).credits(64).start()?;
+//!     while let Some(delivery) = consumer.next().await? {
+//!         println!("{} for {}", delivery.payload().escape_ascii(), delivery.queue_key());
+//!         delivery.ack().await?;
+//! #       break;
+//!     }
+//!     engine.close().await
+//! }
+//! ```
+//!
+//! # Guarantees
+//!
+//! * **Sync policy.** Every commit is synced (`fdatasync` of the write-ahead log) before its receipt,
+//!   grant or settlement is handed out; [`Durable`] is the type that says so. Commits that wait for the
+//!   same sync share it.
+//! * **Delivery** is at least once. A lease ends by ack, nack or expiry; its token is a fencing token, and
+//!   whoever comes late with it is refused.
+//! * **Order** inside a queue is `(priority, sequence)` among ready entries. Queues of a topic are served
+//!   in turn.
+//! * **Restart** reads which queues have work, never all entries.
+//!
+//! # Where things are
+//!
+//! This crate is a thin facade. The parts can be used alone: `millpond-partition` (the loop),
+//! `millpond-inbox` (the in-memory windows), `millpond-storage-api` and its backends.
+
+mod delivery;
+mod engine;
+mod entry;
+mod error;
+mod lease;
+mod topic;
+
+#[cfg(feature = "rocksdb")]
+pub mod admin;
+#[cfg(all(feature = "control", unix))]
+mod control;
+#[cfg(feature = "rocksdb")]
+mod layout;
+
+pub use bytes::Bytes;
+pub use delivery::{Delivery, Lease};
+pub use engine::{Engine, Options, Status};
+pub use entry::Entry;
+pub use error::Error;
+pub use lease::{Consumer, ConsumerBuilder, LeaseRequest};
+pub use millpond_partition::inspect::StoredEntry;
+pub use millpond_partition::verify::Verification;
+pub use millpond_partition::{Counters, LeasesAtOpen, PartitionOptions};
+pub use millpond_storage_api::{Durable, PartitionStore};
+pub use millpond_types::{
+    EntryId, EntryRank, Epoch, ErrorKind, Headers, LeaseToken, Priority, QueueId, QueueKey,
+    Sequence, TopicName, UnixMillis, limits,
+};
+pub use topic::{Queue, Topic};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -1,0 +1,135 @@
+//! Handles of topics and queues. They cost nothing and touch no storage.
+
+use std::sync::Arc;
+
+use millpond_partition::inspect::StoredEntry;
+use millpond_partition::{LeaseSource, NewEntry, QueueRef, inspect};
+use millpond_storage_api::Durable;
+use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
+use millpond_types::{
+    EntryId, InvalidName, LimitExceeded, QueueKey, Stage, TopicId, TopicName,
+};
+
+use crate::engine::Engine;
+use crate::lease::{ConsumerBuilder, LeaseRequest};
+use crate::{Entry, Error};
+
+/// A named set of queues served by the same consumers. An invalid name is reported by the first
+/// operation that needs it.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    engine: Engine,
+    name: Result<TopicName, InvalidName>,
+}
+
+impl Topic {
+    pub(crate) fn new(engine: Engine, name: &str) -> Self {
+        Self { engine, name: TopicName::new(name) }
+    }
+
+    /// The queue with this key. It comes into being with its first entry.
+    pub fn queue(&self, key: impl AsRef<[u8]>) -> Queue {
+        let names = self.name.clone().and_then(|topic| {
+            let key = QueueKey::new(key)?;
+            Ok(QueueRef::new(topic, key))
+        });
+        Queue { engine: self.engine.clone(), names }
+    }
+
+    /// Asks for leases from any queue of the topic, the queues taking turns.
+    pub fn lease(&self) -> LeaseRequest {
+        LeaseRequest::new(self.engine.clone(), self.source())
+    }
+
+    /// A stream of deliveries from any queue of the topic.
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.lease())
+    }
+
+    fn source(&self) -> Result<LeaseSource, Error> {
+        let name = self.name.clone()?;
+        Ok(LeaseSource::Topic(TopicId::derive(&name)))
+    }
+}
+
+/// One ordered durable queue. An invalid key is reported by the first operation that needs it.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    engine: Engine,
+    names: Result<Arc<QueueRef>, InvalidName>,
+}
+
+impl Queue {
+    /// Accepts one entry. The receipt carries its id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when a name is invalid or a limit exceeded (the
+    /// text names it); [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
+    /// [`Io`](crate::ErrorKind::Io) when the engine has stopped, and then nobody knows whether this entry
+    /// was accepted.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have accepted the entry.
+    pub async fn enqueue(&self, entry: Entry) -> Result<Durable<EntryId>, Error> {
+        let receipt = self.enqueue_checked(vec![entry.into_new()?]).await?;
+        Ok(receipt.map(|ids| ids[0]))
+    }
+
+    /// Accepts several entries, all or none, in this order. The receipt carries their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue); also for a batch that is empty, has more than 10,000 entries, or
+    /// more than 64 MiB of bodies.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have accepted them, but never a part of them.
+    pub async fn enqueue_batch(&self, entries: Vec<Entry>) -> Result<Durable<Vec<EntryId>>, Error> {
+        if entries.is_empty() {
+            return Err(Error::invalid("a batch needs at least one entry"));
+        }
+        LimitExceeded::check("batch", entries.len(), BATCH_ENTRIES_MAX, "entries")?;
+        let entries: Vec<_> = entries.into_iter().map(Entry::into_new).collect::<Result<_, _>>()?;
+        let n_bytes = entries.iter().map(|entry| entry.body.len()).sum();
+        LimitExceeded::check("batch", n_bytes, BATCH_BYTES_MAX, "bytes")?;
+        self.enqueue_checked(entries).await
+    }
+
+    async fn enqueue_checked(
+        &self,
+        entries: Vec<NewEntry>,
+    ) -> Result<Durable<Vec<EntryId>>, Error> {
+        let names = self.names()?;
+        Ok(self.engine.partition_of(names.id).enqueue(names, entries).await?)
+    }
+
+    /// Asks for leases from this queue only.
+    pub fn lease(&self) -> LeaseRequest {
+        let source = self.names().map(|names| LeaseSource::Queue(names.id));
+        LeaseRequest::new(self.engine.clone(), source)
+    }
+
+    /// Up to `n_max` entries in order of delivery, beginning after `after`, without leasing them. Those
+    /// leased at the moment are included.
+    ///
+    /// # Errors
+    ///
+    /// A name is invalid, or storage cannot be read.
+    pub async fn browse(
+        &self,
+        after: Option<EntryId>,
+        n_max: usize,
+    ) -> Result<Vec<StoredEntry>, Error> {
+        let names = self.names()?;
+        let store = self.engine.partition_of(names.id).store();
+        let after = after.map(|id| (Stage::Ready, id));
+        Ok(inspect::entries(&**store, names.id, after, n_max).await?)
+    }
+
+    fn names(&self) -> Result<&Arc<QueueRef>, Error> {
+        self.names.as_ref().map_err(|error| error.clone().into())
+    }
+}
