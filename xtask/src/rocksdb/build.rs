@@ -16,11 +16,8 @@ use crate::workspace::Workspace;
 /// How often the build directory is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Variables that would change what is compiled without changing the key, or skip the compilation.
-const NOT_INHERITED: [&str; 8] = [
-    "ROCKSDB_LIB_DIR",
-    "ROCKSDB_STATIC",
-    "ROCKSDB_COMPILE",
+/// Variables that would change what is compiled without changing the key.
+const NOT_INHERITED: [&str; 5] = [
     "ROCKSDB_INCLUDE_DIR",
     "ROCKSDB_CXX_STD",
     "RUSTFLAGS",
@@ -79,7 +76,9 @@ fn command(workspace: &Workspace, build_dir: &Path) -> Command {
         .args(["--message-format", "json-render-diagnostics", "--target-dir"])
         .arg(build_dir)
         // Debug information of C++ would quadruple the library and help nobody here.
-        .args(["--config", "profile.release.debug=false"]);
+        .args(["--config", "profile.release.debug=false"])
+        // Overrules a ROCKSDB_LIB_DIR, which an outdated `.cargo/rocksdb.toml` would set in any case.
+        .env("ROCKSDB_COMPILE", "1");
     for variable in NOT_INHERITED {
         command.env_remove(variable);
     }

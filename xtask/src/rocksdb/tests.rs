@@ -125,7 +125,7 @@ fn the_library_is_compiled_once_and_the_build_tree_removed() {
     assert!(!workspace.cache_dir.join("rocksdb-build").exists());
     assert_eq!(compilations(&workspace).len(), 1);
     assert!(
-        compilations(&workspace)[0].starts_with("ROCKSDB_LIB_DIR= RUSTFLAGS= build --locked"),
+        compilations(&workspace)[0].starts_with("ROCKSDB_COMPILE=1 RUSTFLAGS= build --locked"),
         "{:?}",
         compilations(&workspace)
     );
