@@ -15,6 +15,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 
@@ -25,7 +27,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let text = workspace.read(CODEMAP)?;
     let table = table::parse(&text)?;
     let packages = packages::read(&workspace.metadata(&["--no-deps"])?, &workspace.root)?;
-    let mut problems = rules::membership(&table, &packages);
+    // A set, because an edge may break two rules.
+    let mut problems = BTreeSet::from_iter(rules::membership(&table, &packages));
     problems.extend(rules::edges(&table, &packages));
     problems.extend(rules::libraries(&packages));
     problems.extend(rules::documentation(&text, &packages));
