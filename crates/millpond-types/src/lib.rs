@@ -33,7 +33,9 @@ pub use ids::{
 };
 pub use keys::{ActiveKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey, prefix_successor};
 pub use names::{InvalidName, QueueKey, TopicName};
-pub use rows::{ActiveRow, EntryHead, EntryRow, LeaseRow, QueueRow, StoredBody, decode_u64, encode_u64};
+pub use rows::{
+    ActiveRow, EntryHead, EntryRow, LeaseRow, QueueRow, StoredBody, decode_u64, encode_u64,
+};
 
 /// The version of the on-disk layout this build reads and writes.
 pub const FORMAT_VERSION: u64 = 1;
