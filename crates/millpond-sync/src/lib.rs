@@ -42,7 +42,7 @@ pub use std_arm::{Arc, Condvar, Mutex, MutexGuard, RwLock, atomic, cell, thread}
 pub use model::model;
 
 #[cfg(test)]
-mod tests;
+mod models;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

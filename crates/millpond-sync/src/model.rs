@@ -13,6 +13,11 @@
 /// in `incomplete`. The limits come from loom's own variables `LOOM_MAX_PREEMPTIONS`,
 /// `LOOM_MAX_PERMUTATIONS` and `LOOM_MAX_DURATION` (seconds).
 ///
+/// A model is the body of an ordinary test in a module called `models`, and its name is a literal, unique in
+/// the workspace: `cargo xtask loom` runs the tests whose path contains `models::` and misses every name it
+/// found in the sources that does not report. A twin that loom must refute has a name that starts with
+/// `broken_` and a test that expects the panic.
+///
 /// # Panics
 ///
 /// Where `f` panics in some interleaving, or loom finds a deadlock, a leak or a race.

@@ -1,4 +1,4 @@
-//! Models and unit tests of the hand-off, and a check that the model wrapper can fail.
+//! Models of the hand-off, and a check that the model wrapper can fail.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
