@@ -1,0 +1,99 @@
+//! The memory backend under the conformance suite.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use millpond_storage_api::{OpenError, PartitionStore, StoreErrorKind};
+use millpond_storage_conformance::{FaultHarness, Harness};
+use millpond_storage_memory::{
+    BlockReads, FailedBatch, MemoryDisk, MemoryOptions, MemoryStore, Sharing, SyncMode, Visibility,
+};
+
+struct MemoryHarness {
+    disk: MemoryDisk,
+    options: MemoryOptions,
+    failed_batch: FailedBatch,
+    n_crashes: usize,
+}
+
+impl MemoryHarness {
+    fn new(options: MemoryOptions) -> Self {
+        let disk = MemoryDisk::new();
+        Self { disk, options, failed_batch: FailedBatch::Lost, n_crashes: 0 }
+    }
+}
+
+impl Harness for MemoryHarness {
+    fn open(&mut self) -> Result<Arc<dyn PartitionStore>, OpenError> {
+        Ok(Arc::new(MemoryStore::open(&self.disk, self.options)?))
+    }
+
+    fn crash(&mut self) {
+        // Nothing, everything and what lies between.
+        self.n_crashes += 1;
+        self.disk.crash(self.n_crashes * 7 % (self.disk.n_unsynced() + 1));
+    }
+
+    fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match future.as_mut().poll(&mut context) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => assert!(self.disk.sync_next(), "nothing is left to wait for"),
+            }
+        }
+    }
+}
+
+impl FaultHarness for MemoryHarness {
+    fn fail_next_commit(&mut self) {
+        self.disk.fail_commit(0, StoreErrorKind::NoSpace, self.failed_batch);
+    }
+}
+
+impl MemoryHarness {
+    /// Durable at once, on storage that a newer handle takes over.
+    fn automatic() -> Self {
+        Self::new(MemoryOptions::default())
+    }
+
+    /// Durable only when somebody waits, visible at once, for one handle.
+    fn stepped() -> Self {
+        let mut harness = Self::new(MemoryOptions {
+            sync: SyncMode::Stepped,
+            sharing: Sharing::Exclusive,
+            tombstones: true,
+            ..MemoryOptions::default()
+        });
+        harness.failed_batch = FailedBatch::Survives;
+        harness
+    }
+
+    /// Durable only when somebody waits, and visible no earlier.
+    fn late() -> Self {
+        Self::new(MemoryOptions {
+            sync: SyncMode::Stepped,
+            visibility: Visibility::AtSync,
+            ..MemoryOptions::default()
+        })
+    }
+
+    /// As [`stepped`](Self::stepped), and what does not wait is served in part.
+    fn blocking() -> Self {
+        let harness = Self::stepped();
+        harness.disk.block_reads(BlockReads::AfterRows(2));
+        harness
+    }
+}
+
+macro_rules! suites {
+    ($($name:ident),*) => {$(
+        mod $name {
+            millpond_storage_conformance::conformance_suite!(crate::MemoryHarness::$name(), faults);
+        }
+    )*};
+}
+suites!(automatic, stepped, late, blocking);
