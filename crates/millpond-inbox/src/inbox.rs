@@ -1,6 +1,7 @@
 //! The window itself.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use itertools::{EitherOrBoth, Itertools};
 
@@ -154,9 +155,10 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
         // A refill admits no taken key, so rows beyond `cov` that are taken (after a restart, mostly)
         // are read on top. Bounded, because a purge may have reserved millions.
         let capacity = self.limits.capacity();
-        let taken_beyond = self.busy.as_ref().zip(self.cov.lower_bound()).map_or(0, |(busy, cov)| {
-            busy.taken.range((cov, std::ops::Bound::Unbounded)).take(capacity).count()
-        });
+        let taken_beyond =
+            self.busy.as_ref().zip(self.cov.lower_bound()).map_or(0, |(busy, cov)| {
+                busy.taken.range((cov, Bound::Unbounded)).take(capacity).count()
+            });
         Some(RefillRequest { from: self.cov.clone(), rows_max: capacity + taken_beyond })
     }
 
