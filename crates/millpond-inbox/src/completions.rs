@@ -21,6 +21,7 @@
 //!
 //! type Rows = (Vec<(u64, &'static str)>, RefillEnd<u64>);
 //!
+//! # millpond_sync::model("refill_documentation_example", || {
 //! let owner = thread::current();
 //! let mut completions = Completions::<&str, Rows, std::io::Error>::new(move || owner.unpark());
 //! let mut inbox = Inbox::new(false, Limits::default());
@@ -49,6 +50,7 @@
 //! }
 //! assert_eq!(inbox.take(), Some((7, "row")));
 //! # worker.join().expect("the worker only completes");
+//! # });
 //! ```
 
 mod queue;

@@ -1,6 +1,7 @@
 //! The window itself.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use itertools::{EitherOrBoth, Itertools};
 
@@ -156,7 +157,7 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
         let capacity = self.limits.capacity();
         let taken_beyond =
             self.busy.as_ref().zip(self.cov.lower_bound()).map_or(0, |(busy, cov)| {
-                busy.taken.range((cov, std::ops::Bound::Unbounded)).take(capacity).count()
+                busy.taken.range((cov, Bound::Unbounded)).take(capacity).count()
             });
         Some(RefillRequest { from: self.cov.clone(), rows_max: capacity + taken_beyond })
     }

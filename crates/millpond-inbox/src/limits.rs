@@ -15,7 +15,7 @@ use thiserror::Error;
 ///
 /// | low mark | 0 | 3 | 6 | 12 |
 /// |---|---|---|---|---|
-/// | refills | 41 | 47 | 55 | 82 |
+/// | refills | 41 | 47 | 55 | 83 |
 ///
 /// A scan that takes as long as its low mark lasts costs 41 at any of them. So 0 is right where memory
 /// serves most scans, and a higher mark hides the latency of a store that must be waited for.

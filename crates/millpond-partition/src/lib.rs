@@ -10,13 +10,13 @@
 //! use std::sync::Arc;
 //!
 //! use millpond_partition::{LeaseCall, LeaseRef, LeaseSource, NewEntry, Partition, QueueRef};
-//! use millpond_storage_memory::{MemoryDisk, MemoryStore};
+//! use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 //! use millpond_sync::thread::block_on;
 //! use millpond_types::{Body, Priority, QueueKey, TopicName};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! block_on(async {
-//!     let store = MemoryStore::open(&MemoryDisk::new())?;
+//!     let store = MemoryStore::open(&MemoryDisk::new(), MemoryOptions::default())?;
 //!     let partition = Partition::open(Arc::new(store), Default::default()).await?;
 //!     let queue = QueueRef::new(TopicName::new("emails")?, QueueKey::new("tenant-42")?);
 //!

@@ -13,6 +13,8 @@ const CAPACITIES: [u16; 5] = [1, 2, 3, 8, 24];
 const KEYS: u16 = 400;
 const STEPS_MAX: usize = 120;
 
+type Failure = TestError<(Setup, Vec<Op>)>;
+
 fn op() -> impl Strategy<Value = Op> {
     let key = 0..KEYS;
     let pick = any::<u16>();
@@ -67,10 +69,7 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 /// Plays random histories until one fails. The whole run follows from one printed seed.
-fn search(
-    n_cases: u64,
-    broken: Option<Mutation>,
-) -> Result<(), (u64, TestError<(Setup, Vec<Op>)>)> {
+fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Failure)> {
     let seed = variable("MILLPOND_INBOX_SEED", 0x6d69_6c6c);
     let config = Config {
         cases: u32::try_from(variable("MILLPOND_INBOX_CASES", n_cases))
@@ -80,9 +79,10 @@ fn search(
         max_shrink_iters: if broken.is_some() { 0 } else { 20_000 },
         ..Config::default()
     };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    // XorShift, because ChaCha costs more than the histories themselves where it is not optimised. Its
+    // state must not be zero.
+    let state = (u128::from(seed) << 64 | 1).to_le_bytes();
+    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &state);
     println!("inbox histories: seed={seed} cases={} broken={broken:?}", config.cases);
     TestRunner::new_with_rng(config, rng)
         .run(&history(), |(setup, ops)| play(&setup, &ops, broken))
@@ -91,7 +91,7 @@ fn search(
 
 #[test]
 fn invariants_hold_after_every_step_and_nothing_is_lost_at_quiescence() {
-    if let Err((seed, error)) = search(4_000, None) {
+    if let Err((seed, error)) = search(3_000, None) {
         panic!(
             "{error}\nreplay: MILLPOND_INBOX_SEED={seed} cargo test -p millpond-inbox invariants_hold"
         );
@@ -113,7 +113,7 @@ fn every_rule_left_out_is_caught() {
     }
 }
 
-fn reason(error: &TestError<(Setup, Vec<Op>)>) -> String {
+fn reason(error: &Failure) -> String {
     match error {
         TestError::Fail(reason, (_, ops)) => format!("{reason} (history of {} steps)", ops.len()),
         TestError::Abort(reason) => reason.to_string(),
