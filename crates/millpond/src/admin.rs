@@ -27,11 +27,9 @@ use std::sync::Arc;
 
 use millpond_partition::inspect::{self, StoredQueue};
 use millpond_partition::verify::{Verification, verify};
-use millpond_partition::{Clock, PartitionStore, QueueReport, QueueRef, QueueState};
+use millpond_partition::{Clock, PartitionStore, QueueRef, QueueReport, QueueState};
 use millpond_storage_api::StoreRead;
-use millpond_types::{
-    EntryId, ErrorKind, QueueId, QueueKey, Stage, TopicName, UnixMillis,
-};
+use millpond_types::{EntryId, ErrorKind, QueueId, QueueKey, Stage, TopicName, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, layout};
@@ -218,7 +216,8 @@ impl Admin {
         }
         let directory = self.directory.clone();
         let opened = tokio::task::spawn_blocking(move || layout::open_read_only(&directory)).await;
-        let readers = opened.map_err(|error| Error::new(ErrorKind::Closed, error.to_string()))??;
+        let readers =
+            opened.map_err(|error| Error::new(ErrorKind::Closed, error.to_string()))??;
         answer(&View::Stopped(readers), question).await
     }
 }
@@ -244,7 +243,10 @@ fn unexpected(answer: Answer) -> Error {
 /// What questions are answered from.
 pub(crate) enum View {
     Stopped(Vec<Arc<dyn StoreRead>>),
-    #[cfg_attr(not(all(feature = "control", unix)), expect(dead_code, reason = "asked by the socket"))]
+    #[cfg_attr(
+        not(all(feature = "control", unix)),
+        expect(dead_code, reason = "asked by the socket")
+    )]
     Running(crate::Engine),
 }
 
@@ -252,9 +254,12 @@ impl View {
     fn stores(&self) -> Vec<Arc<dyn StoreRead>> {
         match self {
             Self::Stopped(readers) => readers.clone(),
-            Self::Running(engine) => {
-                engine.0.partitions.iter().map(|p| p.store().clone() as Arc<dyn StoreRead>).collect()
-            }
+            Self::Running(engine) => engine
+                .0
+                .partitions
+                .iter()
+                .map(|p| p.store().clone() as Arc<dyn StoreRead>)
+                .collect(),
         }
     }
 
@@ -309,7 +314,8 @@ async fn queues(
     for store in view.stores() {
         let leases = leases(&*store, now).await?;
         for queue in inspect::queues(&*store).await? {
-            if topic.is_some_and(|topic| queue.names.as_ref().is_none_or(|n| n.topic.as_str() != topic))
+            if topic
+                .is_some_and(|topic| queue.names.as_ref().is_none_or(|n| n.topic.as_str() != topic))
             {
                 continue;
             }
@@ -453,10 +459,8 @@ async fn verify_all(view: &View) -> Result<Vec<PartitionCheck>, Error> {
             View::Running(engine) => {
                 let store: &Arc<dyn PartitionStore> =
                     engine.0.partitions[usize::from(partition)].store();
-                let checkpoint = store
-                    .checkpoint()
-                    .await
-                    .map_err(millpond_partition::PartitionError::from)?;
+                let checkpoint =
+                    store.checkpoint().await.map_err(millpond_partition::PartitionError::from)?;
                 verify(&*checkpoint.view, partition, n_partitions).await?
             }
         };

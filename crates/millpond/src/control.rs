@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -61,27 +61,29 @@ impl Engine {
 /// Binds the socket so that at no moment anybody but the owner can reach it: it is made in a private
 /// directory, closed to others, and then moved into place over whatever a crash left there.
 fn bind(directory: &Path) -> io::Result<UnixListener> {
-    let private = tempdir_in(directory)?;
-    let bound = (|| {
-        let new = private.join(SOCKET);
-        let listener = short_path(&new, |path| UnixListener::bind(path))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&new, directory.join(SOCKET))?;
-        Ok(listener)
-    })();
+    let private = private_directory(directory)?;
+    let bound = bind_in(&private, directory);
     let removed = fs::remove_dir_all(&private);
     let listener = bound?;
     removed?;
     Ok(listener)
 }
 
-fn tempdir_in(directory: &Path) -> io::Result<PathBuf> {
+fn bind_in(private: &Path, directory: &Path) -> io::Result<UnixListener> {
+    let new = private.join(SOCKET);
+    let listener = short_path(&new, |path| UnixListener::bind(path))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&new, directory.join(SOCKET))?;
+    Ok(listener)
+}
+
+fn private_directory(directory: &Path) -> io::Result<PathBuf> {
     let private = directory.join(format!(".control-{}", std::process::id()));
     match fs::remove_dir_all(&private) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&private)?;
+    fs::DirBuilder::new().mode(0o700).create(&private)?;
     Ok(private)
 }
 
@@ -143,7 +145,7 @@ fn as_answer(error: &Error) -> Answer {
 /// Connects to the engine in a directory.
 pub(crate) async fn connect(directory: &Path) -> io::Result<UnixStream> {
     let socket = directory.join(SOCKET);
-    let stream = short_path(&socket, std::os::unix::net::UnixStream::connect)?;
+    let stream = short_path(&socket, |path| std::os::unix::net::UnixStream::connect(path))?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
 }

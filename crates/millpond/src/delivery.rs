@@ -5,9 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millpond_partition::{Grant, LeaseRef, Partition, QueueRef};
 use millpond_storage_api::Durable;
-use millpond_types::{
-    Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis,
-};
+use millpond_types::{Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;

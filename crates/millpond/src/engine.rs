@@ -299,4 +299,3 @@ impl Default for Options {
         Self::new("data")
     }
 }
-

@@ -131,9 +131,7 @@ async fn wait_for(call: &LeaseCall, mut answer: LeaseAnswer, wait: Duration) -> 
     }
 }
 
-fn received<E>(
-    answer: Result<Result<millpond_partition::Grants, PartitionError>, E>,
-) -> Received {
+fn received<E>(answer: Result<Result<millpond_partition::Grants, PartitionError>, E>) -> Received {
     let grants = answer.map_err(|_| Error::from(PartitionError::Closed))??;
     Ok(grants.accept())
 }

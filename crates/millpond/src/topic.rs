@@ -6,9 +6,7 @@ use millpond_partition::inspect::StoredEntry;
 use millpond_partition::{LeaseSource, NewEntry, QueueRef, inspect};
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
-use millpond_types::{
-    EntryId, InvalidName, LimitExceeded, QueueKey, Stage, TopicId, TopicName,
-};
+use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, Stage, TopicId, TopicName};
 
 use crate::engine::Engine;
 use crate::lease::{ConsumerBuilder, LeaseRequest};
