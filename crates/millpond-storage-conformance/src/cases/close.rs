@@ -5,7 +5,7 @@ use millpond_storage_api::{ScanRows, StoreErrorKind, Table};
 use crate::Harness;
 use crate::fixture::{Fixture, batch, range};
 
-pub fn it_is_idempotent<H: Harness>(harness: H) {
+pub(crate) fn it_is_idempotent<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"value");
     let (first, second) = (fixture.store.close(), fixture.store.close());
@@ -16,7 +16,7 @@ pub fn it_is_idempotent<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
+pub(crate) fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let tickets: Vec<_> = (0..50_u8)
         .map(|n| fixture.submit(|batch| batch.put(Table::Active, &[n], &[n; 100])))
@@ -30,7 +30,7 @@ pub fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn everything_is_refused_afterwards<H: Harness>(harness: H) {
+pub(crate) fn everything_is_refused_afterwards<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"value");
     fixture.close();
@@ -55,7 +55,7 @@ pub fn everything_is_refused_afterwards<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn the_store_can_be_opened_again<H: Harness>(harness: H) {
+pub(crate) fn the_store_can_be_opened_again<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..4 {
         fixture.put(Table::Active, &[n], b"value");
@@ -67,7 +67,7 @@ pub fn the_store_can_be_opened_again<H: Harness>(harness: H) {
     }
 }
 
-pub fn dropping_the_future_harms_nothing<H: Harness>(harness: H) {
+pub(crate) fn dropping_the_future_harms_nothing<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let ticket = fixture.submit(|batch| batch.put(Table::Active, b"key", b"value"));
     drop(fixture.store.close());

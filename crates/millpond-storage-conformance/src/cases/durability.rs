@@ -25,7 +25,7 @@ fn write_some<H: Harness>(fixture: &mut Fixture<H>) {
     }
 }
 
-pub fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
+pub(crate) fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     write_some(&mut fixture);
     fixture.reopen_clean();
@@ -33,7 +33,7 @@ pub fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
     assert_eq!(fixture.store.durable_position(), LogPosition(20));
 }
 
-pub fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
+pub(crate) fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     write_some(&mut fixture);
     fixture.reopen_crash();
@@ -43,7 +43,7 @@ pub fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
 
 /// Waits for some of the batches of each round, crashes with the rest in flight, and looks for the
 /// prefix that is left.
-pub fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
+pub(crate) fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut n = 0;
     for n_acknowledged in [0, 1, 4, 9, 10] {
@@ -72,7 +72,7 @@ pub fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
     }
 }
 
-pub fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
+pub(crate) fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10_u8 {
         let before = fixture.oracle.clone();
@@ -89,7 +89,7 @@ pub fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
     }
 }
 
-pub fn removals_survive_a_crash<H: Harness>(harness: H) {
+pub(crate) fn removals_survive_a_crash<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for key in 0..30_u8 {
         fixture.commit(|batch| {
@@ -108,7 +108,7 @@ pub fn removals_survive_a_crash<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
+pub(crate) fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10 {
         fixture.commit(|batch| *batch = step(n));
@@ -118,7 +118,7 @@ pub fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
     }
 }
 
-pub fn dropping_the_ticket_does_not_cancel_the_commit<H: Harness>(harness: H) {
+pub(crate) fn dropping_the_ticket_does_not_cancel_the_commit<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     drop(fixture.submit(|batch| batch.put(Table::Active, b"dropped", b"value")));
     fixture.put(Table::Active, b"waited", b"value");
