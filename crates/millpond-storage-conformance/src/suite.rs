@@ -157,6 +157,7 @@ suite! { $
         removals_survive_a_crash,
         crashes_in_a_row_lose_nothing,
         dropping_the_ticket_does_not_cancel_the_commit,
+        what_threads_were_told_survives_a_crash,
     }
     visibility {
         a_resolved_batch_is_visible_to_every_read,
@@ -185,6 +186,7 @@ suite! { $
         continuing_after_last_gives_every_row_once,
         a_range_of_exactly_rows_max_ends,
         overwritten_and_removed_rows_are_gone,
+        ranges_reach_over_long_prefixes,
         tombstones_do_not_stop_it,
         skip_max_keeps_a_valid_prefix,
         it_sees_one_moment,
@@ -236,6 +238,7 @@ suite! { $
         everything_is_refused_afterwards,
         the_store_can_be_opened_again,
         dropping_the_future_harms_nothing,
+        a_batch_that_races_it_is_durable_or_refused,
     }
     differential {
         a_random_history_matches_the_oracle,

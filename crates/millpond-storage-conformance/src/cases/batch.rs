@@ -8,8 +8,20 @@ use crate::fixture::{Fixture, TABLES};
 /// Checks now and after a crash: some stores apply a batch one way and recover it another way.
 fn check<H: Harness>(mut fixture: Fixture<H>) {
     fixture.check();
+    check_gets(&mut fixture);
     fixture.reopen_crash();
     fixture.check();
+    check_gets(&mut fixture);
+}
+
+/// What scans do not find must not be found by name either.
+fn check_gets<H: Harness>(fixture: &mut Fixture<H>) {
+    for table in TABLES {
+        for letter in b'a'..=b'z' {
+            let expected = fixture.oracle.get(table, &[letter]).map(<[u8]>::to_vec);
+            assert_eq!(fixture.get(table, &[letter]), expected, "table {}", table.name());
+        }
+    }
 }
 
 pub(crate) fn changes_apply_in_order<H: Harness>(harness: H) {

@@ -1,9 +1,10 @@
 //! Giving a store up.
 
-use millpond_storage_api::{ScanRows, StoreErrorKind, Table};
+use millpond_storage_api::{LogPosition, ScanRows, StoreErrorKind, Table};
 
 use crate::Harness;
 use crate::fixture::{Fixture, batch, range};
+use crate::oracle::Oracle;
 
 pub(crate) fn it_is_idempotent<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
@@ -74,5 +75,32 @@ pub(crate) fn dropping_the_future_harms_nothing<H: Harness>(harness: H) {
     fixture.wait(ticket).expect("what was submitted before becomes durable");
     fixture.close();
     fixture.reopen();
+    fixture.check();
+}
+
+/// One thread submits while another closes: the batches before some moment are durable, and those after
+/// it are refused.
+pub(crate) fn a_batch_that_races_it_is_durable_or_refused<H: Harness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    let put = |n: u8| batch(|batch| batch.put(Table::Active, &[n], b"value"));
+    let mut tickets = vec![fixture.store.submit(put(0))];
+    let submitter = {
+        let store = fixture.store.clone();
+        std::thread::spawn(move || (1..=200).map(|n| store.submit(put(n))).collect::<Vec<_>>())
+    };
+    fixture.close();
+    tickets.extend(submitter.join().expect("submitting does not panic"));
+    let outcomes: Vec<_> = tickets.into_iter().map(|ticket| fixture.wait(ticket)).collect();
+    let n_durable = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+    for outcome in &outcomes[n_durable..] {
+        let refused = outcome.as_ref().expect_err("nothing is accepted after a refusal");
+        assert_eq!(refused.kind(), StoreErrorKind::Closed);
+    }
+    fixture.oracle = (0..=200).take(n_durable).fold(Oracle::default(), |mut oracle, n| {
+        oracle.apply(&put(n));
+        oracle
+    });
+    fixture.reopen();
+    assert_eq!(fixture.store.durable_position(), LogPosition(n_durable as u64));
     fixture.check();
 }

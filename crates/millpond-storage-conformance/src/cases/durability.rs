@@ -126,3 +126,42 @@ pub(crate) fn dropping_the_ticket_does_not_cancel_the_commit<H: Harness>(harness
     assert_ne!(fixture.oracle, Oracle::default());
     fixture.check();
 }
+
+/// Whatever the threads' batches are mixed to, each thread finds the first of its own again, and among
+/// them all that it was told of.
+pub(crate) fn what_threads_were_told_survives_a_crash<H: Harness>(harness: H) {
+    const N_BATCHES: u8 = 40;
+    let mut fixture = Fixture::new(harness);
+    let submitters: Vec<_> = (0..3_u8)
+        .map(|thread| {
+            let store = fixture.store.clone();
+            let put = move |n| batch(|batch| batch.put(Table::Active, &[thread, n], b"value"));
+            std::thread::spawn(move || {
+                (0..N_BATCHES).map(|n| store.submit(put(n))).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let tickets: Vec<_> = submitters
+        .into_iter()
+        .map(|submitter| submitter.join().expect("submitting does not panic"))
+        .collect();
+    // One thread waits for all of its batches, one for some, one for none.
+    let mut n_told = Vec::new();
+    for (tickets, n_waited) in tickets.into_iter().zip([N_BATCHES, N_BATCHES / 3, 0]) {
+        for ticket in tickets.into_iter().take(n_waited.into()) {
+            fixture.wait(ticket).expect("a healthy store commits");
+        }
+        n_told.push(n_waited);
+    }
+    fixture.reopen_crash();
+    let mut n_left = 0;
+    for (thread, n_told) in (0..3_u8).zip(n_told) {
+        let is_there: Vec<bool> =
+            (0..N_BATCHES).map(|n| fixture.get(Table::Active, &[thread, n]).is_some()).collect();
+        let n_first = is_there.iter().take_while(|there| **there).count();
+        assert!(n_first >= n_told.into(), "{n_first} batches left, and {n_told} acknowledged");
+        assert!(!is_there[n_first..].contains(&true), "a later batch survived an earlier one");
+        n_left += n_first;
+    }
+    assert_eq!(fixture.store.durable_position(), LogPosition(n_left as u64));
+}

@@ -177,6 +177,35 @@ pub(crate) fn overwritten_and_removed_rows_are_gone<H: Harness>(harness: H) {
     }
 }
 
+/// Keys of the shape that queues have: a long id, and something after it. Filters over that id must not
+/// hide what a range over several ids holds, nor a bound that is shorter than an id.
+pub(crate) fn ranges_reach_over_long_prefixes<H: Harness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    let key = |id: u8, n: u8| [&[id; 16][..], &[2, 128, n]].concat();
+    for id in [3, 5, 9] {
+        fixture.commit(|batch| {
+            (0..5).for_each(|n| batch.put(Table::Entries, &key(id, n), b"entry"));
+        });
+    }
+    for _ in 0..2 {
+        for (lower, upper, n_rows) in [
+            (key(3, 2), Some(key(9, 3)), 11),
+            (key(4, 0), Some(key(8, 0)), 5),
+            (key(5, 9), Some(key(9, 1)), 1),
+            (key(9, 9), None, 0),
+            (vec![3], Some(vec![5, 5]), 5),
+            (vec![5; 15], None, 10),
+            (vec![], Some(vec![9; 16]), 10),
+            (vec![6; 16], Some(vec![8; 16]), 0),
+        ] {
+            let request = range(Table::Entries, &lower, upper.as_deref());
+            assert_eq!(walk(&mut fixture, ScanRequest { rows_max: 4, ..request }), n_rows);
+        }
+        // Once from where writes arrive, once from where they rest.
+        fixture.reopen_clean();
+    }
+}
+
 fn with_dead_prefix<H: Harness>(harness: H) -> Fixture<H> {
     let mut fixture = Fixture::new(harness);
     let key = |n: u32| n.to_be_bytes();

@@ -1,7 +1,14 @@
-//! The memory backend under the conformance suite, and the suite under broken stores.
+//! The memory backend under the conformance suite, the suite under broken stores, and the crash and
+//! fault model.
+//!
+//! Nothing here runs inside a model, so nothing here is built for one.
+#![cfg(not(millpond_loom))]
 
 mod broken;
+mod crash;
+mod faults;
 mod harness;
+mod properties;
 
 macro_rules! suites {
     ($($name:ident),*) => {$(
