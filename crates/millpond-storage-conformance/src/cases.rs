@@ -1,14 +1,14 @@
 //! The cases. Each is a function of its name and takes a fresh harness.
 
-pub mod batch;
-pub mod checkpoint;
-pub mod close;
-pub mod differential;
-pub mod durability;
-pub mod fail_stop;
-pub mod get;
-pub mod log;
-pub mod order;
-pub mod ownership;
-pub mod scan;
-pub mod visibility;
+pub(crate) mod batch;
+pub(crate) mod checkpoint;
+pub(crate) mod close;
+pub(crate) mod differential;
+pub(crate) mod durability;
+pub(crate) mod fail_stop;
+pub(crate) mod get;
+pub(crate) mod log;
+pub(crate) mod order;
+pub(crate) mod ownership;
+pub(crate) mod scan;
+pub(crate) mod visibility;

@@ -1,5 +1,9 @@
 //! The list of cases, from which both the tests and the table are made.
 
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
+
 use crate::{FaultHarness, Harness};
 
 /// One case of the suite.
@@ -11,6 +15,55 @@ pub struct Case<H> {
     pub name: &'static str,
     /// Runs the case on a fresh harness; panics if the backend breaks the contract.
     pub run: fn(H),
+}
+
+impl<H> Case<H> {
+    /// Runs the case and returns why it failed, if it did, without printing anything.
+    pub fn failure(&self, harness: H) -> Option<String> {
+        let failed = quietly(|| (self.run)(harness)).err()?;
+        let text = failed.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| failed.downcast_ref::<&str>().map(ToString::to_string));
+        Some(text.unwrap_or_default())
+    }
+}
+
+/// What a test of [`conformance_suite!`](crate::conformance_suite) calls.
+#[doc(hidden)]
+pub fn run_case<H: Harness>(group: &str, name: &str, harness: H) {
+    run(cases(), group, name, harness);
+}
+
+/// What a test about failing commits calls.
+#[doc(hidden)]
+pub fn run_fault_case<H: FaultHarness>(group: &str, name: &str, harness: H) {
+    run(fault_cases(), group, name, harness);
+}
+
+fn run<H>(cases: Vec<Case<H>>, group: &str, name: &str, harness: H) {
+    let case = cases.into_iter().find(|case| (case.group, case.name) == (group, name));
+    let case = case.expect("the tests and the table are made from the same list");
+    (case.run)(harness);
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic whose message nobody wants to see. Other threads keep theirs.
+fn quietly(run: impl FnOnce()) -> std::thread::Result<()> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                hook(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    outcome
 }
 
 macro_rules! suite {
@@ -48,7 +101,11 @@ macro_rules! suite {
                 $(mod $group {
                     $(#[test]
                     fn $case() {
-                        $d crate::cases::$group::$case(super::conformance_harness());
+                        $d crate::run_case(
+                            stringify!($group),
+                            stringify!($case),
+                            super::conformance_harness(),
+                        );
                     })+
                 })+
             };
@@ -60,7 +117,11 @@ macro_rules! suite {
                 $(mod $fault_group {
                     $(#[test]
                     fn $fault_case() {
-                        $d crate::cases::$fault_group::$fault_case(super::conformance_fault_harness());
+                        $d crate::run_fault_case(
+                            stringify!($fault_group),
+                            stringify!($fault_case),
+                            super::conformance_fault_harness(),
+                        );
                     })+
                 })+
             };
@@ -96,6 +157,7 @@ suite! { $
         removals_survive_a_crash,
         crashes_in_a_row_lose_nothing,
         dropping_the_ticket_does_not_cancel_the_commit,
+        what_threads_were_told_survives_a_crash,
     }
     visibility {
         a_resolved_batch_is_visible_to_every_read,
@@ -124,6 +186,7 @@ suite! { $
         continuing_after_last_gives_every_row_once,
         a_range_of_exactly_rows_max_ends,
         overwritten_and_removed_rows_are_gone,
+        ranges_reach_over_long_prefixes,
         tombstones_do_not_stop_it,
         skip_max_keeps_a_valid_prefix,
         it_sees_one_moment,
@@ -175,6 +238,7 @@ suite! { $
         everything_is_refused_afterwards,
         the_store_can_be_opened_again,
         dropping_the_future_harms_nothing,
+        a_batch_that_races_it_is_durable_or_refused,
     }
     differential {
         a_random_history_matches_the_oracle,

@@ -229,9 +229,6 @@ impl Device {
         let Some(owner) = self.owner else { return };
         if matches!(self.handle(owner).standing, Standing::Closing) {
             self.end(owner, StoreErrorKind::Closed, "the store is closed");
-            if self.handle(owner).dropped {
-                self.handles.remove(&owner);
-            }
         }
     }
 
@@ -243,6 +240,9 @@ impl Device {
         handle.standing = Standing::Ended(error);
         handle.log.clear();
         let closers = std::mem::take(&mut handle.closers);
+        if handle.dropped {
+            self.handles.remove(&owner);
+        }
         self.wakes.extend(closers.into_iter().map(Wake::GivenUp));
         self.owner = None;
     }

@@ -28,7 +28,7 @@ fn checkpoint<H: Harness>(fixture: &mut Fixture<H>) -> Checkpoint {
     fixture.harness.block_on(checkpoint).expect("a healthy store gives a checkpoint")
 }
 
-pub fn it_stays_while_the_store_moves_on<H: Harness>(harness: H) {
+pub(crate) fn it_stays_while_the_store_moves_on<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     commit(&mut fixture, 0..5);
     let checkpoint = checkpoint(&mut fixture);
@@ -43,7 +43,7 @@ pub fn it_stays_while_the_store_moves_on<H: Harness>(harness: H) {
 }
 
 /// Taken with commits in flight: whatever moment it stands for, its position names exactly that one.
-pub fn its_position_is_exact<H: Harness>(harness: H) {
+pub(crate) fn its_position_is_exact<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut history = vec![fixture.oracle.clone()];
     let mut taken = Vec::new();
@@ -69,7 +69,7 @@ pub fn its_position_is_exact<H: Harness>(harness: H) {
     }
 }
 
-pub fn checkpoints_are_independent<H: Harness>(harness: H) {
+pub(crate) fn checkpoints_are_independent<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut taken = Vec::new();
     for n in 0..8 {
@@ -83,7 +83,7 @@ pub fn checkpoints_are_independent<H: Harness>(harness: H) {
     }
 }
 
-pub fn an_empty_store_has_one<H: Harness>(harness: H) {
+pub(crate) fn an_empty_store_has_one<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let checkpoint = checkpoint(&mut fixture);
     assert_eq!(checkpoint.position, LogPosition(0));
@@ -93,7 +93,7 @@ pub fn an_empty_store_has_one<H: Harness>(harness: H) {
 }
 
 /// What a transfer does: pin, copy a checkpoint, then replay the log over the copy.
-pub fn a_checkpoint_and_the_log_give_the_store<H: Harness>(harness: H) {
+pub(crate) fn a_checkpoint_and_the_log_give_the_store<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     commit(&mut fixture, 0..5);
     let pin = fixture.store.log().pin();
@@ -108,6 +108,7 @@ pub fn a_checkpoint_and_the_log_give_the_store<H: Harness>(harness: H) {
         let read = fixture.store.log().read_after(after, 200);
         let records = fixture.harness.block_on(read).expect("the pin holds them");
         let Some(last) = records.last() else { break };
+        assert!(last.position > after, "reading the log must make progress");
         after = last.position;
         records.iter().for_each(|record| copy.apply(&record.batch));
     }

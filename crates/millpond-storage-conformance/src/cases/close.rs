@@ -1,11 +1,12 @@
 //! Giving a store up.
 
-use millpond_storage_api::{ScanRows, StoreErrorKind, Table};
+use millpond_storage_api::{LogPosition, ScanRows, StoreErrorKind, Table};
 
 use crate::Harness;
 use crate::fixture::{Fixture, batch, range};
+use crate::oracle::Oracle;
 
-pub fn it_is_idempotent<H: Harness>(harness: H) {
+pub(crate) fn it_is_idempotent<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"value");
     let (first, second) = (fixture.store.close(), fixture.store.close());
@@ -16,7 +17,7 @@ pub fn it_is_idempotent<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
+pub(crate) fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let tickets: Vec<_> = (0..50_u8)
         .map(|n| fixture.submit(|batch| batch.put(Table::Active, &[n], &[n; 100])))
@@ -30,7 +31,7 @@ pub fn submitted_batches_are_durable_when_it_ends<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn everything_is_refused_afterwards<H: Harness>(harness: H) {
+pub(crate) fn everything_is_refused_afterwards<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"value");
     fixture.close();
@@ -55,7 +56,7 @@ pub fn everything_is_refused_afterwards<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn the_store_can_be_opened_again<H: Harness>(harness: H) {
+pub(crate) fn the_store_can_be_opened_again<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..4 {
         fixture.put(Table::Active, &[n], b"value");
@@ -67,12 +68,39 @@ pub fn the_store_can_be_opened_again<H: Harness>(harness: H) {
     }
 }
 
-pub fn dropping_the_future_harms_nothing<H: Harness>(harness: H) {
+pub(crate) fn dropping_the_future_harms_nothing<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let ticket = fixture.submit(|batch| batch.put(Table::Active, b"key", b"value"));
     drop(fixture.store.close());
     fixture.wait(ticket).expect("what was submitted before becomes durable");
     fixture.close();
     fixture.reopen();
+    fixture.check();
+}
+
+/// One thread submits while another closes: the batches before some moment are durable, and those after
+/// it are refused.
+pub(crate) fn a_batch_that_races_it_is_durable_or_refused<H: Harness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    let put = |n: u8| batch(|batch| batch.put(Table::Active, &[n], b"value"));
+    let mut tickets = vec![fixture.store.submit(put(0))];
+    let submitter = {
+        let store = fixture.store.clone();
+        std::thread::spawn(move || (1..=200).map(|n| store.submit(put(n))).collect::<Vec<_>>())
+    };
+    fixture.close();
+    tickets.extend(submitter.join().expect("submitting does not panic"));
+    let outcomes: Vec<_> = tickets.into_iter().map(|ticket| fixture.wait(ticket)).collect();
+    let n_durable = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+    for outcome in &outcomes[n_durable..] {
+        let refused = outcome.as_ref().expect_err("nothing is accepted after a refusal");
+        assert_eq!(refused.kind(), StoreErrorKind::Closed);
+    }
+    fixture.oracle = (0..=200).take(n_durable).fold(Oracle::default(), |mut oracle, n| {
+        oracle.apply(&put(n));
+        oracle
+    });
+    fixture.reopen();
+    assert_eq!(fixture.store.durable_position(), LogPosition(n_durable as u64));
     fixture.check();
 }

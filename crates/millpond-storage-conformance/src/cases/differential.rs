@@ -13,7 +13,7 @@ const N_STEPS: usize = 600;
 const SEED: u64 = 20_260;
 
 /// Set `MILLPOND_SEED` to run another history; the seed of a failing one is printed.
-pub fn a_random_history_matches_the_oracle<H: Harness>(harness: H) {
+pub(crate) fn a_random_history_matches_the_oracle<H: Harness>(harness: H) {
     let seed = std::env::var("MILLPOND_SEED").ok().map_or(SEED, |seed| {
         seed.parse().unwrap_or_else(|_| panic!("MILLPOND_SEED is not a number: {seed}"))
     });

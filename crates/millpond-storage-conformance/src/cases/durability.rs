@@ -25,7 +25,7 @@ fn write_some<H: Harness>(fixture: &mut Fixture<H>) {
     }
 }
 
-pub fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
+pub(crate) fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     write_some(&mut fixture);
     fixture.reopen_clean();
@@ -33,7 +33,7 @@ pub fn everything_survives_a_clean_reopen<H: Harness>(harness: H) {
     assert_eq!(fixture.store.durable_position(), LogPosition(20));
 }
 
-pub fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
+pub(crate) fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     write_some(&mut fixture);
     fixture.reopen_crash();
@@ -43,7 +43,7 @@ pub fn acknowledged_batches_survive_a_crash<H: Harness>(harness: H) {
 
 /// Waits for some of the batches of each round, crashes with the rest in flight, and looks for the
 /// prefix that is left.
-pub fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
+pub(crate) fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut n = 0;
     for n_acknowledged in [0, 1, 4, 9, 10] {
@@ -72,7 +72,7 @@ pub fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
     }
 }
 
-pub fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
+pub(crate) fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10_u8 {
         let before = fixture.oracle.clone();
@@ -89,7 +89,7 @@ pub fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
     }
 }
 
-pub fn removals_survive_a_crash<H: Harness>(harness: H) {
+pub(crate) fn removals_survive_a_crash<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for key in 0..30_u8 {
         fixture.commit(|batch| {
@@ -108,7 +108,7 @@ pub fn removals_survive_a_crash<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
+pub(crate) fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10 {
         fixture.commit(|batch| *batch = step(n));
@@ -118,11 +118,50 @@ pub fn crashes_in_a_row_lose_nothing<H: Harness>(harness: H) {
     }
 }
 
-pub fn dropping_the_ticket_does_not_cancel_the_commit<H: Harness>(harness: H) {
+pub(crate) fn dropping_the_ticket_does_not_cancel_the_commit<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     drop(fixture.submit(|batch| batch.put(Table::Active, b"dropped", b"value")));
     fixture.put(Table::Active, b"waited", b"value");
     fixture.reopen_crash();
     assert_ne!(fixture.oracle, Oracle::default());
     fixture.check();
+}
+
+/// Whatever the threads' batches are mixed to, each thread finds the first of its own again, and among
+/// them all that it was told of.
+pub(crate) fn what_threads_were_told_survives_a_crash<H: Harness>(harness: H) {
+    const N_BATCHES: u8 = 40;
+    let mut fixture = Fixture::new(harness);
+    let submitters: Vec<_> = (0..3_u8)
+        .map(|thread| {
+            let store = fixture.store.clone();
+            let put = move |n| batch(|batch| batch.put(Table::Active, &[thread, n], b"value"));
+            std::thread::spawn(move || {
+                (0..N_BATCHES).map(|n| store.submit(put(n))).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let tickets: Vec<_> = submitters
+        .into_iter()
+        .map(|submitter| submitter.join().expect("submitting does not panic"))
+        .collect();
+    // One thread waits for all of its batches, one for some, one for none.
+    let mut n_told = Vec::new();
+    for (tickets, n_waited) in tickets.into_iter().zip([N_BATCHES, N_BATCHES / 3, 0]) {
+        for ticket in tickets.into_iter().take(n_waited.into()) {
+            fixture.wait(ticket).expect("a healthy store commits");
+        }
+        n_told.push(n_waited);
+    }
+    fixture.reopen_crash();
+    let mut n_left = 0;
+    for (thread, n_told) in (0..3_u8).zip(n_told) {
+        let is_there: Vec<bool> =
+            (0..N_BATCHES).map(|n| fixture.get(Table::Active, &[thread, n]).is_some()).collect();
+        let n_first = is_there.iter().take_while(|there| **there).count();
+        assert!(n_first >= n_told.into(), "{n_first} batches left, and {n_told} acknowledged");
+        assert!(!is_there[n_first..].contains(&true), "a later batch survived an earlier one");
+        n_left += n_first;
+    }
+    assert_eq!(fixture.store.durable_position(), LogPosition(n_left as u64));
 }

@@ -10,14 +10,14 @@ fn put<H: FaultHarness>(fixture: &mut Fixture<H>, n: u8) -> Result<LogPosition, 
     fixture.wait(ticket).map(|durable| durable.into_inner()).map_err(|error| error.kind())
 }
 
-pub fn a_failed_commit_says_why<H: FaultHarness>(harness: H) {
+pub(crate) fn a_failed_commit_says_why<H: FaultHarness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.harness.fail_next_commit();
     let kind = put(&mut fixture, 0).expect_err("the device fails");
     assert!(matches!(kind, StoreErrorKind::NoSpace | StoreErrorKind::Io), "{kind:?}");
 }
 
-pub fn every_later_commit_fails_too<H: FaultHarness>(harness: H) {
+pub(crate) fn every_later_commit_fails_too<H: FaultHarness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"value");
     fixture.harness.fail_next_commit();
@@ -33,7 +33,7 @@ pub fn every_later_commit_fails_too<H: FaultHarness>(harness: H) {
     assert_eq!(fixture.store.durable_position(), LogPosition(1));
 }
 
-pub fn earlier_commits_are_durable<H: FaultHarness>(harness: H) {
+pub(crate) fn earlier_commits_are_durable<H: FaultHarness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut earlier = Vec::new();
     for n in 0..10_u8 {
@@ -52,7 +52,7 @@ pub fn earlier_commits_are_durable<H: FaultHarness>(harness: H) {
     find_in_history(&mut fixture.harness, &*store, &history);
 }
 
-pub fn reopening_is_the_cure<H: FaultHarness>(harness: H) {
+pub(crate) fn reopening_is_the_cure<H: FaultHarness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..3 {
         let mut history = vec![fixture.oracle.clone()];
@@ -71,7 +71,7 @@ pub fn reopening_is_the_cure<H: FaultHarness>(harness: H) {
     }
 }
 
-pub fn nothing_durable_is_lost<H: FaultHarness>(harness: H) {
+pub(crate) fn nothing_durable_is_lost<H: FaultHarness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10 {
         fixture.put(Table::Active, &[n], b"value");

@@ -41,6 +41,7 @@ fn read_to_end<H: Harness>(fixture: &mut Fixture<H>, mut after: u64) -> Vec<LogR
     loop {
         let records = read(fixture, after, 1 << 20).expect("the log reaches back that far");
         let Some(last) = records.last() else { return all };
+        assert!(last.position.0 > after, "reading the log must make progress");
         after = last.position.0;
         all.extend(records);
     }
@@ -52,7 +53,7 @@ fn expect_gap<H: Harness>(fixture: &mut Fixture<H>, after: u64) {
     assert!(oldest.0 > after + 1, "what is missing after {after} cannot be read from {oldest}");
 }
 
-pub fn nothing_is_recorded_without_a_pin<H: Harness>(harness: H) {
+pub(crate) fn nothing_is_recorded_without_a_pin<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     assert_eq!(read(&mut fixture, 0, 1000).expect("nothing was committed"), vec![]);
     commit(&mut fixture, 0..5);
@@ -61,7 +62,7 @@ pub fn nothing_is_recorded_without_a_pin<H: Harness>(harness: H) {
     assert_eq!(read(&mut fixture, 5, 1000).expect("5 is the newest"), vec![]);
 }
 
-pub fn pinned_batches_are_read_back_as_submitted<H: Harness>(harness: H) {
+pub(crate) fn pinned_batches_are_read_back_as_submitted<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let _pin = fixture.store.log().pin();
     let records = commit(&mut fixture, 0..20);
@@ -72,7 +73,7 @@ pub fn pinned_batches_are_read_back_as_submitted<H: Harness>(harness: H) {
     assert_eq!(read_to_end(&mut fixture, 20), vec![record]);
 }
 
-pub fn positions_match_the_tickets<H: Harness>(harness: H) {
+pub(crate) fn positions_match_the_tickets<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     commit(&mut fixture, 0..3);
     let pin = fixture.store.log().pin();
@@ -86,7 +87,7 @@ pub fn positions_match_the_tickets<H: Harness>(harness: H) {
     assert_eq!(read_to_end(&mut fixture, pin.position().0), expected);
 }
 
-pub fn reading_after_the_newest_is_empty<H: Harness>(harness: H) {
+pub(crate) fn reading_after_the_newest_is_empty<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let _pin = fixture.store.log().pin();
     assert_eq!(read(&mut fixture, 0, 1000).expect("nothing was committed"), vec![]);
@@ -94,7 +95,7 @@ pub fn reading_after_the_newest_is_empty<H: Harness>(harness: H) {
     assert_eq!(read(&mut fixture, 4, 1000).expect("4 is the newest"), vec![]);
 }
 
-pub fn bytes_max_gives_at_least_one_and_no_holes<H: Harness>(harness: H) {
+pub(crate) fn bytes_max_gives_at_least_one_and_no_holes<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let _pin = fixture.store.log().pin();
     let records = commit(&mut fixture, 0..20);
@@ -113,7 +114,7 @@ pub fn bytes_max_gives_at_least_one_and_no_holes<H: Harness>(harness: H) {
     assert!(first.len() < 20, "bytes_max has no effect");
 }
 
-pub fn advancing_keeps_what_lies_behind_it<H: Harness>(harness: H) {
+pub(crate) fn advancing_keeps_what_lies_behind_it<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut pin = fixture.store.log().pin();
     let records = commit(&mut fixture, 0..10);
@@ -129,7 +130,7 @@ pub fn advancing_keeps_what_lies_behind_it<H: Harness>(harness: H) {
     assert_eq!(read_to_end(&mut fixture, 15), latest);
 }
 
-pub fn what_was_not_recorded_is_a_gap<H: Harness>(harness: H) {
+pub(crate) fn what_was_not_recorded_is_a_gap<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     commit(&mut fixture, 0..5);
     let pin = fixture.store.log().pin();
@@ -143,7 +144,7 @@ pub fn what_was_not_recorded_is_a_gap<H: Harness>(harness: H) {
 }
 
 /// Records of two pins with unrecorded batches between them: no read may go from one to the other.
-pub fn a_second_pin_does_not_hide_a_hole<H: Harness>(harness: H) {
+pub(crate) fn a_second_pin_does_not_hide_a_hole<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let first = fixture.store.log().pin();
     commit(&mut fixture, 0..5);
@@ -171,7 +172,7 @@ pub fn a_second_pin_does_not_hide_a_hole<H: Harness>(harness: H) {
     }
 }
 
-pub fn every_pin_holds<H: Harness>(harness: H) {
+pub(crate) fn every_pin_holds<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let first = fixture.store.log().pin();
     let mut records = commit(&mut fixture, 0..5);
@@ -185,7 +186,7 @@ pub fn every_pin_holds<H: Harness>(harness: H) {
     assert_eq!(read_to_end(&mut fixture, 9), records[9..], "the second pin still holds its part");
 }
 
-pub fn only_durable_batches_are_read<H: Harness>(harness: H) {
+pub(crate) fn only_durable_batches_are_read<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let _pin = fixture.store.log().pin();
     let mut tickets = Vec::new();
@@ -202,7 +203,7 @@ pub fn only_durable_batches_are_read<H: Harness>(harness: H) {
     assert_eq!(read_to_end(&mut fixture, 0).len(), 40);
 }
 
-pub fn a_reopened_store_has_an_empty_log<H: Harness>(harness: H) {
+pub(crate) fn a_reopened_store_has_an_empty_log<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let _pin = fixture.store.log().pin();
     commit(&mut fixture, 0..5);

@@ -7,18 +7,18 @@ use millpond_storage_api::{LogPosition, Table};
 use crate::Harness;
 use crate::fixture::{Fixture, batch};
 
-pub fn positions_are_dense_from_one<H: Harness>(harness: H) {
+pub(crate) fn positions_are_dense_from_one<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 1..=20 {
         assert_eq!(fixture.put(Table::Active, b"key", &[n]), LogPosition(n.into()));
     }
 }
 
-pub fn positions_go_on_after_a_clean_reopen<H: Harness>(harness: H) {
+pub(crate) fn positions_go_on_after_a_clean_reopen<H: Harness>(harness: H) {
     positions_go_on(harness, Fixture::reopen_clean);
 }
 
-pub fn positions_go_on_after_a_crash<H: Harness>(harness: H) {
+pub(crate) fn positions_go_on_after_a_crash<H: Harness>(harness: H) {
     positions_go_on(harness, Fixture::reopen_crash);
 }
 
@@ -33,7 +33,7 @@ fn positions_go_on<H: Harness>(harness: H, reopen: fn(&mut Fixture<H>)) {
     }
 }
 
-pub fn batches_apply_in_the_order_of_submit<H: Harness>(harness: H) {
+pub(crate) fn batches_apply_in_the_order_of_submit<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut tickets = Vec::new();
     for n in 0..100_u8 {
@@ -50,7 +50,7 @@ pub fn batches_apply_in_the_order_of_submit<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn tickets_resolve_in_the_order_of_submit<H: Harness>(harness: H) {
+pub(crate) fn tickets_resolve_in_the_order_of_submit<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut tickets: Vec<_> =
         (0..50_u8).map(|n| fixture.submit(|batch| batch.put(Table::Active, &[n], b""))).collect();
@@ -62,7 +62,7 @@ pub fn tickets_resolve_in_the_order_of_submit<H: Harness>(harness: H) {
     }
 }
 
-pub fn threads_get_distinct_dense_positions<H: Harness>(harness: H) {
+pub(crate) fn threads_get_distinct_dense_positions<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let submitters: Vec<_> = (0..3_u8)
         .map(|thread| {
@@ -87,7 +87,7 @@ pub fn threads_get_distinct_dense_positions<H: Harness>(harness: H) {
     assert_eq!(all, (1..=120).map(LogPosition).collect::<Vec<_>>());
 }
 
-pub fn an_empty_batch_takes_a_position<H: Harness>(harness: H) {
+pub(crate) fn an_empty_batch_takes_a_position<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     assert_eq!(fixture.commit(|_| {}), LogPosition(1));
     assert_eq!(fixture.put(Table::Active, b"key", b""), LogPosition(2));
@@ -97,7 +97,7 @@ pub fn an_empty_batch_takes_a_position<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn durable_position_keeps_up_with_tickets<H: Harness>(harness: H) {
+pub(crate) fn durable_position_keeps_up_with_tickets<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut newest = LogPosition(0);
     for n in 0..30 {

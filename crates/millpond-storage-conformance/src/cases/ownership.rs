@@ -5,7 +5,7 @@ use millpond_storage_api::{Epoch, OpenError, StoreErrorKind, Table};
 use crate::Harness;
 use crate::fixture::{Fixture, batch};
 
-pub fn every_open_claims_a_higher_epoch<H: Harness>(harness: H) {
+pub(crate) fn every_open_claims_a_higher_epoch<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut newest = Epoch(0);
     for round in 0..6 {
@@ -18,7 +18,7 @@ pub fn every_open_claims_a_higher_epoch<H: Harness>(harness: H) {
 }
 
 /// A crash right after the open: the claim itself must have been durable.
-pub fn an_epoch_is_claimed_before_anything_is_written<H: Harness>(harness: H) {
+pub(crate) fn an_epoch_is_claimed_before_anything_is_written<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for _ in 0..4 {
         let epoch = fixture.store.epoch();
@@ -27,7 +27,7 @@ pub fn an_epoch_is_claimed_before_anything_is_written<H: Harness>(harness: H) {
     }
 }
 
-pub fn the_epoch_of_a_handle_never_changes<H: Harness>(harness: H) {
+pub(crate) fn the_epoch_of_a_handle_never_changes<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let epoch = fixture.store.epoch();
     fixture.put(Table::Active, b"key", b"value");
@@ -37,7 +37,7 @@ pub fn the_epoch_of_a_handle_never_changes<H: Harness>(harness: H) {
     assert_eq!(first.epoch(), epoch, "a closed handle still knows its epoch");
 }
 
-pub fn a_second_handle_is_refused_or_fences_the_first<H: Harness>(harness: H) {
+pub(crate) fn a_second_handle_is_refused_or_fences_the_first<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"first", b"value");
     let first = fixture.store.clone();
@@ -65,7 +65,7 @@ pub fn a_second_handle_is_refused_or_fences_the_first<H: Harness>(harness: H) {
     fixture.check();
 }
 
-pub fn a_fenced_batch_never_takes_effect<H: Harness>(harness: H) {
+pub(crate) fn a_fenced_batch_never_takes_effect<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Active, b"key", b"first");
     let first = fixture.store.clone();

@@ -35,14 +35,14 @@ fn walk<H: Harness>(fixture: &mut Fixture<H>, mut request: ScanRequest) -> usize
     }
 }
 
-pub fn the_lower_bound_is_inclusive_and_the_upper_is_not<H: Harness>(harness: H) {
+pub(crate) fn the_lower_bound_is_inclusive_and_the_upper_is_not<H: Harness>(harness: H) {
     let mut fixture = with_keys(harness, &[b"a", b"b", b"c", b"d"]);
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"b", Some(b"d"))), 2);
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"a", Some(b"b"))), 1);
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"d", None)), 1);
 }
 
-pub fn bounds_need_not_be_keys<H: Harness>(harness: H) {
+pub(crate) fn bounds_need_not_be_keys<H: Harness>(harness: H) {
     let mut fixture = with_keys(harness, &[b"b", b"d", b"f"]);
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"a", Some(b"e"))), 2);
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"b\0", Some(b"d"))), 0);
@@ -52,7 +52,7 @@ pub fn bounds_need_not_be_keys<H: Harness>(harness: H) {
 }
 
 /// Where tables are prefixes of one keyspace, the next table lies right behind.
-pub fn without_an_upper_bound_it_ends_with_the_table<H: Harness>(harness: H) {
+pub(crate) fn without_an_upper_bound_it_ends_with_the_table<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.commit(|batch| {
         for table in crate::fixture::TABLES {
@@ -67,7 +67,7 @@ pub fn without_an_upper_bound_it_ends_with_the_table<H: Harness>(harness: H) {
     }
 }
 
-pub fn empty_and_inverted_ranges_are_exhausted<H: Harness>(harness: H) {
+pub(crate) fn empty_and_inverted_ranges_are_exhausted<H: Harness>(harness: H) {
     let mut fixture = with_keys(harness, &[b"a", b"b", b"c"]);
     for (lower, upper) in [(b"b", b"b"), (b"c", b"a"), (b"a", b"a")] {
         let (rows, end) = fixture.scan(&range(Table::Queues, lower, Some(upper)));
@@ -77,7 +77,7 @@ pub fn empty_and_inverted_ranges_are_exhausted<H: Harness>(harness: H) {
     assert_eq!((rows.len(), end), (0, ScanEnd::Exhausted));
 }
 
-pub fn an_empty_table_is_exhausted<H: Harness>(harness: H) {
+pub(crate) fn an_empty_table_is_exhausted<H: Harness>(harness: H) {
     let mut fixture = with_keys(harness, &[b"key"]);
     for upper in [None, Some(&b"z"[..])] {
         let (rows, end) = fixture.scan(&range(Table::Leases, b"", upper));
@@ -86,7 +86,7 @@ pub fn an_empty_table_is_exhausted<H: Harness>(harness: H) {
 }
 
 /// Keys of `0xFF` have no successor of their own length: bounds computed by adding one fail here.
-pub fn keys_of_ones_are_reached<H: Harness>(harness: H) {
+pub(crate) fn keys_of_ones_are_reached<H: Harness>(harness: H) {
     let ones = [0xFF; 20];
     let keys: [&[u8]; 5] = [&[0xFE], &[0xFE, 0xFF], &ones[..1], &ones[..2], &ones];
     let mut fixture = with_keys(harness, &keys);
@@ -98,7 +98,7 @@ pub fn keys_of_ones_are_reached<H: Harness>(harness: H) {
     assert_eq!(walk(&mut fixture, one_by_one), 4);
 }
 
-pub fn keys_are_ordered_as_unsigned_bytes<H: Harness>(harness: H) {
+pub(crate) fn keys_are_ordered_as_unsigned_bytes<H: Harness>(harness: H) {
     let keys: [&[u8]; 8] =
         [&[0x80], b"a", &[0], b"ab", b"a\0", &[0x7F, 0xFF], &[0, 0], &[0x80, 0x00]];
     let mut fixture = with_keys(harness, &keys);
@@ -107,7 +107,7 @@ pub fn keys_are_ordered_as_unsigned_bytes<H: Harness>(harness: H) {
     assert_eq!(walk(&mut fixture, range(Table::Queues, b"a", Some(b"b"))), 3);
 }
 
-pub fn rows_max_is_kept<H: Harness>(harness: H) {
+pub(crate) fn rows_max_is_kept<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 30);
     for rows_max in [1, 2, 7, 29, 30, 31] {
         let request = ScanRequest { rows_max, ..range(Table::Queues, b"", None) };
@@ -117,7 +117,7 @@ pub fn rows_max_is_kept<H: Harness>(harness: H) {
     }
 }
 
-pub fn bytes_max_is_kept<H: Harness>(harness: H) {
+pub(crate) fn bytes_max_is_kept<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 30);
     for bytes_max in [1, 13, 14, 15, 100, 30 * 14, usize::MAX] {
         let request = ScanRequest { bytes_max, ..range(Table::Queues, b"", None) };
@@ -127,7 +127,7 @@ pub fn bytes_max_is_kept<H: Harness>(harness: H) {
     }
 }
 
-pub fn an_oversized_row_is_still_returned<H: Harness>(harness: H) {
+pub(crate) fn an_oversized_row_is_still_returned<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.commit(|batch| {
         batch.put(Table::Queues, b"a", b"small");
@@ -141,7 +141,7 @@ pub fn an_oversized_row_is_still_returned<H: Harness>(harness: H) {
     assert_eq!(walk(&mut fixture, ScanRequest { lower: vec![], ..request }), 3);
 }
 
-pub fn continuing_after_last_gives_every_row_once<H: Harness>(harness: H) {
+pub(crate) fn continuing_after_last_gives_every_row_once<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 200);
     for rows_max in [1, 3, 64] {
         let request = ScanRequest { rows_max, ..range(Table::Queues, b"", Some(&[0, 0, 0, 150])) };
@@ -151,7 +151,7 @@ pub fn continuing_after_last_gives_every_row_once<H: Harness>(harness: H) {
 
 /// Both ends are right when the limit is reached with the last row, but a truncated scan must be
 /// followed by an exhausted one.
-pub fn a_range_of_exactly_rows_max_ends<H: Harness>(harness: H) {
+pub(crate) fn a_range_of_exactly_rows_max_ends<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 5);
     let request = ScanRequest { rows_max: 5, ..range(Table::Queues, b"", Some(&[1])) };
     assert_eq!(walk(&mut fixture, request.clone()), 5);
@@ -160,7 +160,7 @@ pub fn a_range_of_exactly_rows_max_ends<H: Harness>(harness: H) {
     assert_eq!((rows.len(), end), (0, ScanEnd::Exhausted));
 }
 
-pub fn overwritten_and_removed_rows_are_gone<H: Harness>(harness: H) {
+pub(crate) fn overwritten_and_removed_rows_are_gone<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 20);
     fixture.commit(|batch| {
         for n in (0..20_u32).step_by(2) {
@@ -177,6 +177,35 @@ pub fn overwritten_and_removed_rows_are_gone<H: Harness>(harness: H) {
     }
 }
 
+/// Keys of the shape that queues have: a long id, and something after it. Filters over that id must not
+/// hide what a range over several ids holds, nor a bound that is shorter than an id.
+pub(crate) fn ranges_reach_over_long_prefixes<H: Harness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    let key = |id: u8, n: u8| [&[id; 16][..], &[2, 128, n]].concat();
+    for id in [3, 5, 9] {
+        fixture.commit(|batch| {
+            (0..5).for_each(|n| batch.put(Table::Entries, &key(id, n), b"entry"));
+        });
+    }
+    for _ in 0..2 {
+        for (lower, upper, n_rows) in [
+            (key(3, 2), Some(key(9, 3)), 11),
+            (key(4, 0), Some(key(8, 0)), 5),
+            (key(5, 9), Some(key(9, 1)), 1),
+            (key(9, 9), None, 0),
+            (vec![3], Some(vec![5, 5]), 5),
+            (vec![5; 15], None, 10),
+            (vec![], Some(vec![9; 16]), 10),
+            (vec![6; 16], Some(vec![8; 16]), 0),
+        ] {
+            let request = range(Table::Entries, &lower, upper.as_deref());
+            assert_eq!(walk(&mut fixture, ScanRequest { rows_max: 4, ..request }), n_rows);
+        }
+        // Once from where writes arrive, once from where they rest.
+        fixture.reopen_clean();
+    }
+}
+
 fn with_dead_prefix<H: Harness>(harness: H) -> Fixture<H> {
     let mut fixture = Fixture::new(harness);
     let key = |n: u32| n.to_be_bytes();
@@ -185,7 +214,7 @@ fn with_dead_prefix<H: Harness>(harness: H) -> Fixture<H> {
     fixture
 }
 
-pub fn tombstones_do_not_stop_it<H: Harness>(harness: H) {
+pub(crate) fn tombstones_do_not_stop_it<H: Harness>(harness: H) {
     let mut fixture = with_dead_prefix(harness);
     for skip_max in [0, 1, u64::MAX] {
         let all = ScanRequest { skip_max, rows_max: 10, ..range(Table::Entries, b"", None) };
@@ -199,7 +228,7 @@ pub fn tombstones_do_not_stop_it<H: Harness>(harness: H) {
 
 /// Live rows between tombstones: whatever `try_scan` gives up on, what it has read is right. The
 /// fixture compares it.
-pub fn skip_max_keeps_a_valid_prefix<H: Harness>(harness: H) {
+pub(crate) fn skip_max_keeps_a_valid_prefix<H: Harness>(harness: H) {
     let mut fixture = with_dead_prefix(harness);
     fixture.commit(|batch| {
         for n in (0..500_u32).step_by(7) {
@@ -213,7 +242,7 @@ pub fn skip_max_keeps_a_valid_prefix<H: Harness>(harness: H) {
 }
 
 /// Every batch moves the one row to another place, so a scan of one moment finds exactly one.
-pub fn it_sees_one_moment<H: Harness>(harness: H) {
+pub(crate) fn it_sees_one_moment<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     fixture.put(Table::Queues, &[0], b"here");
     let mover = {
@@ -246,7 +275,7 @@ pub fn it_sees_one_moment<H: Harness>(harness: H) {
     assert_eq!(rows, vec![(vec![0], b"here".to_vec())]);
 }
 
-pub fn a_dropped_scan_harms_nothing<H: Harness>(harness: H) {
+pub(crate) fn a_dropped_scan_harms_nothing<H: Harness>(harness: H) {
     let mut fixture = with_numbers(harness, 50);
     for _ in 0..20 {
         drop(fixture.store.scan(range(Table::Queues, b"", None)));

@@ -5,7 +5,7 @@ use millpond_storage_api::Table;
 use crate::Harness;
 use crate::fixture::{Fixture, find_in_history, range, scan_to_end};
 
-pub fn a_resolved_batch_is_visible_to_every_read<H: Harness>(harness: H) {
+pub(crate) fn a_resolved_batch_is_visible_to_every_read<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     for n in 0..30 {
         fixture.put(Table::Active, b"key", &[n]);
@@ -37,18 +37,18 @@ fn read_while_submitting<H: Harness>(harness: H) -> Vec<(usize, usize)> {
     seen
 }
 
-pub fn reads_see_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
+pub(crate) fn reads_see_a_prefix_of_what_was_submitted<H: Harness>(harness: H) {
     for (n_resolved, n_seen) in read_while_submitting(harness) {
         assert!(n_seen >= n_resolved, "a read saw {n_seen} of {n_resolved} resolved batches");
     }
 }
 
-pub fn reads_never_go_back<H: Harness>(harness: H) {
+pub(crate) fn reads_never_go_back<H: Harness>(harness: H) {
     let seen: Vec<_> = read_while_submitting(harness).into_iter().map(|(_, n)| n).collect();
     assert!(seen.is_sorted(), "{seen:?}");
 }
 
-pub fn a_batch_becomes_visible_as_a_whole<H: Harness>(harness: H) {
+pub(crate) fn a_batch_becomes_visible_as_a_whole<H: Harness>(harness: H) {
     let mut fixture = Fixture::new(harness);
     let mut last = None;
     for n in 0..60_u8 {

@@ -1,4 +1,4 @@
-//! The memory backend under the conformance suite.
+//! The memory backend as the conformance suite wants it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use millpond_storage_memory::{
     BlockReads, FailedBatch, MemoryDisk, MemoryOptions, MemoryStore, Sharing, SyncMode, Visibility,
 };
 
-struct MemoryHarness {
+pub(crate) struct MemoryHarness {
     disk: MemoryDisk,
     options: MemoryOptions,
     failed_batch: FailedBatch,
@@ -56,12 +56,12 @@ impl FaultHarness for MemoryHarness {
 
 impl MemoryHarness {
     /// Durable at once, on storage that a newer handle takes over.
-    fn automatic() -> Self {
+    pub(crate) fn automatic() -> Self {
         Self::new(MemoryOptions::default())
     }
 
     /// Durable only when somebody waits, visible at once, for one handle.
-    fn stepped() -> Self {
+    pub(crate) fn stepped() -> Self {
         let mut harness = Self::new(MemoryOptions {
             sync: SyncMode::Stepped,
             sharing: Sharing::Exclusive,
@@ -73,7 +73,7 @@ impl MemoryHarness {
     }
 
     /// Durable only when somebody waits, and visible no earlier.
-    fn late() -> Self {
+    pub(crate) fn late() -> Self {
         Self::new(MemoryOptions {
             sync: SyncMode::Stepped,
             visibility: Visibility::AtSync,
@@ -81,19 +81,17 @@ impl MemoryHarness {
         })
     }
 
+    /// Tickets resolve in `submit`, tombstones are kept, and scans that do not wait are served in part.
+    pub(crate) fn resolving() -> Self {
+        let harness = Self::new(MemoryOptions { tombstones: true, ..MemoryOptions::default() });
+        harness.disk.block_reads(BlockReads::AfterRows(20));
+        harness
+    }
+
     /// As [`stepped`](Self::stepped), and what does not wait is served in part.
-    fn blocking() -> Self {
+    pub(crate) fn blocking() -> Self {
         let harness = Self::stepped();
         harness.disk.block_reads(BlockReads::AfterRows(2));
         harness
     }
 }
-
-macro_rules! suites {
-    ($($name:ident),*) => {$(
-        mod $name {
-            millpond_storage_conformance::conformance_suite!(crate::MemoryHarness::$name(), faults);
-        }
-    )*};
-}
-suites!(automatic, stepped, late, blocking);
