@@ -1,0 +1,60 @@
+//! Side-by-side benchmarks of Millpond. Every figure comes with the one it is compared to, measured in
+//! the same run, and every run checks its results. It is not a test: nothing here passes or fails.
+//!
+//! ```text
+//! cargo xtask bench [NAME…] [--quick] [--json FILE]
+//! ```
+//!
+//! | bench | subject | peers |
+//! |---|---|---|
+//! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
+
+mod engine;
+mod measure;
+mod raw_file;
+mod raw_rocksdb;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::measure::Effort;
+use crate::report::Report;
+
+/// Measures Millpond beside its peers.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which benches to run; all of them by default.
+    #[arg(value_parser = ["engine"])]
+    names: Vec<String>,
+    /// Shorter runs: for a look, not for a figure.
+    #[arg(long)]
+    quick: bool,
+    /// Also write one JSON object per line to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the stores are made; the figures depend on this disk.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
+    let run = || -> Result<(), Box<dyn std::error::Error>> {
+        let mut report = Report::new(arguments.json.as_deref())?;
+        if arguments.names.is_empty() || arguments.names.iter().any(|name| name == "engine") {
+            engine::run(&mut report, effort, &arguments.dir)?;
+        }
+        Ok(())
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millpond-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! How long to measure, and how to summarise.
+
+use std::time::Duration;
+
+/// How much to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Repetitions of each case; figures are medians of them.
+    pub(crate) n_runs: usize,
+    /// Length of one run.
+    pub(crate) run: Duration,
+}
+
+impl Effort {
+    pub(crate) const FULL: Self = Self { n_runs: 5, run: Duration::from_secs(2) };
+    pub(crate) const QUICK: Self = Self { n_runs: 3, run: Duration::from_millis(500) };
+}
+
+/// The middle one of an odd number of values, the upper middle one of an even number.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,95 @@
+//! Figures as a table and as JSON lines.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure<'a> {
+    pub(crate) bench: &'a str,
+    pub(crate) case: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) metric: &'a str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'a str,
+    /// Against `ratio_to`, in the same run.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) ratio_to: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Header {
+    machine: String,
+    cores: usize,
+    rustc: String,
+    commit: String,
+    fsync_policy: &'static str,
+}
+
+/// Where figures go.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: Option<File>,
+}
+
+impl Report {
+    /// Starts with the line that says what was measured where.
+    pub(crate) fn new(json: Option<&Path>) -> io::Result<Self> {
+        let mut report = Self { json: json.map(File::create).transpose()? };
+        let header = Header {
+            machine: cpu(),
+            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            rustc: output("rustc", &["--version"]),
+            commit: output("git", &["rev-parse", "--short", "HEAD"]),
+            fsync_policy: "fdatasync before every receipt, every peer too",
+        };
+        println!(
+            "{} · {} cores · {} · commit {}\nfsync policy: {}\n",
+            header.machine, header.cores, header.rustc, header.commit, header.fsync_policy
+        );
+        println!(
+            "{:<8} {:<34} {:<14} {:<18} {:>12} {:<8} ratio",
+            "bench", "case", "subject", "metric", "value", "unit"
+        );
+        report.line(&header)?;
+        Ok(report)
+    }
+
+    /// Adds a figure.
+    pub(crate) fn figure(&mut self, figure: &Figure<'_>) -> io::Result<()> {
+        let ratio = match (figure.ratio, figure.ratio_to) {
+            (Some(ratio), Some(to)) => format!("{ratio:.2} of {to}"),
+            _ => String::new(),
+        };
+        println!(
+            "{:<8} {:<34} {:<14} {:<18} {:>12.1} {:<8} {ratio}",
+            figure.bench, figure.case, figure.subject, figure.metric, figure.value, figure.unit
+        );
+        self.line(figure)
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        if let Some(file) = &mut self.json {
+            serde_json::to_writer(&mut *file, value)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().ok();
+    output
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
+}
