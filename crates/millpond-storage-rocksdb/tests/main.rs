@@ -1,0 +1,5 @@
+//! The store from outside, on real files.
+#![cfg(not(millpond_loom))]
+
+mod conformance;
+mod support;
