@@ -2,4 +2,7 @@
 #![cfg(not(millpond_loom))]
 
 mod conformance;
+mod opening;
+mod reading;
+mod running;
 mod support;
