@@ -291,7 +291,28 @@ fn a_torn_log_gives_a_prefix() {
 
 /// A log file that was closed was synced, so what is missing there was promised.
 #[test]
-fn a_truncated_log_file_that_was_closed_is_damage() {
+fn a_log_file_that_was_closed_must_be_whole() {
+    for keep in [None, Some(20)] {
+        let place = with_two_log_files();
+        let mut logs: Vec<_> = files(&place.path)
+            .into_iter()
+            .filter(|(path, bytes)| {
+                path.extension().is_some_and(|e| e == "log") && !bytes.is_empty()
+            })
+            .collect();
+        assert!(logs.len() >= 2, "there are two log files");
+        let (first, bytes) = logs.swap_remove(0);
+        match keep {
+            None => std::fs::remove_file(first).expect("a file"),
+            Some(less) => std::fs::write(first, &bytes[..bytes.len() - less]).expect("a file"),
+        }
+        let error = RocksStore::open(&place.path, &place.budget, OpenMode::OpenExisting);
+        let error = error.expect_err("a durable batch is lost");
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+    }
+}
+
+fn with_two_log_files() -> Place {
     let place = with_a_store();
     let db = raw(&place.path, true);
     let [queues, leases] = ["queues", "leases"].map(|name| db.cf_handle(name).expect("a table"));
@@ -302,15 +323,5 @@ fn a_truncated_log_file_that_was_closed_is_damage() {
     // Begins another log file, while `queues` still needs the first.
     db.flush_cf(leases).expect("it can be flushed");
     db.put_cf_opt(queues, b"third", b"in the second log file", &synced).expect("it is written");
-    drop(db);
-    let mut logs: Vec<_> = files(&place.path)
-        .into_iter()
-        .filter(|(path, bytes)| path.extension().is_some_and(|e| e == "log") && !bytes.is_empty())
-        .collect();
-    assert!(logs.len() >= 2, "there are two log files");
-    let (first, bytes) = logs.swap_remove(0);
-    std::fs::write(first, &bytes[..bytes.len() - 20]).expect("a file");
-    let error = RocksStore::open(&place.path, &place.budget, OpenMode::OpenExisting);
-    let error = error.expect_err("a durable batch is lost");
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+    place
 }
