@@ -20,6 +20,11 @@ pub use reader::RocksReader;
 pub use stats::CommitStats;
 pub use store::RocksStore;
 
+#[cfg(test)]
+mod models;
+#[cfg(all(test, not(millpond_loom)))]
+mod tests;
+
 #[cfg(all(doctest, not(millpond_loom)))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

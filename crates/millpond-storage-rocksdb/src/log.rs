@@ -70,7 +70,7 @@ impl LogState {
     }
 
     /// The oldest position that can be read, or the next one to be written.
-    fn oldest_readable(&self) -> LogPosition {
+    pub(crate) fn oldest_readable(&self) -> LogPosition {
         // Before the run: `durable` only grows, and a run that begins later is noticed as a gap.
         let next = self.durable().next();
         self.run.lock().map_or(next, |(first, _)| LogPosition(first))

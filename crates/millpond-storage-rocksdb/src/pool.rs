@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use millpond_storage_api::{StoreError, StoreErrorKind};
-use millpond_sync::thread::{Builder, JoinHandle, current};
+use millpond_sync::thread::{Builder, JoinHandle, Thread, current};
 use millpond_sync::{Arc, Condvar, Mutex};
 
 use crate::error::closed;
@@ -17,6 +17,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A bounded queue of reads and the threads that serve it.
 pub(crate) struct ReadPool {
     shared: Arc<Shared>,
+    members: Vec<Thread>,
+    /// Empty once they are joined.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -39,12 +41,13 @@ impl ReadPool {
     pub(crate) fn start(n_threads: usize) -> std::io::Result<Self> {
         let state = State { jobs: VecDeque::new(), closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let pool = Self { shared, threads: Mutex::new(Vec::new()) };
+        let mut pool = Self { shared, members: Vec::new(), threads: Mutex::new(Vec::new()) };
         for index in 0..n_threads {
             let shared = pool.shared.clone();
             let thread = Builder::new()
                 .name(format!("millpond-read-{index}"))
                 .spawn(move || shared.serve())?;
+            pool.members.push(thread.thread().clone());
             pool.threads.lock().push(thread);
         }
         Ok(pool)
@@ -70,6 +73,11 @@ impl ReadPool {
         Ok(())
     }
 
+    /// Whether the caller runs on one of the threads, that is, inside a job.
+    pub(crate) fn is_current_thread(&self) -> bool {
+        self.members.iter().any(|member| member.id() == current().id())
+    }
+
     /// Drops the jobs that wait and ends the threads after those that run.
     pub(crate) fn close(&self) {
         let dropped = {
@@ -82,7 +90,7 @@ impl ReadPool {
         drop(dropped);
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
-            // A woken task may hold the last handle and close the pool on one of its own threads.
+            // A task that a job woke may hold the last handle and close the pool from inside.
             if thread.thread().id() != current().id() {
                 thread.join().expect("panics of jobs are caught");
             }

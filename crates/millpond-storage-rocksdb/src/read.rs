@@ -5,11 +5,13 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use millpond_storage_api::{
-    GetFuture, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreRead, Table,
+    GetFuture, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead,
+    Table,
 };
 use millpond_sync::atomic::{AtomicBool, Ordering};
 use millpond_sync::{Arc, RwLock, oneshot};
 use millpond_types::prefix_successor;
+use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, ReadTier};
 
 use crate::error::{closed, corrupt, read_error};
@@ -97,29 +99,77 @@ pub(crate) fn scan_now(
         return Ok(ScanEnd::Exhausted);
     }
     let mut rows = db.raw_iterator_cf_opt(handle(db, request.table)?, scan_options(request, reach));
-    rows.seek(&request.lower);
-    let end = fill(&mut rows, request, out);
+    let end = match reach {
+        Reach::Memory => {
+            let skips = SkipCount::start();
+            fill(&mut rows, request, out, |n_steps| skips.so_far(n_steps) > request.skip_max)
+        }
+        Reach::Disk => fill(&mut rows, request, out, |_| false),
+    };
     if end.as_ref().is_err_and(|error| !error.would_block()) {
         out.clear();
     }
     end
 }
 
+/// Reads rows until a limit is reached, or `give_up` says so after that many steps of the iterator.
 fn fill(
     rows: &mut DBRawIterator<'_>,
     request: &ScanRequest,
     out: &mut ScanRows,
+    give_up: impl Fn(u64) -> bool,
 ) -> Result<ScanEnd, StoreError> {
+    rows.seek(&request.lower);
+    let mut n_steps = 0;
     while let Some((key, value)) = rows.item() {
         out.push(key, value);
         if out.len() >= request.rows_max || out.n_bytes() >= request.bytes_max {
             return Ok(ScanEnd::Truncated { last: key.to_vec() });
         }
+        if give_up(n_steps) {
+            let detail = format!("{} keys were skipped", request.skip_max);
+            return Err(StoreError::new(StoreErrorKind::WouldBlock, detail));
+        }
         rows.next();
+        n_steps += 1;
     }
     // An iterator ends without a row both at the end of the range and at an error.
     rows.status().map_err(|error| read_error(&error))?;
     Ok(ScanEnd::Exhausted)
+}
+
+/// Counts the keys that the iterators of this thread step over.
+///
+/// RocksDB's own limit holds for each step of an iterator; this one is for the sum over a scan.
+struct SkipCount {
+    counters: PerfContext,
+    before: u64,
+}
+
+impl SkipCount {
+    fn start() -> Self {
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let counters = PerfContext::default();
+        let before = Self::total(&counters);
+        Self { counters, before }
+    }
+
+    fn total(counters: &PerfContext) -> u64 {
+        counters.metric(PerfMetric::InternalKeySkippedCount)
+            + counters.metric(PerfMetric::InternalDeleteSkippedCount)
+    }
+
+    /// Each step also counts the row that it leaves.
+    fn so_far(&self, n_steps: u64) -> u64 {
+        (Self::total(&self.counters) - self.before).saturating_sub(n_steps)
+    }
+}
+
+impl Drop for SkipCount {
+    fn drop(&mut self) {
+        // The level belongs to the thread, and the thread is the caller's.
+        set_perf_stats(PerfStatsLevel::Disable);
+    }
 }
 
 fn scan_options(request: &ScanRequest, reach: Reach) -> ReadOptions {

@@ -12,7 +12,7 @@ use millpond_storage_api::{
 use millpond_sync::atomic::{AtomicU64, Ordering};
 use millpond_sync::thread::{Builder, JoinHandle, block_on, current};
 use millpond_sync::{Arc, Mutex, oneshot};
-use rocksdb::DB;
+use rocksdb::{DB, WaitForCompactOptions};
 
 use crate::checkpoint::{CheckpointDir, CheckpointView};
 use crate::error::{closed, open_io_error, read_error};
@@ -108,6 +108,19 @@ impl RocksStore {
         self.shared.reads.db.with(flush_all)
     }
 
+    /// Waits until no flush and no compaction is due.
+    ///
+    /// # Errors
+    ///
+    /// As for a commit.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let options = WaitForCompactOptions::default();
+        self.shared
+            .reads
+            .db
+            .with(|db| db.wait_for_compact(&options).map_err(|error| read_error(&error)))
+    }
+
     /// Merges the sorted files of every table, which drops what was deleted, and waits.
     ///
     /// # Errors
@@ -156,9 +169,9 @@ impl Shared {
         Ok(Checkpoint { position, view: Box::new(CheckpointView { reader, _dir: dir }) })
     }
 
-    fn start_checkpoint(self: &Arc<Self>) -> Result<CheckpointReceiver, StoreError> {
+    fn start_checkpoint(shared: &Arc<Self>) -> Result<CheckpointReceiver, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let in_flight = CheckpointSlot::take(self)?;
+        let in_flight = CheckpointSlot::take(shared)?;
         Builder::new()
             .name("millpond-checkpoint".into())
             .spawn(move || {
@@ -207,11 +220,13 @@ fn flush_all(db: &DB) -> Result<(), StoreError> {
 impl Drop for RocksStore {
     fn drop(&mut self) {
         self.shared.queue.close(closed());
-        // A task that the writer woke may hold the last handle: the writer then ends by itself.
-        if let Some(writer) = self.writer.lock().take()
-            && writer.thread().id() != current().id()
-            && writer.join().is_err()
-        {
+        let Some(writer) = self.writer.lock().take() else { return };
+        // A task that the store itself woke may hold the last handle, and the writer waits for the
+        // reading threads before it ends: it then does so by itself.
+        if writer.thread().id() == current().id() || self.shared.reads.pool.is_current_thread() {
+            return;
+        }
+        if writer.join().is_err() {
             tracing::error!("the writer thread panicked");
         }
     }
@@ -266,7 +281,7 @@ impl PartitionStore for RocksStore {
     }
 
     fn checkpoint(&self) -> CheckpointFuture {
-        let started = self.shared.start_checkpoint();
+        let started = Shared::start_checkpoint(&self.shared);
         Box::pin(async move { started?.await.unwrap_or_else(|oneshot::Dropped| Err(closed())) })
     }
 
