@@ -15,9 +15,9 @@ use millpond_storage_rocksdb::{BudgetOptions, OpenMode, RocksBudget, RocksStore}
 use tokio::task::JoinSet;
 
 use crate::measure::{Effort, median};
+use crate::raw_file;
 use crate::raw_rocksdb::{self, Shape};
 use crate::report::{Figure, Report};
-use crate::raw_file;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -100,9 +100,23 @@ fn report_case(
         ratio_to,
     };
     let to_raw = Some("raw-rocksdb");
-    report.figure(&figure("millpond", "entries", of(|r| r.rate), "1/s", Some(median(ratios)), to_raw))?;
+    report.figure(&figure(
+        "millpond",
+        "entries",
+        of(|r| r.rate),
+        "1/s",
+        Some(median(ratios)),
+        to_raw,
+    ))?;
     report.figure(&figure("millpond", "commits", of(|r| r.commits), "1/s", None, None))?;
-    report.figure(&figure("millpond", "entries per commit", of(|r| r.entries_per_commit), "", None, None))?;
+    report.figure(&figure(
+        "millpond",
+        "entries per commit",
+        of(|r| r.entries_per_commit),
+        "",
+        None,
+        None,
+    ))?;
     let rows = of(|r| count(r.shape.rows));
     report.figure(&figure("millpond", "rows per commit", rows, "", None, None))?;
     let bytes = of(|r| count(r.shape.bytes));
@@ -147,8 +161,9 @@ async fn run_engine(case: Case, length: Duration, dir: &Path) -> Outcome<Run> {
         Work::Cycle => n_acked,
     };
     let n_groups = after.1.n_groups - before.1.n_groups;
-    let n_rows = after.1.n_rows - before.1.n_rows;
-    let n_bytes = after.1.batch_bytes - before.1.batch_bytes;
+    let n_rows = after.1.n_ops - before.1.n_ops;
+    let heads = n_rows * millpond_storage_api::WriteBatch::OP_HEAD_BYTES as u64;
+    let n_bytes = after.1.batch_bytes - before.1.batch_bytes - heads;
     let per_group = |n: u64| usize::try_from(n / n_groups.max(1)).unwrap_or(usize::MAX);
     Ok(Run {
         rate: count(n_done) / took.as_secs_f64(),

@@ -30,19 +30,18 @@ pub(crate) fn commits_per_second(dir: &Path, shape: Shape, run: Duration) -> Out
     write.set_sync(true);
     let rows = shape.rows.max(1);
     let value = vec![0x5A; (shape.bytes / rows).saturating_sub(KEY_BYTES)];
-    let mut batch = WriteBatch::default();
     let mut key = [0; KEY_BYTES];
     let mut sequence = 0_u64;
     let started = Instant::now();
     let mut n_commits = 0_u32;
     while started.elapsed() < run {
-        batch.clear();
+        let mut batch = WriteBatch::with_capacity_bytes(shape.bytes + 16 * rows);
         for _ in 0..rows {
             sequence += 1;
             key[KEY_BYTES - 8..].copy_from_slice(&sequence.to_be_bytes());
             batch.put(key, &value);
         }
-        db.write_opt(&batch, &write)?;
+        db.write_opt(batch, &write)?;
         n_commits += 1;
     }
     let rate = f64::from(n_commits) / started.elapsed().as_secs_f64();

@@ -43,7 +43,6 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const SINGLE_DELETE: u8 = 3;
 const DELETE_RANGE: u8 = 4;
-const OP_HEAD_BYTES: usize = 10;
 
 /// Changes to the tables of one partition, applied in order and as a whole.
 ///
@@ -57,7 +56,12 @@ pub struct WriteBatch {
     n_ops: usize,
 }
 
+const OP_HEAD_BYTES: usize = WriteBatch::OP_HEAD_BYTES;
+
 impl WriteBatch {
+    /// What each change costs besides its key and value, in bytes.
+    pub const OP_HEAD_BYTES: usize = 10;
+
     /// An empty batch.
     pub fn new() -> Self {
         Self::default()

@@ -11,6 +11,8 @@ pub struct CommitStats {
     pub n_groups: u64,
     /// Batches in them.
     pub n_batches: u64,
+    /// Changes in these batches.
+    pub n_ops: u64,
     /// Bytes of these batches.
     pub batch_bytes: u64,
     /// Time spent in writing and syncing groups, in microseconds.
@@ -33,6 +35,7 @@ impl CommitStats {
 pub(crate) struct CommitCounters {
     n_groups: AtomicU64,
     n_batches: AtomicU64,
+    n_ops: AtomicU64,
     batch_bytes: AtomicU64,
     write_us_total: AtomicU64,
     write_us_max: AtomicU64,
@@ -40,10 +43,17 @@ pub(crate) struct CommitCounters {
 }
 
 impl CommitCounters {
-    pub(crate) fn record(&self, n_batches: usize, batch_bytes: usize, took: Duration) {
+    pub(crate) fn record(
+        &self,
+        n_batches: usize,
+        n_ops: usize,
+        batch_bytes: usize,
+        took: Duration,
+    ) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         add(&self.n_groups, 1);
         add(&self.n_batches, n_batches as u64);
+        add(&self.n_ops, n_ops as u64);
         add(&self.batch_bytes, batch_bytes as u64);
         add(&self.write_us_total, took_us);
         self.write_us_max.fetch_max(took_us, Ordering::Relaxed);
@@ -55,6 +65,7 @@ impl CommitCounters {
         CommitStats {
             n_groups: get(&self.n_groups),
             n_batches: get(&self.n_batches),
+            n_ops: get(&self.n_ops),
             batch_bytes: get(&self.batch_bytes),
             write_us_total: get(&self.write_us_total),
             write_us_max: get(&self.write_us_max),

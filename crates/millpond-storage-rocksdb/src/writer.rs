@@ -130,7 +130,8 @@ impl Writer {
         }
         let started = Instant::now();
         let last = self.reads.db.with(|db| self.write_to(db, first))?;
-        self.counters.record(self.group.len(), self.group_bytes, started.elapsed());
+        let n_ops = self.group.iter().map(|(batch, _)| batch.len()).sum();
+        self.counters.record(self.group.len(), n_ops, self.group_bytes, started.elapsed());
         Ok(last)
     }
 
