@@ -61,8 +61,8 @@ struct Run {
     shape: Shape,
 }
 
-pub(crate) fn run(report: &mut Report, effort: Effort, dir: &Path) -> Outcome<()> {
-    for case in CASES {
+pub(crate) fn run(report: &mut Report, effort: Effort, dir: &Path, only: &str) -> Outcome<()> {
+    for case in CASES.into_iter().filter(|case| case.name.contains(only)) {
         let mut runs = Vec::new();
         let (mut raw, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..effort.n_runs {

@@ -2,7 +2,7 @@
 //! the same run, and every run checks its results. It is not a test: nothing here passes or fails.
 //!
 //! ```text
-//! cargo xtask bench [NAME…] [--quick] [--json FILE]
+//! cargo xtask bench [NAME…] [--quick] [--case TEXT] [--json FILE]
 //! ```
 //!
 //! | bench | subject | peers |
@@ -32,6 +32,9 @@ struct Arguments {
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
     quick: bool,
+    /// Only the cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    case: String,
     /// Also write one JSON object per line to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
     let run = || -> Result<(), Box<dyn std::error::Error>> {
         let mut report = Report::new(arguments.json.as_deref())?;
         if arguments.names.is_empty() || arguments.names.iter().any(|name| name == "engine") {
-            engine::run(&mut report, effort, &arguments.dir)?;
+            engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         Ok(())
     };
