@@ -64,8 +64,9 @@ impl Driver {
         }
     }
 
-    /// Runs until closed, or until the store fails. Everybody who waits gets an answer.
-    pub(crate) fn run(mut self) -> Ended {
+    /// Runs until closed, or until the store fails. Everybody who waits gets an answer; whoever comes
+    /// later is turned away by the closed mailbox, so `fails` hears of a failure before that.
+    pub(crate) fn run(mut self, fails: impl FnOnce(&PartitionError)) -> Ended {
         let mut messages = Vec::new();
         let ended = loop {
             match self.turn(&mut messages) {
@@ -75,6 +76,7 @@ impl Driver {
             }
         };
         let why = ended.clone().err().unwrap_or(PartitionError::Closed);
+        fails(&why);
         for message in self.mailbox.close().into_iter().chain(messages) {
             message.refuse(&why);
         }

@@ -225,3 +225,10 @@ impl<T> MailboxOwner<T> {
         left
     }
 }
+
+/// An owner that is gone, be it by a panic, takes no more messages, and nobody may wait for it.
+impl<T> Drop for MailboxOwner<T> {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}

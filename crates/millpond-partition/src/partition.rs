@@ -42,11 +42,18 @@ struct End(Mutex<EndState>);
 
 #[derive(Debug, Default)]
 struct EndState {
+    /// Why nothing is accepted any more; known before the store is closed.
+    why: Option<PartitionError>,
+    /// The store is closed, and how that went.
     ended: Option<Answer<()>>,
     waiters: Vec<oneshot::Sender<Answer<()>>>,
 }
 
 impl End {
+    fn stops(&self, why: &PartitionError) {
+        self.0.lock().why.get_or_insert_with(|| why.clone());
+    }
+
     fn announce(&self, ended: Answer<()>) {
         let waiters = {
             let mut state = self.0.lock();
@@ -63,10 +70,7 @@ impl End {
     }
 
     fn error(&self) -> PartitionError {
-        match &self.0.lock().ended {
-            Some(Err(error)) => error.clone(),
-            _ => PartitionError::Closed,
-        }
+        self.0.lock().why.clone().unwrap_or(PartitionError::Closed)
     }
 
     async fn wait(&self) -> Answer<()> {
@@ -89,7 +93,9 @@ struct Announce(Arc<End>);
 impl Drop for Announce {
     fn drop(&mut self) {
         let error = StoreError::new(StoreErrorKind::Closed, "the loop of the partition panicked");
-        self.0.announce(Err(PartitionError::Stopped(error)));
+        let error = PartitionError::Stopped(error);
+        self.0.stops(&error);
+        self.0.announce(Err(error));
     }
 }
 
@@ -115,7 +121,7 @@ impl Partition {
         thread::Builder::new()
             .name("millpond-loop".to_owned())
             .spawn(move || {
-                let ended = driver.run();
+                let ended = driver.run(|why| announce.0.stops(why));
                 let closed = thread::block_on(closing_store.close());
                 drop(closing_store);
                 announce.0.announce(ended.and(closed.map_err(PartitionError::Stopped)));
