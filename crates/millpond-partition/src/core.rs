@@ -58,10 +58,21 @@ enum LeaseState {
     Granting,
     /// In force.
     Held,
-    /// An ack, a release or an expiry is not durable yet.
+    /// An ack, a nack or the return of an unreceived grant is not durable yet.
     Settling,
+    /// Its end by the deadline is not durable yet.
+    Expiring,
     /// Given back: the record only counts attempts.
     Released,
+    /// As `Released`, by the deadline or by a new owner of the partition.
+    Expired,
+}
+
+impl LeaseState {
+    /// Whether nothing is left of the lease but its count of attempts.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Released | Self::Expired)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

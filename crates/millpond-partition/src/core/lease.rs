@@ -191,7 +191,7 @@ impl Core {
             let Some(held) = self.queues[slot].leases.get_mut(&rank) else { continue };
             if held.row.token == lease.token && held.state == LeaseState::Held {
                 held.row.attempts -= 1;
-                self.stage_release(slot, rank, None);
+                self.stage_release(slot, rank, LeaseState::Settling, None);
             }
         }
     }

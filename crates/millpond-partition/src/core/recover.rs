@@ -139,16 +139,18 @@ impl Core {
             return;
         };
         let rank = EntryRank { priority: row.priority, sequence: key.sequence };
-        let ended = row.is_released()
-            || (self.options.leases_at_open == LeasesAtOpen::Release
-                && row.token.epoch < self.epoch);
-        let queue = &mut self.queues[slot];
-        if ended {
-            queue.leases.insert(rank, Lease { row, state: LeaseState::Released });
+        let state = if row.is_released() {
+            LeaseState::Released
+        } else if self.options.leases_at_open == LeasesAtOpen::Release {
+            LeaseState::Expired
         } else {
+            LeaseState::Held
+        };
+        let queue = &mut self.queues[slot];
+        queue.leases.insert(rank, Lease { row, state });
+        if state == LeaseState::Held {
             // Hidden before the first refill can see it.
             queue.inbox.reserve(rank);
-            queue.leases.insert(rank, Lease { row, state: LeaseState::Held });
             self.timers.insert((row.deadline, Timer::LeaseEnds(slot, rank)));
         }
     }

@@ -69,7 +69,6 @@ impl Core {
 
 impl Queue {
     pub(super) fn n_leased(&self) -> u64 {
-        let is_leased = |state| state != LeaseState::Released;
-        self.leases.values().filter(|lease| is_leased(lease.state)).count() as u64
+        self.leases.values().filter(|lease| !lease.state.is_over()).count() as u64
     }
 }

@@ -19,7 +19,8 @@ impl Core {
             Settle::Ack(reply) => self.stage_removal(slot, lease.id.rank, reply),
             Settle::Nack(reply) => {
                 self.counters.n_nacked += 1;
-                self.stage_release(slot, lease.id.rank, Some(reply));
+                let state = LeaseState::Settling;
+                self.stage_release(slot, lease.id.rank, state, Some(reply));
             }
             Settle::Extend { lease_ms, reply } => {
                 self.stage_extension(slot, lease.id.rank, now.plus(lease_ms), reply);
@@ -41,9 +42,9 @@ impl Core {
             LeaseState::Held if held.row.deadline <= now => Err(StaleReason::Expired),
             LeaseState::Held => Ok(slot),
             LeaseState::Settling => Err(StaleReason::Settling),
-            LeaseState::Released => Err(StaleReason::Expired),
-            // Nobody has been told this token yet, so it was guessed.
-            LeaseState::Granting => Err(StaleReason::NotLeased),
+            LeaseState::Expiring | LeaseState::Expired => Err(StaleReason::Expired),
+            // Nobody has been told a token that is being granted, so it was guessed.
+            LeaseState::Released | LeaseState::Granting => Err(StaleReason::NotLeased),
         }
     }
 
@@ -71,11 +72,17 @@ impl Core {
     }
 
     /// Stages the end of a lease whose entry becomes ready again.
-    pub(super) fn stage_release(&mut self, slot: Slot, rank: EntryRank, reply: Option<Reply<()>>) {
+    pub(super) fn stage_release(
+        &mut self,
+        slot: Slot,
+        rank: EntryRank,
+        meanwhile: LeaseState,
+        reply: Option<Reply<()>>,
+    ) {
         let queue = &mut self.queues[slot];
         let Some(lease) = queue.leases.get_mut(&rank) else { return };
         self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
-        lease.state = LeaseState::Settling;
+        lease.state = meanwhile;
         lease.row.deadline = UnixMillis(0);
         queue.n_effects += 1;
         let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
@@ -108,7 +115,7 @@ impl Core {
         let lease = self.queues.get(slot).and_then(|queue| queue.leases.get(&rank));
         if lease.is_some_and(|lease| lease.state == LeaseState::Held) {
             self.counters.n_expired += 1;
-            self.stage_release(slot, rank, None);
+            self.stage_release(slot, rank, LeaseState::Expiring, None);
         }
     }
 
@@ -126,7 +133,8 @@ impl Core {
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         if let Some(lease) = queue.leases.get_mut(&rank) {
-            lease.state = LeaseState::Released;
+            let expired = lease.state == LeaseState::Expiring;
+            lease.state = if expired { LeaseState::Expired } else { LeaseState::Released };
             let head = lease.head();
             queue.inbox.restore(rank, head);
         }

@@ -1,0 +1,211 @@
+//! What a random history consists of.
+
+use millpond_storage_api::StoreErrorKind;
+use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
+use proptest::prelude::*;
+
+use crate::options::{LeasesAtOpen, PartitionOptions};
+use crate::{InboxLimits, LeaseSource};
+
+/// Queues of the world; the last one is alone in the second topic.
+pub(super) const N_QUEUES: u8 = 4;
+const STEPS_MAX: usize = 90;
+
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    pub(super) options: PartitionOptions,
+    pub(super) visibility: Visibility,
+    pub(super) tombstones: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Action {
+    Ack,
+    Nack,
+    Extend(u64),
+}
+
+/// Which token a settlement names.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named {
+    /// One of those accepted so far, oldest to newest, whatever became of it since.
+    Received(u16),
+    /// One of the newest few.
+    Recent(u8),
+    /// The entry and a token that was never handed out, or not to this caller.
+    Guessed { entry: u16, ahead: i8 },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Topic(u8),
+    Queue(u8),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Enqueue { queue: u8, entries: Vec<(u8, bool)> },
+    Lease { source: Source, n_max: usize, lease_ms: u64, wait: bool },
+    /// A caller takes the leases that came in answer to its call.
+    Accept(u16),
+    /// A caller goes away, before or after its answer.
+    Abandon(u16),
+    /// Another partition serves a call that is registered with both.
+    ClaimElsewhere(u16),
+    Settle { lease: Named, action: Action },
+    /// Accepted leases are returned without having been worked on.
+    GiveBack(u16),
+    /// The loop takes a message about unreceived leases.
+    Mail,
+    Advance(u64),
+    Timeout,
+    Scans,
+    /// A scan that waits is looked at.
+    PollScan(u16),
+    Serve,
+    Submit,
+    /// The device makes batches durable.
+    Sync(u8),
+    /// The loop hears of it.
+    TakeCommits,
+    /// All that one turn of the loop does.
+    Turn,
+    Block(BlockReads),
+    HoldScans(SnapshotAt),
+    ReleaseScan(u16),
+    ReleaseScans,
+    FailRead { after: u64, kind: StoreErrorKind },
+    FailCommit { after: u64, kind: StoreErrorKind, batch: FailedBatch },
+    Compact,
+    Close(LeasesAtOpen),
+    Crash { keep: usize, at_open: LeasesAtOpen },
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![
+        4 => (0_u8..2).prop_map(Source::Topic),
+        3 => (0..N_QUEUES).prop_map(Source::Queue),
+    ]
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    prop_oneof![
+        4 => (0_u8..4).prop_map(Named::Recent),
+        2 => any::<u16>().prop_map(Named::Received),
+        1 => (any::<u16>(), -2_i8..3).prop_map(|(entry, ahead)| Named::Guessed { entry, ahead }),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => Just(Action::Ack),
+        2 => Just(Action::Nack),
+        1 => prop::sample::select(&[1_u64, 20, 200]).prop_map(Action::Extend),
+    ]
+}
+
+fn at_open() -> impl Strategy<Value = LeasesAtOpen> {
+    prop_oneof![Just(LeasesAtOpen::Keep), Just(LeasesAtOpen::Release)]
+}
+
+fn fault() -> impl Strategy<Value = Op> {
+    let block = prop_oneof![
+        3 => Just(BlockReads::Never),
+        2 => Just(BlockReads::Always),
+        1 => Just(BlockReads::EveryNth(2)),
+        2 => (1_usize..4).prop_map(BlockReads::AfterRows),
+    ];
+    let hold = prop_oneof![Just(SnapshotAt::Start), Just(SnapshotAt::Release)];
+    let read = prop::sample::select(&[
+        StoreErrorKind::Retry,
+        StoreErrorKind::Io,
+        StoreErrorKind::Corrupt,
+    ]);
+    let commit = prop::sample::select(&[StoreErrorKind::NoSpace, StoreErrorKind::Io]);
+    let batch = prop_oneof![Just(FailedBatch::Lost), Just(FailedBatch::Survives)];
+    prop_oneof![
+        6 => block.prop_map(Op::Block),
+        4 => hold.prop_map(Op::HoldScans),
+        6 => any::<u16>().prop_map(Op::ReleaseScan),
+        3 => Just(Op::ReleaseScans),
+        2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
+        1 => (0_u64..3, commit, batch)
+            .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),
+        1 => Just(Op::Compact),
+        1 => at_open().prop_map(Op::Close),
+        2 => (0_usize..4, at_open()).prop_map(|(keep, at_open)| Op::Crash { keep, at_open }),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let pick = any::<u16>();
+    let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
+    let entries = prop::collection::vec((priority, prop::bool::weighted(0.1)), 1..4);
+    let lease_ms = prop::sample::select(&[1_u64, 30, 300]);
+    let advance = prop::sample::select(&[1_u64, 10, 40, 400, 6_000]);
+    prop_oneof![
+        16 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
+        16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
+            |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
+        ),
+        12 => pick.prop_map(Op::Accept),
+        3 => pick.prop_map(Op::Abandon),
+        1 => pick.prop_map(Op::ClaimElsewhere),
+        14 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        1 => pick.prop_map(Op::GiveBack),
+        4 => Just(Op::Mail),
+        4 => advance.prop_map(Op::Advance),
+        4 => Just(Op::Timeout),
+        5 => Just(Op::Scans),
+        5 => pick.prop_map(Op::PollScan),
+        5 => Just(Op::Serve),
+        6 => Just(Op::Submit),
+        8 => (1_u8..4).prop_map(Op::Sync),
+        6 => Just(Op::TakeCommits),
+        16 => Just(Op::Turn),
+        14 => fault(),
+    ]
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let inbox = (1_u16..5, 1_u16..6, 0_u16..4).prop_map(|(capacity, overlay_max, low_mark)| {
+        InboxLimits::new(capacity, overlay_max, low_mark.min(capacity - 1))
+            .expect("limits that an inbox can work with")
+    });
+    let sizes = (1_usize..4, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
+    let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
+    let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
+    let visible = prop_oneof![Just(Visibility::AtSubmit), Just(Visibility::AtSync)];
+    let store = (visible, any::<bool>());
+    (inbox, sizes, skip_max, timers_per_turn, 0_usize..3, at_open(), store).prop_map(
+        |(inbox, sizes, scan_skip_max, timers_per_turn, idle_queues_max, at_open, store)| Setup {
+            options: PartitionOptions {
+                commits_in_flight_max: sizes.0,
+                scans_in_flight_max: sizes.1,
+                scan_bytes_max: sizes.2,
+                scan_skip_max,
+                timers_per_turn,
+                idle_queues_max,
+                inbox,
+                leases_at_open: at_open,
+                ..PartitionOptions::default()
+            },
+            visibility: store.0,
+            tombstones: store.1,
+        },
+    )
+}
+
+pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
+    (setup(), prop::collection::vec(op(), 0..STEPS_MAX))
+}
+
+impl Source {
+    pub(super) fn resolve(self, queues: &[std::sync::Arc<crate::QueueRef>]) -> LeaseSource {
+        match self {
+            Self::Topic(0) => LeaseSource::Topic(queues[0].topic_id),
+            Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
+            Self::Queue(queue) => LeaseSource::Queue(queues[usize::from(queue)].id),
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! A core, a device and callers, driven step by step: the harness does what the loop does, in whatever
+//! order a history says, and holds everything that comes out against the [oracle](super::oracle).
+
+mod callers;
+mod node;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use millpond_storage_api::{LogPosition, PartitionStore, StoreError};
+use millpond_storage_memory::{BlockReads, MemoryDisk};
+use millpond_sync::thread::block_on;
+use millpond_types::{
+    Body, EntryId, Epoch, LeaseToken, QueueId, QueueKey, Sequence, TopicName, UnixMillis,
+};
+use proptest::prelude::*;
+
+use super::op::{Action, N_QUEUES, Named, Op, Setup};
+use super::oracle::{Change, Checked, Ending, Model, ModelEntry, fail};
+use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle};
+use crate::options::LeasesAtOpen;
+use crate::verify::verify;
+use crate::{LeaseSource, PartitionError};
+use callers::{Call, Pending, Replies};
+use node::Node;
+
+pub(super) struct World {
+    pub(super) setup: Setup,
+    disk: MemoryDisk,
+    queues: Vec<Arc<QueueRef>>,
+    now: UnixMillis,
+    pub(super) node: Node,
+    /// With everything that was staged.
+    pub(super) model: Model,
+    /// With everything up to a submitted batch; the first is the newest durable one.
+    snapshots: VecDeque<(LogPosition, Model)>,
+    /// The newest commit that the core was told of.
+    pub(super) handled: LogPosition,
+    submitted: LogPosition,
+    newest_token: LeaseToken,
+    newest_sequence: Sequence,
+    pending: Vec<Pending>,
+    calls: Vec<Call>,
+    /// Every lease that a caller accepted.
+    received: Vec<LeaseRef>,
+    /// Messages about unreceived leases on their way to the loop.
+    mail: VecDeque<Vec<LeaseRef>>,
+    /// What callers were promised.
+    receipts: BTreeSet<EntryId>,
+    acked: BTreeSet<EntryId>,
+    /// The commit in which an entry left.
+    removals: BTreeMap<EntryId, LogPosition>,
+}
+
+fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
+    (!from.is_empty()).then(|| usize::from(pick) % from.len())
+}
+
+impl World {
+    pub(super) fn new(setup: &Setup) -> Checked<Self> {
+        let disk = MemoryDisk::new();
+        let node = Node::open(&disk, setup)?;
+        let topic = |name| TopicName::new(name).expect("a valid name");
+        let queues = (0..N_QUEUES)
+            .map(|n| {
+                let topic = topic(if n + 1 < N_QUEUES { "shared" } else { "alone" });
+                QueueRef::new(topic, QueueKey::new([n]).expect("a valid key"))
+            })
+            .collect();
+        Ok(Self {
+            setup: setup.clone(),
+            disk,
+            queues,
+            now: UnixMillis(1_000_000),
+            node,
+            model: Model::default(),
+            snapshots: [(LogPosition(0), Model::default())].into(),
+            handled: LogPosition(0),
+            submitted: LogPosition(0),
+            newest_token: LeaseToken { epoch: Epoch(0), number: 0 },
+            newest_sequence: Sequence(0),
+            pending: Vec::new(),
+            calls: Vec::new(),
+            received: Vec::new(),
+            mail: VecDeque::new(),
+            receipts: BTreeSet::new(),
+            acked: BTreeSet::new(),
+            removals: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn step(&mut self, op: &Op) -> Checked {
+        match *op {
+            Op::Enqueue { queue, ref entries } => self.enqueue(queue, entries)?,
+            Op::Lease { source, n_max, lease_ms, wait } => {
+                self.lease(source.resolve(&self.queues), n_max, lease_ms, wait);
+            }
+            Op::Accept(nth) => self.accept(nth),
+            Op::Abandon(nth) => self.abandon(nth),
+            Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
+            Op::Settle { lease, action } => self.settle_named(lease, action)?,
+            Op::GiveBack(nth) => {
+                let given = pick(&self.received, nth).map(|at| vec![self.received[at]]);
+                self.mail.extend(given);
+            }
+            Op::Mail => self.deliver_mail()?,
+            Op::Advance(ms) => self.now = self.now.plus(ms),
+            Op::Timeout => self.timeout()?,
+            Op::Scans => self.node.start_scans(self.now),
+            Op::PollScan(nth) => {
+                if let Some(at) = pick(&self.node.scans, nth) {
+                    self.node.poll_scan(self.now, at);
+                }
+            }
+            Op::Serve => self.serve()?,
+            Op::Submit => self.submit()?,
+            Op::Sync(n_batches) => {
+                for _ in 0..n_batches {
+                    self.disk.sync_next();
+                }
+                self.check_durable()?;
+            }
+            Op::TakeCommits => self.take_commits()?,
+            Op::Turn => self.turn()?,
+            Op::Block(block) => self.disk.block_reads(block),
+            Op::HoldScans(snapshot) => self.disk.hold_scans(snapshot),
+            Op::ReleaseScan(nth) => {
+                let n_held = self.disk.n_held_scans().max(1);
+                self.disk.release_scan_at(usize::from(nth) % n_held);
+            }
+            Op::ReleaseScans => self.disk.release_scans(),
+            Op::FailRead { after, kind } => self.disk.fail_read(after, kind),
+            Op::FailCommit { after, kind, batch } => self.disk.fail_commit(after, kind, batch),
+            Op::Compact => self.disk.compact(),
+            Op::Close(at_open) => self.close(at_open)?,
+            Op::Crash { keep, at_open } => {
+                self.disk.crash(keep);
+                self.reopen(at_open)?;
+            }
+        }
+        self.hear()?;
+        self.check_structure()
+    }
+
+    /// The position that the batch being staged will have.
+    fn staging(&self) -> LogPosition {
+        self.submitted.next()
+    }
+
+    fn enqueue(&mut self, queue: u8, entries: &[(u8, bool)]) -> Checked {
+        let queue = self.queues[usize::from(queue)].clone();
+        let new: Vec<NewEntry> =
+            entries.iter().map(|&(priority, large)| new_entry(priority, large)).collect();
+        let (reply, answer) = millpond_sync::oneshot::channel();
+        let entries = new.clone();
+        let message = Message::Enqueue { queue: queue.clone(), entries, reply };
+        self.node.core.handle_message(self.now, message);
+        let mut new = new.into_iter();
+        let mut ids = Vec::new();
+        let at = self.staging();
+        self.read_staged(|world, change| {
+            let (Change::Entered(id), Some(entry)) = (change, new.next()) else {
+                return Err(fail(format!("an enqueue staged {change:?}")));
+            };
+            prop_assert_eq!((id.queue, id.rank.priority), (queue.id, entry.priority));
+            prop_assert!(id.rank.sequence > world.newest_sequence, "{} is no new sequence", id);
+            world.newest_sequence = id.rank.sequence;
+            let (body, enqueued_at) = (entry.body, world.now);
+            let entry = ModelEntry { body, enqueued_at, enqueued: at, lease: None, removed: None };
+            world.model.entries.insert(*id, entry);
+            ids.push(*id);
+            Ok(Ending::Forgotten)
+        })?;
+        prop_assert!(new.next().is_none(), "an entry was not staged");
+        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, ids } });
+        Ok(())
+    }
+
+    fn settle_named(&mut self, lease: Named, action: Action) -> Checked {
+        let n_received = self.received.len();
+        let lease = match lease {
+            Named::Received(nth) => pick(&self.received, nth).map(|at| self.received[at]),
+            Named::Recent(back) => {
+                n_received.checked_sub(usize::from(back) + 1).map(|at| self.received[at])
+            }
+            Named::Guessed { entry, ahead } => {
+                let ids: Vec<EntryId> = self.model.entries.keys().copied().collect();
+                let number = self.newest_token.number.saturating_add_signed(ahead.into());
+                let token = LeaseToken { epoch: self.newest_token.epoch, number };
+                pick(&ids, entry).map(|at| LeaseRef { id: ids[at], token })
+            }
+        };
+        lease.map_or(Ok(()), |lease| self.settle(lease, action))
+    }
+
+    fn settle(&mut self, lease: LeaseRef, action: Action) -> Checked {
+        let standing = self.model.standing(lease, self.now, self.handled);
+        let attempts = self.model.entries.get(&lease.id).and_then(|entry| entry.lease.as_ref());
+        let attempts = attempts.map_or(0, |lease| lease.row.attempts);
+        let id = lease.id;
+        let deadline = |ms| self.now.plus(ms);
+        let (expected, how) = match action {
+            Action::Ack => (Change::Removed(id), Ending::Acked),
+            Action::Nack => (Change::Released { id, attempts }, Ending::Nacked),
+            Action::Extend(ms) => (Change::Extended(id, deadline(ms)), Ending::Forgotten),
+        };
+        let (message, reply) = match action {
+            Action::Ack | Action::Nack => {
+                let (reply, answer) = millpond_sync::oneshot::channel();
+                let acked = matches!(action, Action::Ack);
+                let action = if acked { Settle::Ack(reply) } else { Settle::Nack(reply) };
+                (action, Replies::Settled { answer, acked: acked.then_some(id) })
+            }
+            Action::Extend(lease_ms) => {
+                let (reply, answer) = millpond_sync::oneshot::channel();
+                let deadline = deadline(lease_ms);
+                (Settle::Extend { lease_ms, reply }, Replies::Extended { answer, deadline })
+            }
+        };
+        let message = Message::Settle { lease, action: message };
+        self.node.core.handle_message(self.now, message);
+        let mut pending = Pending { at: self.staging(), reply };
+        match standing {
+            Ok(()) => {
+                self.expect_staged([(expected, how)].into())?;
+                if how == Ending::Acked {
+                    self.removals.insert(id, pending.at);
+                }
+                self.pending.push(pending);
+            }
+            Err(reason) => {
+                self.expect_staged(VecDeque::new())?;
+                let error = PartitionError::StaleLease { id, reason };
+                prop_assert_eq!(pending.poll()?, Some(Err(error)), "{:?}", self.model.entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// The loop takes the oldest message about unreceived leases.
+    fn deliver_mail(&mut self) -> Checked {
+        let Some(leases) = self.mail.pop_front() else { return Ok(()) };
+        self.node.core.handle_message(self.now, Message::Unreceived(leases.clone()));
+        let mut expected = VecDeque::new();
+        let mut seen = BTreeSet::new();
+        for LeaseRef { id, token } in leases {
+            let lease = self.model.entries.get(&id).and_then(|entry| entry.lease.as_ref());
+            let held = lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
+            if let Some(lease) = held
+                && seen.insert(id)
+            {
+                let attempts = lease.row.attempts - 1;
+                expected.push_back((Change::Released { id, attempts }, Ending::Unreceived));
+            }
+        }
+        self.expect_staged(expected)
+    }
+
+    fn timeout(&mut self) -> Checked {
+        let (now, handled) = (self.now, self.handled);
+        let mut due: BTreeMap<EntryId, u32> = self
+            .model
+            .entries
+            .iter()
+            .filter_map(|(id, entry)| entry.lease.as_ref().map(|lease| (*id, lease)))
+            .filter(|(_, lease)| lease.is_held(handled) && lease.row.deadline <= now)
+            .map(|(id, lease)| (id, lease.row.attempts))
+            .collect();
+        let n_retries = self.node.core.queues.iter().filter(|(_, q)| q.load.backing_off.is_some());
+        let n_retries = n_retries.count();
+        self.node.core.handle_timeout(now);
+        let mut n_expired = 0;
+        self.read_staged(|_, change| {
+            let Change::Released { id, attempts } = change else {
+                return Err(fail(format!("a timeout staged {change:?}")));
+            };
+            prop_assert_eq!(due.remove(id), Some(*attempts), "{} expired", id);
+            n_expired += 1;
+            Ok(Ending::Expired)
+        })?;
+        let may_remain = n_expired + n_retries >= self.setup.options.timers_per_turn;
+        prop_assert!(due.is_empty() || may_remain, "did not expire: {:?}", due);
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Checked {
+        self.node.core.serve(self.now);
+        self.read_staged(|world, change| {
+            let Change::Granted(id, row) = change else {
+                return Err(fail(format!("serving staged {change:?}")));
+            };
+            world.model.check_grant(*id, row, world.newest_token, world.handled)?;
+            world.newest_token = row.token;
+            Ok(Ending::Forgotten)
+        })?;
+        self.hear()?;
+        self.check_served()
+    }
+
+    fn submit(&mut self) -> Checked {
+        if self.node.commits.len() >= self.setup.options.commits_in_flight_max {
+            return Ok(());
+        }
+        let n_read = std::mem::take(&mut self.node.n_read);
+        let Some((batch, effects)) = self.node.core.poll_batch() else { return Ok(()) };
+        for op in batch.ops().skip(n_read) {
+            let change = self.model.read(op)?;
+            prop_assert!(change.is_none(), "the end of a batch holds {:?}", change);
+        }
+        self.submitted = self.submitted.next();
+        self.snapshots.push_back((self.submitted, self.model.clone()));
+        let ticket = self.node.store.submit(batch);
+        self.node.commits.push_back((ticket, effects));
+        Ok(())
+    }
+
+    /// Holds the durable rows against the model and against the verification's rules.
+    fn check_durable(&mut self) -> Checked {
+        let durable = self.disk.durable_position();
+        while self.snapshots.get(1).is_some_and(|(at, _)| *at <= durable) {
+            self.snapshots.pop_front();
+        }
+        prop_assert_eq!(self.snapshots[0].0, durable);
+        // A store that has stopped makes no checkpoint; then the reopened one is looked at.
+        let Ok(checkpoint) = block_on(self.node.store.checkpoint()) else { return Ok(()) };
+        self.snapshots[0].1.check_store(&*checkpoint.view, durable)?;
+        let found = block_on(verify(&*checkpoint.view, 0, 1)).map_err(fail)?;
+        prop_assert!(found.is_clean(), "at {}: {:?}", durable, found.problems);
+        Ok(())
+    }
+
+    fn take_commits(&mut self) -> Checked {
+        while let Some((ticket, _)) = self.node.commits.front_mut() {
+            match ticket.try_outcome() {
+                None => break,
+                Some(Ok(position)) => {
+                    let (_, effects) = self.node.commits.pop_front().expect("just looked at");
+                    self.handled = *position.get();
+                    self.node.core.handle_durable(effects, position);
+                    self.model.forget_removed(self.handled);
+                    self.check_delivered()?;
+                    self.hear()?;
+                }
+                Some(Err(error)) => return self.stop(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Checked {
+        self.take_commits()?;
+        while !self.mail.is_empty() {
+            self.deliver_mail()?;
+        }
+        self.timeout()?;
+        for at in (0..self.node.scans.len()).rev() {
+            self.node.poll_scan(self.now, at);
+        }
+        self.node.start_scans(self.now);
+        self.serve()?;
+        self.submit()?;
+        self.take_commits()
+    }
+
+    /// A commit failed: everybody is told why, and the partition is opened again.
+    fn stop(&mut self, error: StoreError) -> Checked {
+        let why = PartitionError::Stopped(error);
+        for (_, effects) in self.node.commits.drain(..) {
+            effects.refuse(&why);
+        }
+        self.end(&why)?;
+        self.reopen(self.setup.options.leases_at_open)
+    }
+
+    /// As the loop does when it is asked to close: stages nothing for anybody, makes durable what is
+    /// staged, answers everybody.
+    fn close(&mut self, at_open: LeasesAtOpen) -> Checked {
+        let epoch = self.node.store.epoch();
+        while !(self.node.commits.is_empty() && self.node.core.staged_is_empty()) {
+            self.submit()?;
+            self.disk.sync_all();
+            self.check_durable()?;
+            self.take_commits()?;
+            if self.node.store.epoch() != epoch {
+                return Ok(());
+            }
+        }
+        self.end(&PartitionError::Closed)?;
+        block_on(self.node.store.close()).map_err(fail)?;
+        self.reopen(at_open)
+    }
+
+    /// Everybody who waits is answered.
+    fn end(&mut self, why: &PartitionError) -> Checked {
+        self.node.core.refuse_all(why);
+        for mut pending in self.pending.drain(..) {
+            prop_assert_eq!(pending.poll()?, Some(Err(why.clone())), "a reply at the end");
+        }
+        for call in &mut self.calls {
+            call.check_ended(why)?;
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, at_open: LeasesAtOpen) -> Checked {
+        self.disk.release_scans();
+        self.disk.block_reads(BlockReads::Never);
+        let durable = self.disk.durable_position();
+        let kept = self.snapshots.iter().find(|(at, _)| *at == durable);
+        let Some((_, kept)) = kept else { return Err(fail(format!("no batch {durable}"))) };
+        self.model = kept.clone();
+        self.setup.options.leases_at_open = at_open;
+        self.model.reopened(at_open, durable);
+        self.snapshots = [(durable, self.model.clone())].into();
+        (self.handled, self.submitted) = (durable, durable);
+        self.check_promises(durable)?;
+        self.pending.clear();
+        self.calls.clear();
+        self.mail.clear();
+        self.node.reopen(&self.disk, &self.setup)?;
+        self.check_durable()
+    }
+
+    /// No receipt is forgotten and no acknowledged entry is back.
+    fn check_promises(&mut self, durable: LogPosition) -> Checked {
+        self.removals.retain(|_, at| *at <= durable);
+        for id in &self.receipts {
+            let is_kept = self.model.entries.contains_key(id) || self.removals.contains_key(id);
+            prop_assert!(is_kept, "{} had a receipt and is gone", id);
+        }
+        for id in &self.acked {
+            prop_assert!(!self.model.entries.contains_key(id), "{} was acked and is back", id);
+        }
+        let live = self.model.entries.keys().chain(&self.receipts);
+        self.newest_sequence = live.map(|id| id.rank.sequence).max().unwrap_or_default();
+        Ok(())
+    }
+
+    fn expect_staged(&mut self, mut expected: VecDeque<(Change, Ending)>) -> Checked {
+        self.read_staged(|_, change| {
+            let next = expected.pop_front();
+            prop_assert_eq!(Some(change), next.as_ref().map(|(change, _)| change));
+            Ok(next.map_or(Ending::Forgotten, |(_, how)| how))
+        })?;
+        prop_assert!(expected.is_empty(), "not staged: {:?}", expected);
+        Ok(())
+    }
+
+    /// Reads what the last call staged; `judge` says whether it may, and how the lease ends by it.
+    fn read_staged(
+        &mut self,
+        mut judge: impl FnMut(&mut Self, &Change) -> Checked<Ending>,
+    ) -> Checked {
+        let batch = self.node.core.batch.clone();
+        let at = self.staging();
+        for op in batch.ops().skip(self.node.n_read) {
+            if let Some(change) = self.model.read(op)? {
+                let how = judge(self, &change)?;
+                self.model.apply(&change, at, how);
+            }
+        }
+        self.node.n_read = batch.len();
+        Ok(())
+    }
+
+    fn queues_of(&self, source: LeaseSource) -> impl Iterator<Item = QueueId> {
+        let queues = self.queues.iter().filter(move |queue| match source {
+            LeaseSource::Topic(topic) => queue.topic_id == topic,
+            LeaseSource::Queue(id) => queue.id == id,
+        });
+        queues.map(|queue| queue.id)
+    }
+
+    /// With every fault gone and every lease ended, everything that is left can be leased and acked, in
+    /// order, and nothing remains behind.
+    pub(super) fn drain(mut self) -> Checked {
+        self.disk.block_reads(BlockReads::Never);
+        self.disk.release_scans();
+        for _round in 0..60 {
+            self.now = self.now.plus(10_000);
+            self.settle_down()?;
+            if self.model.entries.is_empty() && self.node.is_still() {
+                return self.check_empty();
+            }
+            for queue in [0, usize::from(N_QUEUES) - 1] {
+                self.lease(LeaseSource::Topic(self.queues[queue].topic_id), 5, 1000, false);
+            }
+            self.settle_down()?;
+            let is_waiting = self.calls.iter().any(Call::is_impatient);
+            prop_assert!(!is_waiting, "a call that does not wait was not answered");
+            let n_before = self.received.len();
+            while !self.calls.iter().all(|call| call.unread.is_none()) {
+                self.accept(0);
+            }
+            for lease in self.received.split_off(n_before) {
+                self.settle(lease, Action::Ack)?;
+            }
+        }
+        Err(fail(format!("stuck: {:?} in {:?}", self.model.entries, self.node.core)))
+    }
+
+    /// Turns until nothing moves any more by itself.
+    fn settle_down(&mut self) -> Checked {
+        for _ in 0..12 {
+            self.turn()?;
+            self.disk.sync_all();
+            self.check_durable()?;
+            self.turn()?;
+            self.hear()?;
+            self.check_structure()?;
+        }
+        Ok(())
+    }
+
+    fn check_empty(&self) -> Checked {
+        let core = &self.node.core;
+        prop_assert!(core.queues.len() <= self.setup.options.idle_queues_max, "{:?}", core.queues);
+        prop_assert!(core.timers.is_empty());
+        let checkpoint = block_on(self.node.store.checkpoint()).map_err(fail)?;
+        let found = block_on(verify(&*checkpoint.view, 0, 1)).map_err(fail)?;
+        let rows = (found.n_queues, found.n_entries, found.n_leases, found.n_bodies);
+        prop_assert_eq!(rows, (0, 0, 0, 0));
+        Ok(())
+    }
+}
+
+fn new_entry(priority: u8, large: bool) -> NewEntry {
+    let n_bytes = if large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
+    let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
+    NewEntry { priority: millpond_types::Priority(priority), body: body.encode() }
+}

@@ -1,0 +1,213 @@
+//! The callers' side: what they wait for, and what they were told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use millpond_storage_api::Durable;
+use millpond_sync::oneshot::Receiver;
+use millpond_types::{EntryId, LogPosition, UnixMillis};
+use proptest::prelude::*;
+
+use super::super::oracle::{Checked, fail};
+use super::{World, pick};
+use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message};
+use crate::{LeaseSource, PartitionError};
+
+/// A command whose reply is due when the batch `at` is durable and handled.
+pub(super) struct Pending {
+    pub(super) at: LogPosition,
+    pub(super) reply: Replies,
+}
+
+pub(super) enum Replies {
+    Enqueued { answer: Receiver<Answer<Durable<Vec<EntryId>>>>, ids: Vec<EntryId> },
+    Settled { answer: Receiver<Answer<Durable<()>>>, acked: Option<EntryId> },
+    Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
+}
+
+impl Pending {
+    /// The answer, if it is there; a good one was compared with what it must say.
+    pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
+        Ok(match &mut self.reply {
+            Replies::Enqueued { answer, ids } => match answer.try_recv().map_err(fail)? {
+                Some(Ok(receipt)) => {
+                    prop_assert_eq!(receipt.get(), &*ids);
+                    Some(Ok(()))
+                }
+                other => other.map(|answer| answer.map(drop)),
+            },
+            Replies::Settled { answer, .. } => {
+                answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+            }
+            Replies::Extended { answer, deadline } => match answer.try_recv().map_err(fail)? {
+                Some(Ok(receipt)) => {
+                    prop_assert_eq!(receipt.get(), deadline);
+                    Some(Ok(()))
+                }
+                other => other.map(|answer| answer.map(drop)),
+            },
+        })
+    }
+}
+
+/// A lease call and who waits for it.
+pub(super) struct Call {
+    call: Arc<LeaseCall>,
+    source: LeaseSource,
+    wait: bool,
+    /// Gone with the caller, or once answered.
+    answer: Option<LeaseAnswer>,
+    elsewhere: bool,
+    /// Arrived, and not looked at by the caller yet.
+    pub(super) unread: Option<Grants>,
+}
+
+impl Call {
+    pub(super) fn is_impatient(&self) -> bool {
+        !self.wait && self.answer.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        self.answer.is_none() && self.unread.is_none()
+    }
+
+    pub(super) fn check_ended(&mut self, why: &PartitionError) -> Checked {
+        let Some(answer) = &mut self.answer else { return Ok(()) };
+        match answer.try_recv().map_err(fail)? {
+            Some(Err(error)) => prop_assert_eq!(&error, why),
+            Some(Ok(grants)) => prop_assert!(self.elsewhere && grants.grants.is_empty()),
+            None => return Err(fail("a call was left waiting at the end")),
+        }
+        self.answer = None;
+        Ok(())
+    }
+}
+
+impl World {
+    pub(super) fn lease(&mut self, source: LeaseSource, n_max: usize, lease_ms: u64, wait: bool) {
+        let (call, answer) = LeaseCall::new(n_max, lease_ms);
+        let message = Message::Lease { source, call: call.clone(), wait };
+        self.node.core.handle_message(self.now, message);
+        let answer = Some(answer);
+        self.calls.push(Call { call, source, wait, answer, elsewhere: false, unread: None });
+    }
+
+    pub(super) fn accept(&mut self, nth: u16) {
+        let with_leases = self.calls.iter_mut().filter(|call| call.unread.is_some());
+        let mut with_leases: Vec<&mut Call> = with_leases.collect();
+        let Some(at) = pick(&with_leases, nth) else { return };
+        let grants = with_leases[at].unread.take().expect("just filtered");
+        let grants = grants.accept().into_iter().map(Durable::into_inner);
+        self.received.extend(grants.map(|grant| LeaseRef { id: grant.id, token: grant.token }));
+    }
+
+    /// The caller goes away: with its answer in hand, on its way, or not given yet.
+    pub(super) fn abandon(&mut self, nth: u16) {
+        if let Some(at) = pick(&self.calls, nth) {
+            drop(self.calls.swap_remove(at));
+        }
+    }
+
+    pub(super) fn claim_elsewhere(&mut self, nth: u16) {
+        let open = self.calls.iter_mut().filter(|call| call.call.is_open());
+        let mut open: Vec<&mut Call> = open.collect();
+        let Some(at) = pick(&open, nth) else { return };
+        open[at].elsewhere = true;
+        let reply = open[at].call.claim().expect("just filtered");
+        let _ = reply.send(Ok(Grants::none()));
+    }
+
+    /// Takes in every answer that has come.
+    pub(super) fn hear(&mut self) -> Checked {
+        self.mail.extend(self.node.take_mail());
+        let durable = self.disk.durable_position();
+        for mut pending in std::mem::take(&mut self.pending) {
+            let Some(answer) = pending.poll()? else {
+                prop_assert!(pending.at > self.handled, "no reply after its commit");
+                self.pending.push(pending);
+                continue;
+            };
+            answer.map_err(fail)?;
+            prop_assert!(pending.at <= durable, "a reply before its commit was durable");
+            match pending.reply {
+                Replies::Enqueued { ids, .. } => self.receipts.extend(ids),
+                Replies::Settled { acked, .. } => self.acked.extend(acked),
+                Replies::Extended { .. } => {}
+            }
+        }
+        let mut calls = std::mem::take(&mut self.calls);
+        for call in &mut calls {
+            self.hear_call(call)?;
+        }
+        calls.retain(|call| !call.is_over());
+        self.calls = calls;
+        Ok(())
+    }
+
+    fn hear_call(&self, call: &mut Call) -> Checked {
+        let Some(answer) = &mut call.answer else { return Ok(()) };
+        let Some(answer) = answer.try_recv().map_err(fail)? else { return Ok(()) };
+        let grants = answer.map_err(fail)?;
+        call.answer = None;
+        if grants.grants.is_empty() {
+            prop_assert!(call.elsewhere || !call.wait, "a waiting call was sent away");
+            return if call.elsewhere { Ok(()) } else { self.check_none(call.source) };
+        }
+        prop_assert!(!call.elsewhere && grants.grants.len() <= call.call.n_max);
+        for grant in &grants.grants {
+            let grant = grant.get();
+            let from = self.queues_of(call.source).any(|queue| queue == grant.id.queue);
+            prop_assert!(from, "{} is from another queue", grant.id);
+            let entry = self.model.entries.get(&grant.id);
+            let Some(lease) = entry.and_then(|entry| entry.lease.as_ref()) else {
+                return Err(fail(format!("{} was handed out without a lease", grant.id)));
+            };
+            let row = &lease.row;
+            prop_assert!(lease.granted <= self.disk.durable_position(), "granted too early");
+            let granted = (grant.token, grant.attempt, grant.deadline, grant.enqueued_at);
+            prop_assert_eq!(granted, (row.token, row.attempts, row.deadline, row.enqueued_at));
+        }
+        call.unread = Some(grants);
+        Ok(())
+    }
+
+    /// "There is nothing" is only said when nothing is ready, or its head cannot be read at present.
+    fn check_none(&self, source: LeaseSource) -> Checked {
+        for queue in self.queues_of(source) {
+            let is_ready = self.model.of_queue(queue).any(|(_, entry)| entry.is_ready(self.handled));
+            let slot = self.node.core.slots.get(&queue);
+            let backs_off =
+                slot.is_some_and(|&slot| self.node.core.queues[slot].load.backing_off.is_some());
+            prop_assert!(!is_ready || backs_off, "nothing, although {} has work", queue);
+        }
+        Ok(())
+    }
+
+    /// Every lease of the commit that was just handled is with its caller, or on its way back.
+    pub(super) fn check_delivered(&mut self) -> Checked {
+        let n_mails = self.mail.len();
+        let had_leases: Vec<bool> = self.calls.iter().map(|call| call.unread.is_some()).collect();
+        self.mail.extend(self.node.take_mail());
+        let mut calls = std::mem::take(&mut self.calls);
+        let mut delivered: BTreeSet<EntryId> = BTreeSet::new();
+        for (call, had_leases) in calls.iter_mut().zip(had_leases) {
+            self.hear_call(call)?;
+            if let (Some(grants), false) = (&call.unread, had_leases) {
+                delivered.extend(grants.grants.iter().map(|grant| grant.get().id));
+            }
+        }
+        self.calls = calls;
+        delivered.extend(self.mail.iter().skip(n_mails).flatten().map(|lease| lease.id));
+        let granted: BTreeSet<EntryId> = self
+            .model
+            .entries
+            .iter()
+            .filter(|(_, entry)| {
+                entry.lease.as_ref().is_some_and(|lease| lease.granted == self.handled)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        prop_assert_eq!(delivered, granted, "leases of commit {}", self.handled);
+        Ok(())
+    }
+}
