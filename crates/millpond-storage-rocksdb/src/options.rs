@@ -17,6 +17,8 @@ const MEMTABLE_BYTES_MIN: usize = 1 << 20;
 /// Bytes of log after which the tables that hold the oldest of it are flushed. It bounds what a restart
 /// replays.
 const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Old log files kept for their blocks, each as long as a log file gets (about one memtable).
+const RECYCLED_LOGS: usize = 2;
 /// Open files of one store. Each costs a descriptor; index and filter blocks are in the cache.
 const OPEN_FILES_MAX: i32 = 512;
 /// A file whose rows are to this part tombstones is compacted at once.
@@ -45,6 +47,8 @@ pub(crate) fn db_options(budget: &RocksBudget, create: bool) -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
+    // Writing over blocks that exist spares each sync the update of the file's size.
+    options.set_recycle_log_file_num(RECYCLED_LOGS);
     options.set_manual_wal_flush(false);
 
     // A flush writes back as it goes; otherwise its last sync competes with the syncs of commits.

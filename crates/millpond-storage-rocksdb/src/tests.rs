@@ -1,12 +1,18 @@
 use std::time::Duration;
 
-use millpond_storage_api::{LogPosition, StoreErrorKind};
+use millpond_storage_api::{LogPosition, StoreErrorKind, Table, WriteBatch, commit_ticket};
 use millpond_sync::thread::block_on;
 use millpond_sync::{Arc, Condvar, Mutex, oneshot};
 
+use crate::error::closed;
 use crate::log::LogState;
+use crate::open::{Opened, open};
 use crate::pool::{READS_WAITING_MAX, ReadPool};
+use crate::queue::CommitQueue;
+use crate::read::Reads;
 use crate::stats::CommitCounters;
+use crate::writer::{Closers, GROUP_BYTES_MAX, Request, Writer};
+use crate::{CommitStats, OpenMode, RocksBudget};
 
 #[test]
 fn a_run_of_records_grows_and_a_hole_begins_another() {
@@ -105,4 +111,59 @@ fn a_panicking_read_costs_the_pool_no_thread() {
     let (sender, receiver) = oneshot::channel();
     pool.run(Box::new(move || sender.send(7).expect("the test waits"))).expect("it is open");
     assert_eq!(block_on(receiver), Ok(7));
+}
+
+/// A writer whose queue was filled before it starts, so that its groups are known.
+fn written(batch_bytes: &[usize]) -> (CommitStats, Vec<u64>) {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let budget = RocksBudget::default();
+    let Opened { db, position, .. } =
+        open(&scratch.path().join("store"), &budget, OpenMode::Create).expect("it can be opened");
+    let counters = Arc::new(CommitCounters::default());
+    let queue = Arc::new(CommitQueue::new(position));
+    let tickets: Vec<_> = batch_bytes
+        .iter()
+        .map(|&n_bytes| {
+            let (promise, ticket) = commit_ticket();
+            let mut batch = WriteBatch::new();
+            batch.put(Table::Queues, b"key", &vec![7; n_bytes]);
+            assert!(queue.push_commit(Request::Commit(batch, promise)).is_ok());
+            ticket
+        })
+        .collect();
+    queue.close(closed());
+    let writer = Writer {
+        queue,
+        reads: Reads::new(db, 1).expect("a thread"),
+        log: Arc::new(LogState::new(position)),
+        counters: counters.clone(),
+        closers: Arc::new(Closers::new()),
+        position,
+        group: Vec::new(),
+        group_bytes: 0,
+        failure: None,
+    };
+    writer.run();
+    let positions = tickets.into_iter().map(|ticket| {
+        block_on(ticket).expect("what was accepted before the close is committed").into_inner().0
+    });
+    let positions = positions.collect();
+    (counters.read(), positions)
+}
+
+#[test]
+fn what_waits_together_is_synced_once() {
+    let (stats, positions) = written(&[100; 50]);
+    assert_eq!((stats.n_groups, stats.n_batches), (1, 50));
+    assert_eq!(positions, (1..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_group_ends_at_its_limit() {
+    let third = GROUP_BYTES_MAX / 3;
+    let (stats, positions) = written(&[third; 5]);
+    assert_eq!(stats.n_groups, 3, "two fit, a third does not");
+    assert_eq!(positions, [1, 2, 3, 4, 5]);
+    let (stats, _) = written(&[10, GROUP_BYTES_MAX * 2, 10]);
+    assert_eq!(stats.n_groups, 3, "a larger batch is a group of its own");
 }

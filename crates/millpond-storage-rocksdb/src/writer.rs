@@ -19,7 +19,7 @@ use crate::stats::CommitCounters;
 
 /// Bytes of batches in one group, beyond which the rest waits for the next one: bounds the memory of a
 /// group and the time until its first ticket resolves. A single larger batch is a group of its own.
-pub(crate) const GROUP_BYTES_MAX: usize = 16 << 20;
+pub(crate) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// What the writer is asked for.
 pub(crate) enum Request {

@@ -289,6 +289,34 @@ fn a_torn_log_gives_a_prefix() {
     assert!(previous >= LogPosition(19));
 }
 
+/// A recycled log file still holds the records of its first life behind the new ones.
+#[test]
+fn stale_records_in_a_recycled_log_are_not_replayed() {
+    let place = Place::new();
+    let store = place.open();
+    for round in 0..6_u64 {
+        for n in 0..100_u64 {
+            let key = [round.to_be_bytes(), n.to_be_bytes()].concat();
+            commit(&store, |batch| batch.put(Table::Queues, &key, &[7; 500]));
+        }
+        store.flush().expect("it can be flushed");
+    }
+    commit(&store, |batch| batch.delete_range(Table::Queues, b"", &[0xFF]));
+    let position = commit(&store, |batch| batch.put(Table::Queues, b"last", b""));
+    let image = place.path.with_extension("image");
+    copy_live(&place.path, &image);
+    let stale_bytes = files(&image)
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|(_, bytes)| bytes.len())
+        .max();
+    assert!(stale_bytes > Some(50_000), "the newest log file is not a recycled one");
+    let store = RocksStore::open(&image, &place.budget, OpenMode::OpenExisting);
+    let store = store.expect("a crash leaves a store");
+    assert_eq!(store.durable_position(), position);
+    assert_eq!(rows(&store, all(Table::Queues)), [(b"last".to_vec(), vec![])]);
+}
+
 /// A log file that was closed was synced, so what is missing there was promised.
 #[test]
 fn a_log_file_that_was_closed_must_be_whole() {
