@@ -86,7 +86,7 @@ pub(crate) struct RocksLog {
 
 impl CommitLog for RocksLog {
     fn pin(&self) -> LogPin {
-        // Under the queue's lock, so that no batch is submitted between the look and the pin.
+        // Invariant 5: no batch is submitted between the look and the pin.
         self.queue.with_newest(|newest| self.state.pins.pin_after(newest))
     }
 

@@ -9,7 +9,8 @@ use millpond_sync::{Condvar, Mutex};
 ///
 /// 1. Every item that was accepted is drained exactly once, in the order of acceptance.
 /// 2. Nothing is accepted after [`close`](Self::close); what was accepted before is still drained.
-/// 3. A position is given out only to an accepted commit, so positions are dense.
+/// 3. A position is given out only to an accepted commit and in the order of acceptance, so positions are
+///    dense (invariant 1 of the crate).
 /// 4. A writer that waits is woken by the item or the close that ends its wait: both change the state
 ///    under the lock that the writer gives up atomically when it starts to wait.
 #[derive(Debug)]

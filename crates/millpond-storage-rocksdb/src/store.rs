@@ -59,7 +59,8 @@ impl RocksStore {
     ///
     /// Each [`OpenError`] as it says. `UnknownFormat` also for a file, for a database with other tables,
     /// and for one with rows but no format version; `NotFound` also for a store whose creation was
-    /// interrupted, which [`OpenMode::Create`] completes.
+    /// interrupted, which [`OpenMode::Create`] completes. `NewerFormat` is noticed after RocksDB has
+    /// recovered its own files: rows are as they were, files may be arranged differently.
     pub fn open(
         path: impl AsRef<Path>,
         budget: &RocksBudget,
@@ -153,7 +154,7 @@ impl Shared {
 
     /// Makes a checkpoint, on a thread of its own.
     fn make_checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        // Most of the flush happens here, while commits go on; the writer flushes the little rest.
+        // Invariant 6. Most of the flush happens here, while commits go on; the writer flushes the little rest.
         self.reads.db.with(flush_all)?;
         // Relaxed: only uniqueness matters.
         let number = self.checkpoints_made.fetch_add(1, Ordering::Relaxed);

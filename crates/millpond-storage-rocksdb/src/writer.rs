@@ -83,7 +83,7 @@ impl Writer {
         }
     }
 
-    /// Writes the group with one sync and resolves its promises. After a failure every later group fails.
+    /// Writes the group with one sync and resolves its promises (invariants 3 and 4).
     fn commit(&mut self) {
         if self.group.is_empty() {
             return;
@@ -111,7 +111,7 @@ impl Writer {
             tracing::error!(%error, position = %self.position, "commit failed, the store stops");
             let cause = format!("the store stopped after a failed commit: {error}");
             let cause = StoreError::new(StoreErrorKind::Closed, cause);
-            // Before the promises: whoever hears of the failure and submits again is refused.
+            // Invariant 4, before the promises: whoever hears of the failure and submits again is refused.
             self.queue.close(cause.clone());
             self.failure = Some(cause);
         }
@@ -170,7 +170,7 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Also when the thread unwinds: nobody waits for a writer that is gone.
+    /// Invariant 7, also when the thread unwinds.
     fn drop(&mut self) {
         self.queue.close(closed());
         let mut left = Vec::new();
