@@ -309,26 +309,47 @@ async fn queues(
     n_max: usize,
 ) -> Result<Vec<QueueInfo>, Error> {
     let now = Clock::start().now();
-    let n_partitions = view.n_partitions();
-    let mut infos = Vec::new();
+    let wanted = |queue: &StoredQueue| {
+        let name = queue.names.as_ref().map(|names| names.topic.as_str());
+        topic.is_none_or(|topic| name == Some(topic))
+    };
+    let mut found = Vec::new();
     for store in view.stores() {
-        let leases = leases(&*store, now).await?;
-        for queue in inspect::queues(&*store).await? {
-            if topic
-                .is_some_and(|topic| queue.names.as_ref().is_none_or(|n| n.topic.as_str() != topic))
-            {
-                continue;
-            }
-            infos.push(queue_info(&*store, &queue, &leases, n_partitions, now).await?);
-        }
+        let leases = Arc::new(leases(&*store, now).await?);
+        let queues = inspect::queues(&*store).await?;
+        let queues = queues.into_iter().filter(wanted);
+        found.extend(queues.map(|queue| (store.clone(), leases.clone(), queue)));
     }
+    // Only the age of a head costs a read for each queue; for the other orders the list is cut first.
     match order {
-        Order::Name => infos.sort_by(|a, b| (&a.topic, &a.key).cmp(&(&b.topic, &b.key))),
-        Order::Deepest => infos.sort_by_key(|info| std::cmp::Reverse(info.n_entries)),
-        Order::Oldest => infos.sort_by_key(|info| std::cmp::Reverse(info.head_waits_ms)),
+        Order::Name => found.sort_by_cached_key(|(_, _, queue)| names_of(queue)),
+        Order::Deepest => found.sort_by_key(|(_, _, queue)| std::cmp::Reverse(n_entries(queue))),
+        Order::Oldest => {}
     }
-    infos.truncate(n_max);
+    if order != Order::Oldest {
+        found.truncate(n_max);
+    }
+    let mut infos = Vec::with_capacity(found.len());
+    for (store, leases, queue) in &found {
+        infos.push(queue_info(&**store, queue, leases, view.n_partitions(), now).await?);
+    }
+    if order == Order::Oldest {
+        infos.sort_by_key(|info| std::cmp::Reverse(info.head_waits_ms));
+        infos.truncate(n_max);
+    }
     Ok(infos)
+}
+
+/// Topic and key, or what can be said instead when a damaged store has no names for the queue.
+fn names_of(queue: &StoredQueue) -> (String, String) {
+    match &queue.names {
+        Some(names) => (names.topic.to_string(), names.key.to_string()),
+        None => (queue.key.topic.to_string(), "?".to_owned()),
+    }
+}
+
+fn n_entries(queue: &StoredQueue) -> u64 {
+    queue.row.n_ready.saturating_add(queue.row.n_delayed).saturating_add(queue.row.n_dead)
 }
 
 async fn queue_info(
@@ -341,13 +362,13 @@ async fn queue_info(
     let id = queue.key.queue;
     let n_leased = leases.get(&id).map_or(0, Vec::len) as u64;
     let head = first_ready(store, queue, n_leased).await?;
-    let names = queue.names.as_ref();
+    let (topic, key) = names_of(queue);
     Ok(QueueInfo {
-        topic: names.map_or_else(|| queue.key.topic.to_string(), |names| names.topic.to_string()),
-        key: names.map_or_else(|| "?".to_owned(), |names| names.key.to_string()),
+        topic,
+        key,
         id: id.to_string(),
         partition: id.partition(n_partitions),
-        n_entries: queue.row.n_ready + queue.row.n_delayed + queue.row.n_dead,
+        n_entries: n_entries(queue),
         n_leased,
         head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
     })

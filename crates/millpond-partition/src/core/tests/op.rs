@@ -44,15 +44,26 @@ pub(super) enum Source {
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Enqueue { queue: u8, entries: Vec<(u8, bool)> },
-    Lease { source: Source, n_max: usize, lease_ms: u64, wait: bool },
+    Enqueue {
+        queue: u8,
+        entries: Vec<(u8, bool)>,
+    },
+    Lease {
+        source: Source,
+        n_max: usize,
+        lease_ms: u64,
+        wait: bool,
+    },
     /// A caller takes the leases that came in answer to its call.
     Accept(u16),
     /// A caller goes away, before or after its answer.
     Abandon(u16),
     /// Another partition serves a call that is registered with both.
     ClaimElsewhere(u16),
-    Settle { lease: Named, action: Action },
+    Settle {
+        lease: Named,
+        action: Action,
+    },
     /// Accepted leases are returned without having been worked on.
     GiveBack(u16),
     /// The loop takes a message about unreceived leases.
@@ -74,11 +85,21 @@ pub(super) enum Op {
     HoldScans(SnapshotAt),
     ReleaseScan(u16),
     ReleaseScans,
-    FailRead { after: u64, kind: StoreErrorKind },
-    FailCommit { after: u64, kind: StoreErrorKind, batch: FailedBatch },
+    FailRead {
+        after: u64,
+        kind: StoreErrorKind,
+    },
+    FailCommit {
+        after: u64,
+        kind: StoreErrorKind,
+        batch: FailedBatch,
+    },
     Compact,
     Close(LeasesAtOpen),
-    Crash { keep: usize, at_open: LeasesAtOpen },
+    Crash {
+        keep: usize,
+        at_open: LeasesAtOpen,
+    },
 }
 
 fn source() -> impl Strategy<Value = Source> {
@@ -116,11 +137,8 @@ fn fault() -> impl Strategy<Value = Op> {
         2 => (1_usize..4).prop_map(BlockReads::AfterRows),
     ];
     let hold = prop_oneof![Just(SnapshotAt::Start), Just(SnapshotAt::Release)];
-    let read = prop::sample::select(&[
-        StoreErrorKind::Retry,
-        StoreErrorKind::Io,
-        StoreErrorKind::Corrupt,
-    ]);
+    let read =
+        prop::sample::select(&[StoreErrorKind::Retry, StoreErrorKind::Io, StoreErrorKind::Corrupt]);
     let commit = prop::sample::select(&[StoreErrorKind::NoSpace, StoreErrorKind::Io]);
     let batch = prop_oneof![Just(FailedBatch::Lost), Just(FailedBatch::Survives)];
     prop_oneof![

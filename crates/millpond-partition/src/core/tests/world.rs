@@ -245,7 +245,8 @@ impl World {
         let mut seen = BTreeSet::new();
         for LeaseRef { id, token } in leases {
             let lease = self.model.entries.get(&id).and_then(|entry| entry.lease.as_ref());
-            let held = lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
+            let held =
+                lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
             if let Some(lease) = held
                 && seen.insert(id)
             {
