@@ -108,6 +108,6 @@ mod models;
 #[cfg(all(test, not(millpond_loom)))]
 mod tests;
 
-#[cfg(all(doctest, not(millpond_loom)))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

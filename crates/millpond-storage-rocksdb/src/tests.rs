@@ -58,10 +58,11 @@ fn a_pin_ahead_of_what_is_recorded_prunes_only_what_is_there() {
 fn write_times_fall_into_classes() {
     let counters = CommitCounters::default();
     for (took_us, batches) in [(0, 1), (63, 1), (64, 2), (127, 2), (128, 3), (u64::MAX / 2, 4)] {
-        counters.record(batches, 10, Duration::from_micros(took_us));
+        counters.record(batches, 2 * batches, 10, Duration::from_micros(took_us));
     }
     let stats = counters.read();
-    assert_eq!((stats.n_groups, stats.n_batches, stats.batch_bytes), (6, 13, 60));
+    assert_eq!((stats.n_groups, stats.n_batches, stats.n_ops), (6, 13, 26));
+    assert_eq!(stats.batch_bytes, 60);
     assert_eq!(stats.write_us_classes[..4], [2, 2, 1, 0]);
     assert_eq!(stats.write_us_classes[15], 1);
     assert_eq!(stats.write_us_classes.iter().sum::<u64>(), stats.n_groups);
