@@ -174,7 +174,8 @@ impl World {
     /// "There is nothing" is only said when nothing is ready, or its head cannot be read at present.
     fn check_none(&self, source: LeaseSource) -> Checked {
         for queue in self.queues_of(source) {
-            let is_ready = self.model.of_queue(queue).any(|(_, entry)| entry.is_ready(self.handled));
+            let is_ready =
+                self.model.of_queue(queue).any(|(_, entry)| entry.is_ready(self.handled));
             let slot = self.node.core.slots.get(&queue);
             let backs_off =
                 slot.is_some_and(|&slot| self.node.core.queues[slot].load.backing_off.is_some());

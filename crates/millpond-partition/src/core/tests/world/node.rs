@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use millpond_storage_api::{
-    CommitTicket, ScanFuture, ScanRows, StoreErrorKind, StoreRead,
-};
+use millpond_storage_api::{CommitTicket, ScanFuture, ScanRows, StoreErrorKind, StoreRead};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore, SyncMode};
 use millpond_sync::thread::block_on;
 use millpond_types::UnixMillis;
