@@ -18,10 +18,12 @@
 
 mod enqueue;
 mod lease;
+mod mutation;
 mod recover;
 mod refill;
 mod reporting;
 mod settle;
+mod waiters;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,21 +37,26 @@ use millpond_types::{
 };
 use slab::Slab;
 
-use crate::command::{Answer, Grant, Grants, LeaseCall, Message, Reply};
+use crate::command::{Answer, Grant, Grants, Message, Reply};
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 use crate::{PartitionError, QueueRef};
 
+pub(crate) use mutation::Mutation;
 pub(crate) use recover::Recovered;
 pub use recover::scan_table;
 pub(crate) use refill::ScanJob;
+use waiters::Waiters;
 
 /// Index of a queue that is in memory.
 pub(crate) type Slot = usize;
 
 /// Sequences are reserved in blocks of this size, so that most commits need not write the counter.
 const SEQUENCE_BLOCK: u64 = 1 << 16;
+
+/// Lists shorter than this are never searched for what no longer belongs there.
+const SWEEP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
 /// What ends a lease, and whether that is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,20 +126,14 @@ struct Load {
 /// The queues of one topic that can be served, and who waits for them.
 #[derive(Debug, Default)]
 struct Topic {
+    /// Those that had a head when they were last looked at.
     ring: VecDeque<Slot>,
-    waiters: VecDeque<Waiter>,
+    /// Length of the ring beyond which queues without a head are swept out of it.
+    sweep_ring_at: usize,
+    waiters: Waiters,
     /// Queues that are being loaded and may turn out to have a head.
     n_loading: usize,
-    /// Waiters beyond which the list is searched for calls that were claimed elsewhere.
-    sweep_at: usize,
     listed: bool,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    call: Arc<LeaseCall>,
-    /// Whether to wait for work that is not there yet.
-    wait: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,7 +194,9 @@ pub(crate) struct Core {
     slots: HashMap<QueueId, Slot>,
     topics: HashMap<TopicId, Topic>,
     /// Callers that want one particular queue, whether or not it is in memory.
-    queue_waiters: HashMap<QueueId, VecDeque<Waiter>>,
+    queue_waiters: HashMap<QueueId, Waiters>,
+    /// Registrations until abandoned calls are searched for.
+    sweep_waiters_in: usize,
     /// Topics and queues whose waiters may be servable now.
     topics_to_serve: Vec<TopicId>,
     queues_to_serve: Vec<QueueId>,
@@ -234,6 +237,9 @@ impl Core {
         for effect in effects.effects {
             self.apply(effect, &position);
         }
+        if self.is_broken(Mutation::AnswerBeforeDurable) {
+            std::mem::take(&mut self.effects).into_iter().for_each(|e| self.apply(e, &position));
+        }
     }
 
     fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
@@ -269,13 +275,17 @@ impl Core {
         }
         if self.next_sequence > self.reserved_sequence {
             self.reserved_sequence = self.next_sequence + SEQUENCE_BLOCK;
+            if self.is_broken(Mutation::SequenceUnreserved) {
+                self.reserved_sequence = self.next_sequence - 1;
+            }
             let key = SystemKey::NextSequence.encode();
             self.batch.put(Table::System, key, &encode_u64(self.reserved_sequence));
         }
+        let past_entering = self.is_broken(Mutation::FloorPastEntering);
         for slot in std::mem::take(&mut self.dirty) {
             let queue = &mut self.queues[slot];
             queue.dirty = false;
-            queue.stored.floor = queue.floor();
+            queue.stored.floor = if past_entering { queue.known_floor() } else { queue.floor() };
             let key = ActiveKey { topic: queue.topic, queue: queue.id }.encode();
             if queue.stored.is_empty() {
                 self.batch.delete(Table::Active, &key);
@@ -324,13 +334,9 @@ impl Core {
         for effect in std::mem::take(&mut self.effects) {
             effect.refuse(error);
         }
-        let of_topics = self.topics.drain().flat_map(|(_, topic)| topic.waiters);
-        let of_queues = self.queue_waiters.drain().flat_map(|(_, waiters)| waiters);
-        for waiter in of_topics.chain(of_queues) {
-            if let Some(reply) = waiter.call.claim() {
-                let _ = reply.send(Err(error.clone()));
-            }
-        }
+        let of_topics = self.topics.drain().map(|(_, topic)| topic.waiters);
+        let of_queues = self.queue_waiters.drain().map(|(_, waiters)| waiters);
+        of_topics.chain(of_queues).for_each(|waiters| waiters.refuse_all(error));
     }
 
     /// Restores P4 and P5 for a queue after any change to it, and lets it leave memory when idle.
@@ -350,10 +356,36 @@ impl Core {
             self.queues_to_serve.push(id);
         }
         if !std::mem::replace(&mut queue.in_ring, true) {
-            let topic = self.topics.entry(topic_id).or_default();
-            topic.ring.push_back(slot);
+            self.sweep_ring(topic_id);
+            self.topics.entry(topic_id).or_default().ring.push_back(slot);
         }
         self.list_topic(topic_id);
+    }
+
+    /// Queues without a head leave the ring when they come to its front. Where callers want particular
+    /// queues and nobody turns the ring, they are swept out here before they outnumber the others.
+    fn sweep_ring(&mut self, id: TopicId) {
+        let topic = self.topics.entry(id).or_default();
+        if topic.ring.len() < topic.sweep_ring_at.max(SWEEP_MIN) {
+            return;
+        }
+        let queues = &mut self.queues;
+        let mut left = Vec::new();
+        topic.ring.retain(|&slot| {
+            let has_head = !queues[slot].inbox.is_empty();
+            if !has_head {
+                queues[slot].in_ring = false;
+                left.push(slot);
+            }
+            has_head
+        });
+        topic.sweep_ring_at = 2 * topic.ring.len();
+        for slot in left {
+            // One that becomes idle may push another one out of memory.
+            if self.queues.contains(slot) {
+                self.consider_idle(slot);
+            }
+        }
     }
 
     fn list_topic(&mut self, id: TopicId) {
@@ -364,6 +396,7 @@ impl Core {
     }
 
     fn consider_idle(&mut self, slot: Slot) {
+        let broken = self.is_broken(Mutation::BusyQueueForgotten);
         let queue = &mut self.queues[slot];
         if !queue.is_idle() || std::mem::replace(&mut queue.in_idle, true) {
             return;
@@ -374,7 +407,7 @@ impl Core {
             let queue = &mut self.queues[oldest];
             queue.in_idle = false;
             // Only what knows that it is empty may be forgotten: a queue not in memory is an empty one.
-            if queue.is_idle() {
+            if queue.is_idle() || broken {
                 let id = queue.id;
                 self.slots.remove(&id);
                 self.queues.remove(oldest);
@@ -386,6 +419,13 @@ impl Core {
         if !std::mem::replace(&mut self.queues[slot].dirty, true) {
             self.dirty.push(slot);
         }
+    }
+}
+
+impl Topic {
+    /// Nobody serves it and nobody asks for it.
+    fn is_unused(&self) -> bool {
+        self.ring.is_empty() && self.waiters.is_empty() && self.n_loading == 0 && !self.listed
     }
 }
 
@@ -422,15 +462,20 @@ impl Queue {
 
     /// The lowest rank that may be live (P3).
     fn floor(&self) -> EntryRank {
-        let known = match self.inbox.floor() {
+        let known = self.known_floor();
+        if self.n_entering > 0 { known.min(self.lowest_entering) } else { known }
+    }
+
+    /// As [`floor`](Self::floor), without the entries on their way.
+    fn known_floor(&self) -> EntryRank {
+        match self.inbox.floor() {
             Frontier::Start => self.stored.floor,
             Frontier::Before(rank) => rank,
             Frontier::After(rank) => {
                 EntryRank { sequence: Sequence(rank.sequence.0.saturating_add(1)), ..rank }
             }
             Frontier::End => LAST_RANK,
-        };
-        if self.n_entering > 0 { known.min(self.lowest_entering) } else { known }
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct PartitionOptions {
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
     pub leases_at_open: LeasesAtOpen,
+    #[cfg(test)]
+    pub(crate) broken: Option<crate::core::Mutation>,
 }
 
 impl Default for PartitionOptions {
@@ -55,6 +57,8 @@ impl Default for PartitionOptions {
             idle_queues_max: 1024,
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
+            #[cfg(test)]
+            broken: None,
         }
     }
 }

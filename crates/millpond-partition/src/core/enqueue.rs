@@ -10,7 +10,7 @@ use millpond_types::{
     StoredBody, UnixMillis,
 };
 
-use super::{Core, Effect, Queue, Slot};
+use super::{Core, Effect, Mutation, Queue, Slot};
 use crate::QueueRef;
 use crate::command::{NewEntry, Reply};
 
@@ -43,6 +43,12 @@ impl Core {
         self.queues[slot].n_effects += 1;
         self.mark_dirty(slot);
         let head = EntryHead { attempts: 0, enqueued_at: now, separate_body: false };
+        if self.is_broken(Mutation::ShowBeforeDurable) {
+            for id in &ids {
+                self.queues[slot].inbox.insert(id.rank, head);
+            }
+            self.touch(slot);
+        }
         self.effects.push(Effect::Enqueued { slot, head, ids, separate, reply });
     }
 

@@ -1,6 +1,5 @@
 //! Handing out entries.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use millpond_storage_api::{Durable, LogPosition, Table};
@@ -9,29 +8,46 @@ use millpond_types::{
     EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, TopicId, UnixMillis,
 };
 
-use super::{Core, Effect, Lease, LeaseState, Slot, Timer, Topic, Waiter};
+use super::waiters::Waiter;
+use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, Timer, Topic};
 use crate::command::{Answer, Grant, Grants, LeaseCall, LeaseRef, LeaseSource};
-
-/// Fewer waiters than this are never searched for abandoned calls.
-const SWEEP_MIN: usize = 64;
 
 impl Core {
     /// Registers a call. [`serve`](Self::serve) answers it, at the end of the turn at the earliest.
     pub(super) fn lease(&mut self, source: LeaseSource, call: Arc<LeaseCall>, wait: bool) {
+        self.sweep_waiters_in = self.sweep_waiters_in.saturating_sub(1);
+        if self.sweep_waiters_in == 0 {
+            self.sweep_waiters();
+        }
         let waiter = Waiter { call, wait };
         match source {
             LeaseSource::Topic(id) => {
-                let topic = self.topics.entry(id).or_default();
-                topic.add_waiter(waiter);
+                self.topics.entry(id).or_default().waiters.push(waiter);
                 self.list_topic(id);
             }
             LeaseSource::Queue(id) => {
-                let waiters = self.queue_waiters.entry(id).or_default();
-                waiters.retain(|waiter| waiter.call.is_open());
-                waiters.push_back(waiter);
+                self.queue_waiters.entry(id).or_default().push(waiter);
                 self.queues_to_serve.push(id);
             }
         }
+    }
+
+    /// Calls that were abandoned, or claimed by another partition, are dropped when they come to the
+    /// front. Where nothing ever comes to the front they are swept out here, once after as many
+    /// registrations as there is to look at, so that a registration stays O(1).
+    fn sweep_waiters(&mut self) {
+        let mut n_seen = 0;
+        self.topics.retain(|_, topic| {
+            topic.waiters.sweep();
+            n_seen += 1 + topic.waiters.len();
+            !topic.is_unused()
+        });
+        self.queue_waiters.retain(|_, waiters| {
+            waiters.sweep();
+            n_seen += 1 + waiters.len();
+            !waiters.is_empty()
+        });
+        self.sweep_waiters_in = n_seen.max(SWEEP_MIN);
     }
 
     /// Grants what can be granted. To be called once per turn, after everything else, so that an entry
@@ -51,22 +67,15 @@ impl Core {
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
         let Some(mut waiters) = self.queue_waiters.remove(&id) else { return };
         let slot = self.slots.get(&id).copied();
-        while let Some(waiter) = waiters.front() {
-            let has_head = slot.is_some_and(|slot| !self.queues[slot].inbox.is_empty());
-            let may_have = slot.is_some_and(|slot| self.queues[slot].load.counted);
-            if !waiter.call.is_open() {
-                waiters.pop_front();
-            } else if has_head {
-                let waiter = waiters.pop_front().expect("the front was just looked at");
-                self.grant(now, &waiter, slot, None);
-            } else if !waiter.wait && !may_have {
-                waiters.pop_front().expect("the front was just looked at").answer_none();
-            } else if waiters.iter().all(|waiter| waiter.wait || may_have) {
-                break;
-            } else {
-                // A call that does not wait is behind one that does.
-                waiters = answer_impatient(waiters);
-            }
+        let has_head = |core: &Self| slot.is_some_and(|slot| !core.queues[slot].inbox.is_empty());
+        while has_head(self)
+            && let Some(waiter) = waiters.pop()
+        {
+            self.grant(now, &waiter, slot, None);
+        }
+        let may_have = slot.is_some_and(|slot| self.queues[slot].load.counted);
+        if !has_head(self) && !may_have {
+            waiters.answer_impatient();
         }
         if !waiters.is_empty() {
             self.queue_waiters.insert(id, waiters);
@@ -79,12 +88,15 @@ impl Core {
             let Some(topic) = self.topics.get_mut(&id) else { return };
             if !has_queue {
                 if topic.n_loading == 0 {
-                    topic.waiters = answer_impatient(std::mem::take(&mut topic.waiters));
+                    topic.waiters.answer_impatient();
                 }
-                return;
+                break;
             }
-            let Some(waiter) = topic.waiters.pop_front() else { return };
+            let Some(waiter) = topic.waiters.pop() else { break };
             self.grant(now, &waiter, None, Some(id));
+        }
+        if self.topics.get(&id).is_some_and(Topic::is_unused) {
+            self.topics.remove(&id);
         }
     }
 
@@ -135,9 +147,10 @@ impl Core {
     ) -> Grant {
         let token = LeaseToken { epoch: self.epoch, number: self.next_token };
         self.next_token += 1;
+        let forgets_attempts = self.is_broken(Mutation::AttemptsLost);
         let queue = &mut self.queues[slot];
-        let attempts_before =
-            queue.leases.get(&rank).map_or(head.attempts, |released| released.row.attempts);
+        let released = queue.leases.get(&rank).filter(|_| !forgets_attempts);
+        let attempts_before = released.map_or(head.attempts, |released| released.row.attempts);
         let row = LeaseRow {
             token,
             deadline,
@@ -185,49 +198,15 @@ impl Core {
 
     /// Grants that nobody received are given back, and their attempt does not count.
     pub(super) fn take_back(&mut self, leases: &[LeaseRef]) {
+        let uncounted = u32::from(!self.is_broken(Mutation::UnreceivedCounted));
         for lease in leases {
             let Some(&slot) = self.slots.get(&lease.id.queue) else { continue };
             let rank = lease.id.rank;
             let Some(held) = self.queues[slot].leases.get_mut(&rank) else { continue };
             if held.row.token == lease.token && held.state == LeaseState::Held {
-                held.row.attempts -= 1;
+                held.row.attempts -= uncounted;
                 self.stage_release(slot, rank, LeaseState::Settling, None);
             }
         }
-    }
-}
-
-/// Answers the calls that do not wait; the others stay.
-fn answer_impatient(waiters: VecDeque<Waiter>) -> VecDeque<Waiter> {
-    waiters
-        .into_iter()
-        .filter_map(|waiter| {
-            if waiter.wait {
-                Some(waiter)
-            } else {
-                waiter.answer_none();
-                None
-            }
-        })
-        .collect()
-}
-
-impl Waiter {
-    fn answer_none(&self) {
-        if let Some(reply) = self.call.claim() {
-            let _ = reply.send(Ok(Grants::none()));
-        }
-    }
-}
-
-impl Topic {
-    /// Calls claimed by another partition are dropped when they come to the front; where nothing ever
-    /// comes to the front, they are swept out before they outnumber the live ones.
-    fn add_waiter(&mut self, waiter: Waiter) {
-        if self.waiters.len() >= self.sweep_at.max(SWEEP_MIN) {
-            self.waiters.retain(|waiter| waiter.call.is_open());
-            self.sweep_at = 2 * self.waiters.len();
-        }
-        self.waiters.push_back(waiter);
     }
 }

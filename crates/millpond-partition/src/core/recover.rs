@@ -11,7 +11,7 @@ use millpond_types::{
 };
 use slab::Slab;
 
-use super::{Core, Lease, LeaseState, Queue, Timer};
+use super::{Core, Lease, LeaseState, Mutation, Queue, SWEEP_MIN, Timer};
 use crate::PartitionError;
 use crate::command::Message;
 use crate::mailbox::MailboxSender;
@@ -99,6 +99,7 @@ impl Core {
             slots: HashMap::new(),
             topics: HashMap::new(),
             queue_waiters: HashMap::new(),
+            sweep_waiters_in: SWEEP_MIN,
             topics_to_serve: Vec::new(),
             queues_to_serve: Vec::new(),
             timers: BTreeSet::new(),
@@ -146,11 +147,14 @@ impl Core {
         } else {
             LeaseState::Held
         };
+        let shown = self.is_broken(Mutation::RecoveredLeaseShown);
         let queue = &mut self.queues[slot];
         queue.leases.insert(rank, Lease { row, state });
         if state == LeaseState::Held {
-            // Hidden before the first refill can see it.
-            queue.inbox.reserve(rank);
+            if !shown {
+                // Hidden before the first refill can see it.
+                queue.inbox.reserve(rank);
+            }
             self.timers.insert((row.deadline, Timer::LeaseEnds(slot, rank)));
         }
     }

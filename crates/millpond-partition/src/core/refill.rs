@@ -6,7 +6,7 @@ use millpond_types::{
     EntryHead, EntryKey, EntryRank, EntryRow, QueueId, Stage, UnixMillis, prefix_successor,
 };
 
-use super::{Core, Lease, Queue, Slot, Timer};
+use super::{Core, Lease, Mutation, Queue, Slot, Timer};
 
 /// First pause after a failed read, in milliseconds; doubles with every failure in a row.
 const BACK_OFF_MS_MIN: u64 = 10;
@@ -68,7 +68,11 @@ impl Core {
             }
             Err(error) if error.would_block() => {
                 self.queues[slot].load.may_wait = true;
-                rows.last_key().map(|last| ScanEnd::Truncated { last: last.to_vec() })
+                if self.is_broken(Mutation::PartialScanTrusted) {
+                    Some(ScanEnd::Exhausted)
+                } else {
+                    rows.last_key().map(|last| ScanEnd::Truncated { last: last.to_vec() })
+                }
             }
             Err(error) => return self.load_failed(now, slot, error.to_string()),
         };
@@ -128,7 +132,9 @@ impl Core {
         if std::mem::take(&mut queue.load.counted) {
             self.topics.entry(topic).or_default().n_loading -= 1;
         }
-        self.touch(slot);
+        if !self.is_broken(Mutation::LoadEndUnnoticed) {
+            self.touch(slot);
+        }
         self.list_topic(topic);
         if self.queue_waiters.contains_key(&id) {
             self.queues_to_serve.push(id);
@@ -137,6 +143,7 @@ impl Core {
 
     /// Restores P5.
     pub(super) fn consider_load(&mut self, slot: Slot) {
+        let uncounted = self.is_broken(Mutation::LoadUncounted);
         let queue = &mut self.queues[slot];
         let mut coming = queue.load.listed || queue.inbox.refill_in_flight();
         let may_start = !coming && queue.load.backing_off.is_none();
@@ -144,6 +151,9 @@ impl Core {
             queue.load.listed = true;
             self.loads.push_back(slot);
             coming = true;
+        }
+        if uncounted {
+            return;
         }
         if coming && queue.inbox.is_empty() && !std::mem::replace(&mut queue.load.counted, true) {
             self.topics.entry(queue.topic).or_default().n_loading += 1;

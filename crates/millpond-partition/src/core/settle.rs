@@ -3,7 +3,7 @@
 use millpond_storage_api::Table;
 use millpond_types::{EntryKey, EntryRank, LeaseKey, PayloadKey, Stage, UnixMillis};
 
-use super::{Core, Effect, LeaseState, Slot, Timer};
+use super::{Core, Effect, LeaseState, Mutation, Slot, Timer};
 use crate::command::{LeaseRef, Reply, Settle};
 use crate::{PartitionError, StaleReason};
 
@@ -31,7 +31,7 @@ impl Core {
     fn check_lease(&self, now: UnixMillis, lease: LeaseRef) -> Result<Slot, StaleReason> {
         let slot = *self.slots.get(&lease.id.queue).ok_or(StaleReason::NotLeased)?;
         let held = self.queues[slot].leases.get(&lease.id.rank).ok_or(StaleReason::NotLeased)?;
-        if held.row.token != lease.token {
+        if held.row.token != lease.token && !self.is_broken(Mutation::TokenUnchecked) {
             return Err(if held.row.token > lease.token {
                 StaleReason::Superseded
             } else {
@@ -54,18 +54,20 @@ impl Core {
         let Some(lease) = queue.leases.get_mut(&rank) else { return };
         lease.state = LeaseState::Settling;
         let row = lease.row;
+        let id = queue.id;
         queue.stored.n_ready -= 1;
         queue.n_effects += 1;
-        let batch = &mut self.batch;
-        let key = EntryKey { queue: queue.id, stage: Stage::Ready, rank };
+        let key = EntryKey { queue: id, stage: Stage::Ready, rank };
         // An entry's row is put once and removed once, so the two may annihilate each other.
-        batch.single_delete(Table::Entries, &key.encode());
-        if row.separate_body {
-            let key = PayloadKey { queue: queue.id, sequence: rank.sequence };
-            batch.delete(Table::Payloads, &key.encode());
+        self.batch.single_delete(Table::Entries, &key.encode());
+        if row.separate_body && !self.is_broken(Mutation::AckKeepsBody) {
+            let key = PayloadKey { queue: id, sequence: rank.sequence };
+            self.batch.delete(Table::Payloads, &key.encode());
         }
-        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
-        batch.delete(Table::Leases, &key.encode());
+        if !self.is_broken(Mutation::AckKeepsLeaseRow) {
+            let key = LeaseKey { queue: id, sequence: rank.sequence };
+            self.batch.delete(Table::Leases, &key.encode());
+        }
         self.timers.remove(&(row.deadline, Timer::LeaseEnds(slot, rank)));
         self.mark_dirty(slot);
         self.effects.push(Effect::Gone { slot, rank, reply });
@@ -97,9 +99,12 @@ impl Core {
         deadline: UnixMillis,
         reply: Reply<UnixMillis>,
     ) {
+        let stays = self.is_broken(Mutation::OldDeadlineStays);
         let queue = &mut self.queues[slot];
         let Some(lease) = queue.leases.get_mut(&rank) else { return };
-        self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
+        if !stays {
+            self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
+        }
         // At once, not when durable: the old deadline must not end a lease that is being extended. A
         // crash before the commit brings the old deadline back, and then no receipt was given.
         lease.row.deadline = deadline;
@@ -113,7 +118,8 @@ impl Core {
     /// A lease reached its deadline.
     pub(super) fn lease_expired(&mut self, slot: Slot, rank: EntryRank) {
         let lease = self.queues.get(slot).and_then(|queue| queue.leases.get(&rank));
-        if lease.is_some_and(|lease| lease.state == LeaseState::Held) {
+        let is_held = lease.is_some_and(|lease| lease.state == LeaseState::Held);
+        if is_held && !self.is_broken(Mutation::ExpiryIgnored) {
             self.counters.n_expired += 1;
             self.stage_release(slot, rank, LeaseState::Expiring, None);
         }
@@ -121,22 +127,28 @@ impl Core {
 
     /// The commit of an ack is durable.
     pub(super) fn entry_left(&mut self, slot: Slot, rank: EntryRank) {
+        let unconfirmed = self.is_broken(Mutation::DepartureUnconfirmed);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         queue.leases.remove(&rank);
-        queue.inbox.confirm(&rank);
+        if !unconfirmed {
+            queue.inbox.confirm(&rank);
+        }
         self.touch(slot);
     }
 
     /// The commit of a release is durable.
     pub(super) fn entry_returned(&mut self, slot: Slot, rank: EntryRank) {
+        let hidden = self.is_broken(Mutation::ReleasedNotRestored);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         if let Some(lease) = queue.leases.get_mut(&rank) {
             let expired = lease.state == LeaseState::Expiring;
             lease.state = if expired { LeaseState::Expired } else { LeaseState::Released };
             let head = lease.head();
-            queue.inbox.restore(rank, head);
+            if !hidden {
+                queue.inbox.restore(rank, head);
+            }
         }
         self.touch(slot);
     }

@@ -18,10 +18,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use op::{Op, Setup, history};
 use world::World;
 
+use super::Mutation;
+
 type Failure = TestError<(Setup, Vec<Op>)>;
 
-fn play(setup: &Setup, ops: &[Op]) -> Result<(), TestCaseError> {
-    let mut world = World::new(setup)?;
+fn play(setup: &Setup, ops: &[Op], broken: Option<Mutation>) -> Result<(), TestCaseError> {
+    let mut setup = setup.clone();
+    setup.options.broken = broken;
+    let mut world = World::new(&setup)?;
     for op in ops {
         world.step(op)?;
     }
@@ -33,30 +37,53 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 /// Plays random histories until one fails. The whole run follows from one printed seed.
-fn search(n_cases: u64) -> Result<(), (u64, Failure)> {
+fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Failure)> {
     let seed = variable("MILLPOND_PARTITION_SEED", 0x6d69_6c6c);
     let config = Config {
         cases: u32::try_from(variable("MILLPOND_PARTITION_CASES", n_cases))
             .expect("fewer than 2^32 cases"),
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        // A broken rule only has to be caught; the smallest history that shows it is of no use.
+        max_shrink_iters: if broken.is_some() { 0 } else { 20_000 },
         ..Config::default()
     };
     // XorShift, because ChaCha costs more than the histories themselves where it is not optimised. Its
     // state must not be zero.
     let state = (u128::from(seed) << 64 | 1).to_le_bytes();
     let rng = TestRng::from_seed(RngAlgorithm::XorShift, &state);
-    println!("partition histories: seed={seed} cases={}", config.cases);
+    println!("partition histories: seed={seed} cases={} broken={broken:?}", config.cases);
     TestRunner::new_with_rng(config, rng)
-        .run(&history(), |(setup, ops)| play(&setup, &ops))
+        .run(&history(), |(setup, ops)| play(&setup, &ops, broken))
         .map_err(|error| (seed, error))
 }
 
 #[test]
 fn promises_hold_after_every_step_and_nothing_is_stuck_at_quiescence() {
-    if let Err((seed, error)) = search(3_000) {
+    if let Err((seed, error)) = search(3_000, None) {
         panic!(
             "{error}\nreplay: MILLPOND_PARTITION_SEED={seed} cargo test -p millpond-partition promises"
         );
+    }
+}
+
+#[test]
+fn every_rule_left_out_is_caught() {
+    for broken in Mutation::ALL {
+        let caught = search(20_000, Some(broken));
+        assert!(
+            matches!(caught, Err((_, TestError::Fail(..)))),
+            "{broken:?} went unnoticed: the property test is too weak"
+        );
+        println!(
+            "{broken:?}: {}",
+            caught.map_or_else(|(_, error)| reason(&error), |()| String::new())
+        );
+    }
+}
+
+fn reason(error: &Failure) -> String {
+    match error {
+        TestError::Fail(reason, (_, ops)) => format!("{reason} (history of {} steps)", ops.len()),
+        TestError::Abort(reason) => reason.to_string(),
     }
 }

@@ -17,6 +17,9 @@ impl World {
     /// To be true after every call of the core.
     pub(super) fn check_structure(&self) -> Checked {
         let core = &self.node.core;
+        if !self.looks_inside() {
+            return Ok(());
+        }
         prop_assert_eq!(core.slots.len(), core.queues.len());
         let expected = expected_effects(self);
         for (slot, queue) in &core.queues {

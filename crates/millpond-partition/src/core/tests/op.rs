@@ -1,14 +1,16 @@
 //! What a random history consists of.
 
+use std::sync::Arc;
+
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
 use proptest::prelude::*;
 
 use crate::options::{LeasesAtOpen, PartitionOptions};
-use crate::{InboxLimits, LeaseSource};
+use crate::{InboxLimits, LeaseSource, QueueRef};
 
 /// Queues of the world; the last one is alone in the second topic.
-pub(super) const N_QUEUES: u8 = 4;
+pub(super) const N_QUEUES: u8 = 6;
 const STEPS_MAX: usize = 90;
 
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub(super) struct Setup {
     pub(super) options: PartitionOptions,
     pub(super) visibility: Visibility,
     pub(super) tombstones: bool,
+    /// Nobody asks for work of a whole topic.
+    pub(super) by_queue: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,12 @@ pub(super) enum Op {
         lease: Named,
         action: Action,
     },
+    /// One entry's whole life, as far as nothing is in its way.
+    Job {
+        queue: u8,
+    },
+    /// Every caller takes its leases and acks them, and so do those who hold some already.
+    AckAll,
     /// Accepted leases are returned without having been worked on.
     GiveBack(u16),
     /// The loop takes a message about unreceived leases.
@@ -162,7 +172,7 @@ fn op() -> impl Strategy<Value = Op> {
     let lease_ms = prop::sample::select(&[1_u64, 30, 300]);
     let advance = prop::sample::select(&[1_u64, 10, 40, 400, 6_000]);
     prop_oneof![
-        16 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
+        12 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
             |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
         ),
@@ -170,6 +180,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         14 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        8 => Just(Op::AckAll),
+        5 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
         4 => advance.prop_map(Op::Advance),
@@ -194,7 +206,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
     let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
     let visible = prop_oneof![Just(Visibility::AtSubmit), Just(Visibility::AtSync)];
-    let store = (visible, any::<bool>());
+    let store = (visible, any::<bool>(), prop::bool::weighted(0.3));
     (inbox, sizes, skip_max, timers_per_turn, 0_usize..3, at_open(), store).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle_queues_max, at_open, store)| Setup {
             options: PartitionOptions {
@@ -210,6 +222,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             },
             visibility: store.0,
             tombstones: store.1,
+            by_queue: store.2,
         },
     )
 }
@@ -219,8 +232,11 @@ pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
 }
 
 impl Source {
-    pub(super) fn resolve(self, queues: &[std::sync::Arc<crate::QueueRef>]) -> LeaseSource {
+    pub(super) fn resolve(self, setup: &Setup, queues: &[Arc<QueueRef>]) -> LeaseSource {
         match self {
+            Self::Topic(topic) if setup.by_queue => {
+                LeaseSource::Queue(queues[usize::from(topic)].id)
+            }
             Self::Topic(0) => LeaseSource::Topic(queues[0].topic_id),
             Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
             Self::Queue(queue) => LeaseSource::Queue(queues[usize::from(queue)].id),

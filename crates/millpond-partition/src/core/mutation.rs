@@ -1,0 +1,81 @@
+//! Rules that are each indispensable, as switches that only the tests can turn.
+
+use super::Core;
+
+/// One rule of the core left out. The test suite shows that every one of them breaks a promise; outside
+/// of the tests the question "is it left out?" is the constant `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// A durable commit also answers what is still being staged (P2).
+    AnswerBeforeDurable,
+    /// An entry is shown when it is staged (P1).
+    ShowBeforeDurable,
+    /// The stored floor is raised past entries that are on their way (P3).
+    FloorPastEntering,
+    /// The end of a load does not put its queue into the ring (P4).
+    LoadEndUnnoticed,
+    /// A queue that is being loaded does not count as one that may have work (P5).
+    LoadUncounted,
+    /// A lease that was recovered does not hide its entry (P6).
+    RecoveredLeaseShown,
+    /// A deadline passes without effect.
+    ExpiryIgnored,
+    /// An extension leaves the old deadline in force.
+    OldDeadlineStays,
+    /// A released entry does not return to the window.
+    ReleasedNotRestored,
+    /// The departure of an entry is not confirmed to the window.
+    DepartureUnconfirmed,
+    /// Whoever names a leased entry may settle it.
+    TokenUnchecked,
+    /// A new lease begins to count attempts anew.
+    AttemptsLost,
+    /// A grant that nobody received counts as an attempt.
+    UnreceivedCounted,
+    /// An ack leaves the lease record.
+    AckKeepsLeaseRow,
+    /// An ack leaves the separate body.
+    AckKeepsBody,
+    /// Sequences are given out without being reserved.
+    SequenceUnreserved,
+    /// A queue leaves memory while a commit concerns it.
+    BusyQueueForgotten,
+    /// What memory could serve of a queue counts as all of it.
+    PartialScanTrusted,
+}
+
+#[cfg(test)]
+impl Mutation {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::AnswerBeforeDurable,
+        Self::ShowBeforeDurable,
+        Self::FloorPastEntering,
+        Self::LoadEndUnnoticed,
+        Self::LoadUncounted,
+        Self::RecoveredLeaseShown,
+        Self::ExpiryIgnored,
+        Self::OldDeadlineStays,
+        Self::ReleasedNotRestored,
+        Self::DepartureUnconfirmed,
+        Self::TokenUnchecked,
+        Self::AttemptsLost,
+        Self::UnreceivedCounted,
+        Self::AckKeepsLeaseRow,
+        Self::AckKeepsBody,
+        Self::SequenceUnreserved,
+        Self::BusyQueueForgotten,
+        Self::PartialScanTrusted,
+    ];
+}
+
+impl Core {
+    #[cfg(test)]
+    pub(super) fn is_broken(&self, rule: Mutation) -> bool {
+        self.options.broken == Some(rule)
+    }
+
+    #[cfg(not(test))]
+    pub(super) const fn is_broken(&self, _rule: Mutation) -> bool {
+        false
+    }
+}

@@ -1,0 +1,84 @@
+//! Who waits for work, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::PartitionError;
+use crate::command::{Grants, LeaseCall};
+
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) call: Arc<LeaseCall>,
+    /// Whether to wait for work that is not there yet.
+    pub(super) wait: bool,
+}
+
+/// The calls registered with one topic or one queue.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    calls: VecDeque<Waiter>,
+    /// How many of them do not wait. Mostly none, and then nobody has to be looked for.
+    n_impatient: usize,
+}
+
+impl Waiters {
+    pub(super) fn push(&mut self, waiter: Waiter) {
+        self.n_impatient += usize::from(!waiter.wait);
+        self.calls.push_back(waiter);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Waiter> {
+        let waiter = self.calls.pop_front()?;
+        self.n_impatient -= usize::from(!waiter.wait);
+        Some(waiter)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Tells the calls that do not wait that there is nothing; the others stay.
+    pub(super) fn answer_impatient(&mut self) {
+        if self.n_impatient == 0 {
+            return;
+        }
+        self.calls.retain(|waiter| {
+            if !waiter.wait {
+                waiter.answer_none();
+            }
+            waiter.wait
+        });
+        self.n_impatient = 0;
+    }
+
+    /// Forgets the calls whose caller is gone or was served by another partition.
+    pub(super) fn sweep(&mut self) {
+        self.calls.retain(|waiter| waiter.call.is_open());
+        self.n_impatient = self.calls.iter().filter(|waiter| !waiter.wait).count();
+    }
+
+    pub(super) fn refuse_all(self, error: &PartitionError) {
+        for waiter in self.calls {
+            if let Some(reply) = waiter.call.claim() {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.calls.iter()
+    }
+}
+
+impl Waiter {
+    fn answer_none(&self) {
+        if let Some(reply) = self.call.claim() {
+            let _ = reply.send(Ok(Grants::none()));
+        }
+    }
+}
