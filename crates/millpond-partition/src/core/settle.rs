@@ -55,7 +55,8 @@ impl Core {
         lease.state = LeaseState::Settling;
         let row = lease.row;
         let id = queue.id;
-        queue.stored.n_ready -= 1;
+        // Saturating: a damaged store may count fewer than there are.
+        queue.stored.n_ready = queue.stored.n_ready.saturating_sub(1);
         queue.n_effects += 1;
         let key = EntryKey { queue: id, stage: Stage::Ready, rank };
         // An entry's row is put once and removed once, so the two may annihilate each other.
