@@ -135,6 +135,7 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub struct Admin {
     directory: PathBuf,
+    n_partitions: u16,
     running: bool,
 }
 
@@ -148,17 +149,22 @@ impl Admin {
     /// not answer.
     pub async fn connect(directory: impl Into<PathBuf>) -> Result<Self, Error> {
         let directory = directory.into();
-        if layout::n_partitions(&directory)?.is_none() {
+        let Some(n_partitions) = layout::n_partitions(&directory)? else {
             let path = directory.display();
             return Err(Error::new(ErrorKind::NotFound, format!("there is no engine at {path}")));
-        }
+        };
         let running = answers(&directory).await;
         if !running && layout::is_locked(&directory)? {
             let path = directory.display();
             let text = format!("{path} is open in a process that does not answer on its socket");
             return Err(Error::new(ErrorKind::AlreadyOpen, text));
         }
-        Ok(Self { directory, running })
+        Ok(Self { directory, n_partitions, running })
+    }
+
+    /// How many partitions the engine was created with.
+    pub fn n_partitions(&self) -> u16 {
+        self.n_partitions
     }
 
     /// Whether a running engine answers.

@@ -60,6 +60,10 @@ pub struct Queue {
 impl Queue {
     /// Accepts one entry. The receipt carries its id.
     ///
+    /// Calls that wait for their receipts at the same time take their places in the queue in the order in
+    /// which their futures are first polled, as long as fewer commands are on their way than the
+    /// partition's mailbox holds ([`mailbox_capacity`](crate::PartitionOptions::mailbox_capacity)).
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when a name is invalid or a limit exceeded (the
