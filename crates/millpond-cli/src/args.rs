@@ -1,0 +1,167 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use millpond::{TopicName, limits};
+
+use crate::failure::EXIT_CODES;
+use crate::replay::process::HOST_COMMAND;
+use crate::replay::workload::Speed;
+
+/// Most workers: their calls, together with those that enqueue, must fit into a mailbox.
+const WORKERS_MAX: u64 = 1024;
+
+/// Durable queues on your own disk: replay a job log through them, look into an engine, check a machine.
+#[derive(Debug, Parser)]
+#[command(name = "millpond", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replay a job log through durable queues, and account for every job
+    Replay(Box<ReplayArguments>),
+    /// Look at queues, in a running or a stopped engine
+    Queue {
+        #[command(subcommand)]
+        verb: QueueVerb,
+    },
+    /// Look at partitions, in a running or a stopped engine
+    Partition {
+        #[command(subcommand)]
+        verb: PartitionVerb,
+    },
+    /// Check whether this machine and this data directory are fit for work
+    Doctor(Place),
+    /// Print the completions of a shell, to be sourced
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The process that runs a replay's engine
+    #[command(name = HOST_COMMAND, hide = true)]
+    ReplayEngine,
+}
+
+/// Where, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The engine's data directory
+    #[arg(long, value_name = "DIR", env = "MILLPOND_DATA", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueVerb {
+    /// List the queues that hold something
+    Ls {
+        #[command(flatten)]
+        place: Place,
+        /// Only queues of this topic
+        #[arg(long)]
+        topic: Option<String>,
+        /// Most queues to list
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one(), allow_negative_numbers = true)]
+        limit: u64,
+    },
+    /// List the queues that need attention most
+    Top {
+        #[command(flatten)]
+        place: Place,
+        /// Only queues of this topic
+        #[arg(long)]
+        topic: Option<String>,
+        /// What to look for
+        #[arg(long, value_enum, default_value_t = TopBy::Deepest)]
+        by: TopBy,
+        /// Most queues to list
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = at_least_one(), allow_negative_numbers = true)]
+        limit: u64,
+    },
+    /// Say why a queue is, or is not, being served
+    Explain {
+        #[command(flatten)]
+        place: Place,
+        /// The topic
+        topic: String,
+        /// The queue's key
+        key: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopBy {
+    /// Most entries first
+    Deepest,
+    /// Longest waiting head first
+    Oldest,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PartitionVerb {
+    /// List the partitions
+    Ls {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check every row of every partition against every other
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// What to replay, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// A log in the Standard Workload Format, plain or gzipped
+    #[arg(value_name = "LOG.swf[.gz]")]
+    pub(crate) log: PathBuf,
+    /// The engine's data directory; created if it is not there
+    #[arg(long, value_name = "DIR", env = "MILLPOND_DATA", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Seconds of the log in one second of the replay, or `max`: everything at once
+    #[arg(long, value_name = "X", default_value = "max", allow_negative_numbers = true)]
+    pub(crate) speed: Speed,
+    /// Workers that lease, run and acknowledge
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = workers(), allow_negative_numbers = true)]
+    pub(crate) workers: usize,
+    /// Kill the engine's process with `kill -9` once N acknowledgements were seen, and resume
+    #[arg(long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
+    pub(crate) crash_after: Option<u64>,
+    /// Partitions of a new engine; one per core if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::PARTITIONS_MAX)), allow_negative_numbers = true)]
+    pub(crate) partitions: Option<u16>,
+    /// The topic; one queue per user of the log
+    #[arg(long, default_value = "jobs", value_parser = topic)]
+    pub(crate) topic: String,
+    /// Write the report as JSON to this file; `-` prints it instead of the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Draw the report to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+fn at_least_one() -> impl clap::builder::TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(1..)
+}
+
+fn workers() -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser as _;
+    let number = clap::value_parser!(u64).range(1..=WORKERS_MAX);
+    number.try_map(usize::try_from)
+}
+
+fn topic(name: &str) -> Result<String, String> {
+    TopicName::new(name).map(|_| name.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

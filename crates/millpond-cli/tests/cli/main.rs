@@ -1,0 +1,7 @@
+//! The `millpond` program as its users meet it: commands, files, exit codes, signals.
+
+mod bad_input;
+mod engine;
+mod fixture;
+mod readme;
+mod replay;

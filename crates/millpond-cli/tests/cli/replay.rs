@@ -1,0 +1,101 @@
+//! Replays: every job accounted for, with and without a kill.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::fixture::{Fixture, line, log};
+
+/// What no replay may show.
+const VIOLATIONS: [&str; 8] = [
+    "lost",
+    "out_of_order",
+    "revived",
+    "duplicated",
+    "forgotten_leases",
+    "misplaced",
+    "unfinished",
+    "refused_acks",
+];
+
+fn assert_passed(report: &Value, n_jobs: u64) {
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!((&report["accepted"], &report["acked"]), (&n_jobs.into(), &n_jobs.into()));
+    for name in VIOLATIONS {
+        assert_eq!(report[name], 0, "{name}: {report:#}");
+    }
+}
+
+#[test]
+fn every_job_is_accepted_and_acknowledged() {
+    let fixture = Fixture::new();
+    fixture.file("log.swf", log(300, 7));
+    let ended = fixture.run("replay log.swf --data data --json report.json --svg picture.svg");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for words in ["300 jobs of 7 users", "out of order    0\n", "every promise was kept"] {
+        assert!(ended.stdout.contains(words), "{words:?} is not in {}", ended.stdout);
+    }
+    assert_eq!(ended.stderr, "", "no progress bar without a terminal");
+    let json = std::fs::read_to_string(fixture.path("report.json")).expect("it was written");
+    let report: Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_passed(&report, 300);
+    assert_eq!(report["redelivered"], 0);
+    assert_eq!(report["enqueue"]["n"], 300);
+    assert_eq!(report["waiting"].as_array().map(Vec::len), Some(7));
+    let svg = std::fs::read_to_string(fixture.path("picture.svg")).expect("it was written");
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+}
+
+#[test]
+fn a_kill_in_the_middle_loses_nothing() {
+    let fixture = Fixture::new();
+    fixture.file("log.swf", log(400, 9));
+    for after in [1, 57, 200, 399] {
+        let line = format!(
+            "replay log.swf --data data-{after} --crash-after {after} --workers 32 --partitions 3 --json -"
+        );
+        let report = fixture.json(&line);
+        assert_passed(&report, 400);
+        assert!(report["crash"]["recovery_us"].as_u64().is_some(), "{report:#}");
+        let data = format!("--data data-{after} --json");
+        assert_eq!(fixture.json(&format!("queue ls {data}")), Value::Array(Vec::new()));
+        let checks = fixture.json(&format!("partition verify {data}"));
+        assert_eq!(checks.as_array().map(Vec::len), Some(3));
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_running_jobs_delivers_them_again() {
+    let fixture = Fixture::new();
+    // One job is quick, the others still run when the kill comes.
+    let jobs = [line(1, 0, 0, 1), line(2, 0, 1, 2), line(3, 0, 1, 3), line(4, 0, 1, 3)];
+    fixture.file("log.swf", jobs.join("\n"));
+    let report = fixture.json("replay log.swf --speed 2 --workers 4 --crash-after 1 --json -");
+    assert_passed(&report, 4);
+    let redelivered = report["redelivered"].as_u64().expect("a number");
+    let settled = |name: &str| report["crash"][name].as_u64().expect("a number");
+    assert_eq!(settled("leases_released"), redelivered, "{report:#}");
+    assert_eq!(settled("acked_unheard"), 0, "nothing else was about to end: {report:#}");
+}
+
+#[test]
+fn a_compressed_log_with_unknown_users_is_replayed() {
+    let fixture = Fixture::new();
+    let text = line(1, 0, 1, 5) + "\n2 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("memory is writable");
+    fixture.file("log.swf.gz", gzip.finish().expect("memory is writable"));
+    let report = fixture.json("replay log.swf.gz --json -");
+    assert_passed(&report, 2);
+    let queues: Vec<_> = report["waiting"].as_array().into_iter().flatten().collect();
+    assert!(queues.iter().any(|row| row["queue"] == "user-unknown"), "{report:#}");
+}
+
+#[test]
+fn a_store_serves_one_replay_after_the_other() {
+    let fixture = Fixture::new();
+    fixture.file("log.swf", log(20, 2));
+    for _ in 0..2 {
+        assert_passed(&fixture.json("replay log.swf --json -"), 20);
+    }
+}
