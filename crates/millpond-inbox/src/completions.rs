@@ -60,4 +60,4 @@ pub use queue::Completions;
 pub use ticket::{Completion, Outcome, RefillFlight, RefillTicket};
 
 #[cfg(test)]
-mod tests;
+mod models;

@@ -1,5 +1,7 @@
 //! One binary for all end-to-end tests.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod administration;
 mod bad_input;
 mod delivery;
