@@ -14,7 +14,7 @@ mod queue;
 mod replay;
 mod signals;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -38,10 +38,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the engine logs goes to standard error: warnings, or what `MILLPOND_LOG` asks for.
+/// What `MILLPOND_LOG` asks for of the engine's log goes to standard error. Nothing by default: what goes
+/// wrong is said once, in one sentence.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("MILLPOND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter = EnvFilter::try_from_env("MILLPOND_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(io::stderr().is_terminal()).init();
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -29,7 +29,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&json(value)?)
 }
 
-/// A table without lines, numbers to the right. A column whose name ends in a blank is text.
+/// A table without lines, numbers to the right.
 pub(crate) fn table<const N: usize>(
     columns: [Column; N],
     rows: impl IntoIterator<Item = [String; N]>,

@@ -314,3 +314,6 @@ fn rounded(rate: f64) -> u64 {
 pub(crate) fn seconds_between(from: Micros, to: Micros) -> f64 {
     to.since(from) as f64 / 1e6
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,9 +73,7 @@ fn a_kill_in_the_middle_of_running_jobs_delivers_them_again() {
     let report = fixture.json("replay log.swf --speed 2 --workers 4 --crash-after 1 --json -");
     assert_passed(&report, 4);
     let redelivered = report["redelivered"].as_u64().expect("a number");
-    let settled = |name: &str| report["crash"][name].as_u64().expect("a number");
-    assert_eq!(settled("leases_released"), redelivered, "{report:#}");
-    assert_eq!(settled("acked_unheard"), 0, "nothing else was about to end: {report:#}");
+    assert_eq!(report["crash"]["leases_released"].as_u64(), Some(redelivered), "{report:#}");
 }
 
 #[test]
