@@ -16,6 +16,7 @@ use crate::PartitionError;
 use crate::clock::Clock;
 use crate::command::Message;
 use crate::core::{Core, Effects, ScanJob, Slot};
+use crate::end::End;
 use crate::mailbox::{Class, MailboxOwner, MailboxSender, NotifyOwner};
 use crate::options::PartitionOptions;
 
@@ -34,11 +35,11 @@ pub(crate) struct Driver {
     commit_waker: Waker,
     scans: Slab<(Slot, ScanFuture)>,
     rows: ScanRows,
+    /// Taken from the mailbox and not handled yet.
+    messages: VecDeque<Message>,
     closing: bool,
+    end: Arc<End>,
 }
-
-/// Why the loop ended.
-type Ended = Result<(), PartitionError>;
 
 impl Driver {
     pub(crate) fn new(
@@ -46,7 +47,7 @@ impl Driver {
         store: Arc<dyn PartitionStore>,
         (sender, mailbox): (MailboxSender<Message>, MailboxOwner<Message>),
         options: PartitionOptions,
-        clock: Clock,
+        end: Arc<End>,
     ) -> Self {
         let commit_waker = Waker::from(Arc::new(NotifyOwner(sender.clone())));
         Self {
@@ -55,48 +56,42 @@ impl Driver {
             mailbox,
             sender,
             options,
-            clock,
+            clock: Clock::start(),
             commits: VecDeque::new(),
             commit_waker,
             scans: Slab::new(),
             rows: ScanRows::new(),
+            messages: VecDeque::new(),
             closing: false,
+            end,
         }
     }
 
-    /// Runs until closed, or until the store fails. Everybody who waits gets an answer.
-    pub(crate) fn run(mut self) -> Ended {
-        let mut messages = Vec::new();
+    /// Runs until closed, or until the store fails.
+    pub(crate) fn run(mut self) -> Result<(), PartitionError> {
         let ended = loop {
-            match self.turn(&mut messages) {
+            match self.turn() {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        let why = ended.clone().err().unwrap_or(PartitionError::Closed);
-        for message in self.mailbox.close().into_iter().chain(messages) {
-            message.refuse(&why);
-        }
-        for (_, staged) in self.commits.drain(..) {
-            staged.refuse(&why);
-        }
-        self.core.refuse_all(&why);
+        self.end.because(ended.clone().err().unwrap_or(PartitionError::Closed));
         ended
     }
 
     /// One turn. `false` when everything is done and the loop was asked to close.
-    fn turn(&mut self, messages: &mut Vec<Message>) -> Result<bool, PartitionError> {
+    fn turn(&mut self) -> Result<bool, PartitionError> {
         let shares = self.shares();
         if self.closing && self.commits.is_empty() && self.core.staged_is_empty() {
             return Ok(false);
         }
         self.mailbox.wait(shares, self.deadline());
-        self.mailbox.drain(messages, shares);
+        self.mailbox.drain(&mut self.messages, shares);
         let now = self.clock.now();
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
-        for message in messages.drain(..) {
+        while let Some(message) = self.messages.pop_front() {
             self.handle(now, message);
         }
         self.core.handle_timeout(now);
@@ -162,7 +157,8 @@ impl Driver {
     }
 
     fn start_scans(&mut self, now: UnixMillis) {
-        while let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() {
+        for _ in 0..self.options.scans_per_turn {
+            let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() else { return };
             if may_wait {
                 let future = self.store.scan(request);
                 let scan = self.scans.insert((slot, future));
@@ -172,6 +168,8 @@ impl Driver {
                 self.core.handle_scan(now, slot, &self.rows, outcome);
             }
         }
+        // There may be more to start, in a turn of its own.
+        self.sender.notify();
     }
 
     fn poll_scan(&mut self, now: UnixMillis, scan: usize) {
@@ -190,6 +188,25 @@ impl Driver {
             }
         }
     }
+}
+
+/// However the loop ends, by a panic too: everybody who waits gets an answer.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end.because(PartitionError::Stopped(panicked()));
+        let why = self.end.error();
+        for message in self.messages.drain(..).chain(self.mailbox.close()) {
+            message.refuse(&why);
+        }
+        for (_, staged) in self.commits.drain(..) {
+            staged.refuse(&why);
+        }
+        self.core.refuse_all(&why);
+    }
+}
+
+pub(crate) fn panicked() -> StoreError {
+    StoreError::new(StoreErrorKind::Closed, "the loop of the partition panicked")
 }
 
 /// The waiting form of a scan has no reason to block; if a store says so all the same, it is retried

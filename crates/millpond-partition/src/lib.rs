@@ -54,6 +54,7 @@ mod clock;
 mod command;
 mod core;
 mod driver;
+mod end;
 mod error;
 pub mod inspect;
 mod mailbox;
