@@ -4,17 +4,7 @@
 //! what to do next (a batch to submit, a scan to perform, when to call again). All replies go out
 //! through the one-shot senders that came in with the commands.
 //!
-//! Invariants:
-//!
-//! * **P1** The inbox of a queue hears of a change only after its commit is durable.
-//! * **P2** A reply that carries a receipt, a grant or a settlement is built from the
-//!   [`Durable`] position of the commit that contains it.
-//! * **P3** Every row of a queue below its stored floor is dead, at every commit.
-//! * **P4** A queue whose head can be leased is in the ring of its topic, exactly once.
-//! * **P5** A queue that has work but no known head is being loaded, waits for a load, or backs off
-//!   until a stated time.
-//! * **P6** A lease is in `leases` from the moment it is staged until its end is durable, so an entry has
-//!   at most one lease in force.
+//! Its invariants P1 to P6 are on the [crate's page](crate).
 
 mod effect;
 mod enqueue;

@@ -92,10 +92,10 @@ impl Driver {
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
         while let Some(message) = self.messages.pop_front() {
-            self.handle(now, message);
+            self.handle(now, message)?;
         }
         self.core.handle_timeout(now);
-        self.start_scans(now);
+        self.start_scans(now)?;
         if !self.closing {
             self.core.serve(now);
         }
@@ -115,13 +115,14 @@ impl Driver {
         self.core.poll_timeout().and_then(|time| self.clock.instant_at(time))
     }
 
-    fn handle(&mut self, now: UnixMillis, message: Message) {
+    fn handle(&mut self, now: UnixMillis, message: Message) -> Result<(), PartitionError> {
         match message {
             Message::Close => self.closing = true,
-            Message::ScanWoken { scan } => self.poll_scan(now, scan),
+            Message::ScanWoken { scan } => self.poll_scan(now, scan)?,
             command if self.closing => command.refuse(&PartitionError::Closed),
             command => self.core.handle_message(now, command),
         }
+        Ok(())
     }
 
     fn submit(&mut self) {
@@ -156,37 +157,50 @@ impl Driver {
         Ok(())
     }
 
-    fn start_scans(&mut self, now: UnixMillis) {
+    fn start_scans(&mut self, now: UnixMillis) -> Result<(), PartitionError> {
         for _ in 0..self.options.scans_per_turn {
-            let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() else { return };
+            let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() else {
+                return Ok(());
+            };
             if may_wait {
                 let future = self.store.scan(request);
                 let scan = self.scans.insert((slot, future));
-                self.poll_scan(now, scan);
+                self.poll_scan(now, scan)?;
             } else {
-                let outcome = self.store.try_scan(&request, &mut self.rows);
+                let outcome = still_ours(self.store.try_scan(&request, &mut self.rows))?;
                 self.core.handle_scan(now, slot, &self.rows, outcome);
             }
         }
         // There may be more to start, in a turn of its own.
         self.sender.notify();
+        Ok(())
     }
 
-    fn poll_scan(&mut self, now: UnixMillis, scan: usize) {
+    fn poll_scan(&mut self, now: UnixMillis, scan: usize) -> Result<(), PartitionError> {
         // A late wake-up may name a scan that has ended, or one that took its place: both are harmless.
-        let Some((slot, future)) = self.scans.get_mut(scan) else { return };
+        let Some((slot, future)) = self.scans.get_mut(scan) else { return Ok(()) };
         let slot = *slot;
         let waker = Waker::from(Arc::new(ScanWaker { scan, sender: self.sender.clone() }));
         let Poll::Ready(outcome) = future.as_mut().poll(&mut Context::from_waker(&waker)) else {
-            return;
+            return Ok(());
         };
         drop(self.scans.remove(scan));
-        match outcome {
+        match still_ours(outcome)? {
             Ok((rows, end)) => self.core.handle_scan(now, slot, &rows, Ok(end)),
             Err(error) => {
-                self.core.handle_scan(now, slot, &ScanRows::new(), Err(never_blocks(error)))
+                self.core.handle_scan(now, slot, &ScanRows::new(), Err(never_blocks(error)));
             }
         }
+        Ok(())
+    }
+}
+
+/// What a read says about the ownership of the store. A partition that has another owner stops; it must
+/// not try again, and without a commit it would learn of it in no other way.
+fn still_ours<T>(outcome: Result<T, StoreError>) -> Result<Result<T, StoreError>, PartitionError> {
+    match outcome {
+        Err(error) if error.kind() == StoreErrorKind::Fenced => Err(PartitionError::Stopped(error)),
+        outcome => Ok(outcome),
     }
 }
 

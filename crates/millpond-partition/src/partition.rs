@@ -99,6 +99,11 @@ impl Partition {
     /// # Errors
     ///
     /// The partition is closed or has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the call registered. Dropping the call's answer withdraws it, and
+    /// gives back what was granted to it.
     pub async fn lease(
         &self,
         source: LeaseSource,
@@ -114,6 +119,12 @@ impl Partition {
     /// # Errors
     ///
     /// The lease no longer stands, or the partition is closed or has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves the lease as it was; afterwards it is
+    /// settled and only the answer is lost. The same holds for [`nack`](Self::nack) and
+    /// [`extend`](Self::extend).
     pub async fn ack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
         self.settle(lease, Settle::Ack).await
     }

@@ -149,55 +149,86 @@ fn a_partition_whose_store_was_taken_over_is_fenced() {
     block_on(other.ack(lease_ref(&held))).expect("its deadline is far");
 }
 
-/// A store that brings the loop down.
-struct PanickingStore(Arc<MemoryStore>);
+/// A store that goes wrong in ways of its own.
+struct Fragile {
+    store: Arc<MemoryStore>,
+    panics_at: LogPosition,
+    reads_are_fenced: bool,
+}
 
-impl StoreRead for PanickingStore {
-    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
-        self.0.try_scan(request, out)
-    }
-    fn scan(&self, request: ScanRequest) -> ScanFuture {
-        self.0.scan(request)
-    }
-    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, StoreError> {
-        self.0.try_get(table, key)
-    }
-    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
-        self.0.get(table, key)
+impl Fragile {
+    fn new(store: Arc<MemoryStore>) -> Self {
+        Self { store, panics_at: LogPosition(u64::MAX), reads_are_fenced: false }
     }
 }
 
-impl PartitionStore for PanickingStore {
+impl StoreRead for Fragile {
+    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
+        if self.reads_are_fenced {
+            return Err(StoreError::new(StoreErrorKind::Fenced, "somebody else owns it"));
+        }
+        self.store.try_scan(request, out)
+    }
+    fn scan(&self, request: ScanRequest) -> ScanFuture {
+        self.store.scan(request)
+    }
+    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, StoreError> {
+        self.store.try_get(table, key)
+    }
+    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
+        self.store.get(table, key)
+    }
+}
+
+impl PartitionStore for Fragile {
     fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        assert!(self.durable_position() < LogPosition(1), "a panic on purpose");
-        self.0.submit(batch)
+        assert!(self.durable_position() < self.panics_at, "a panic on purpose");
+        self.store.submit(batch)
     }
     fn epoch(&self) -> Epoch {
-        self.0.epoch()
+        self.store.epoch()
     }
     fn durable_position(&self) -> LogPosition {
-        self.0.durable_position()
+        self.store.durable_position()
     }
     fn checkpoint(&self) -> CheckpointFuture {
-        self.0.checkpoint()
+        self.store.checkpoint()
     }
     fn log(&self) -> &dyn CommitLog {
-        self.0.log()
+        self.store.log()
     }
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.store.capabilities()
     }
     fn close(&self) -> CloseFuture {
-        self.0.close()
+        self.store.close()
     }
+}
+
+#[test]
+fn a_read_that_finds_the_store_taken_over_stops_the_partition() {
+    let (disk, partition) = on_new_disk(PartitionOptions::default());
+    let queue = queue("a");
+    enqueue(&partition, &queue, 1);
+    block_on(partition.close()).expect("the store has not failed");
+
+    let fenced = Fragile { reads_are_fenced: true, ..Fragile::new(store(&disk, stepped())) };
+    let partition = open(Arc::new(fenced), PartitionOptions::default());
+    // No commit is under way that could tell.
+    let waiting = call(&partition, LeaseSource::Queue(queue.id), 1, true);
+    assert_eq!(answered(waiting).expect_err("nothing can be granted").kind(), ErrorKind::Fenced);
+    let error = block_on(partition.enqueue(&queue, vec![entry(3)])).expect_err("it has stopped");
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(block_on(partition.close()).expect_err("so did it end").kind(), ErrorKind::Fenced);
 }
 
 #[test]
 fn a_panic_in_the_loop_answers_everybody_and_gives_the_store_up() {
     let disk = MemoryDisk::new();
     let exclusive = MemoryOptions { sharing: Sharing::Exclusive, ..MemoryOptions::default() };
-    let fragile = Arc::new(PanickingStore(store(&disk, exclusive)));
-    let partition = open(fragile, PartitionOptions::default());
+    let panics_at = LogPosition(1);
+    let fragile = Fragile { panics_at, ..Fragile::new(store(&disk, exclusive)) };
+    let partition = open(Arc::new(fragile), PartitionOptions::default());
     let kept = enqueue(&partition, &queue("a"), 1)[0];
     let waiting = call(&partition, LeaseSource::Queue(queue("b").id), 1, true);
 

@@ -3,7 +3,9 @@
 use millpond_partition::{LeaseCall, LeaseSource, PartitionError, PartitionOptions, StaleReason};
 use millpond_sync::thread::block_on;
 
-use crate::fixture::{answered, barrier, call, enqueue, lease, lease_ref, on_new_disk, queue};
+use crate::fixture::{
+    LEASE_MS, answered, barrier, call, enqueue, lease, lease_ref, on_new_disk, queue,
+};
 
 #[test]
 fn a_caller_that_goes_away_before_its_answer_takes_nothing() {
@@ -90,4 +92,34 @@ fn a_lease_of_an_earlier_owner_ends_as_the_options_say() {
     let second = lease(&releasing, LeaseSource::Queue(queue.id), 1).remove(0);
     assert_eq!((second.id, second.attempt), (first.id, 2));
     assert!(second.token > first.token, "tokens grow across owners");
+}
+
+#[test]
+fn a_call_registered_with_two_partitions_is_served_by_one() {
+    let (_disk, first) = on_new_disk(PartitionOptions::default());
+    let (_disk, second) = on_new_disk(PartitionOptions::default());
+    let queue = queue("a");
+    for n in 0..20 {
+        let (shared, answer) = LeaseCall::new(1, LEASE_MS);
+        for partition in [&first, &second] {
+            block_on(partition.lease(LeaseSource::Topic(queue.topic_id), &shared, true))
+                .expect("open");
+        }
+        let (busy, idle) = if n % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        let id = enqueue(busy, &queue, 1)[0];
+        let grant = answered(answer).expect("both are open").remove(0);
+        assert_eq!(grant.id, id);
+        block_on(busy.ack(lease_ref(&grant))).expect("it is in force");
+        let report = block_on(idle.report(0)).expect("open");
+        assert_eq!(report.n_leased, 0);
+    }
+    // With work in both, only the one that claimed the call grants.
+    let (shared, answer) = LeaseCall::new(5, LEASE_MS);
+    for partition in [&first, &second] {
+        enqueue(partition, &queue, 1);
+        block_on(partition.lease(LeaseSource::Topic(queue.topic_id), &shared, true)).expect("open");
+    }
+    assert_eq!(answered(answer).expect("both are open").len(), 1);
+    let leased = [&first, &second].map(|p| block_on(p.report(0)).expect("open").n_leased);
+    assert_eq!(leased.iter().sum::<u64>(), 1);
 }
