@@ -4,18 +4,9 @@
 //! what to do next (a batch to submit, a scan to perform, when to call again). All replies go out
 //! through the one-shot senders that came in with the commands.
 //!
-//! Invariants:
-//!
-//! * **P1** The inbox of a queue hears of a change only after its commit is durable.
-//! * **P2** A reply that carries a receipt, a grant or a settlement is built from the
-//!   [`Durable`] position of the commit that contains it.
-//! * **P3** Every row of a queue below its stored floor is dead, at every commit.
-//! * **P4** A queue whose head can be leased is in the ring of its topic, exactly once.
-//! * **P5** A queue that has work but no known head is being loaded, waits for a load, or backs off
-//!   until a stated time.
-//! * **P6** A lease is in `leases` from the moment it is staged until its end is durable, so an entry has
-//!   at most one lease in force.
+//! Its invariants P1 to P6 are on the [crate's page](crate).
 
+mod effect;
 mod enqueue;
 mod lease;
 mod mutation;
@@ -30,19 +21,20 @@ use std::sync::Arc;
 
 use millpond_inbox::{Frontier, Inbox};
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
-use millpond_sync::oneshot;
 use millpond_types::{
-    ActiveKey, ActiveRow, EntryHead, EntryId, EntryRank, LeaseRow, Priority, QueueId, Sequence,
-    SystemKey, TopicId, UnixMillis, encode_u64,
+    ActiveKey, ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, SystemKey,
+    TopicId, UnixMillis, encode_u64,
 };
 use slab::Slab;
 
-use crate::command::{Answer, Grant, Grants, Message, Reply};
+use crate::command::Message;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 use crate::{PartitionError, QueueRef};
 
+use effect::Effect;
+pub(crate) use effect::Effects;
 pub(crate) use mutation::Mutation;
 pub(crate) use recover::Recovered;
 pub use recover::scan_table;
@@ -140,45 +132,6 @@ struct Topic {
 enum Timer {
     LeaseEnds(Slot, EntryRank),
     RetryLoad(Slot),
-}
-
-/// What a commit changes in memory once it is durable.
-#[derive(Debug)]
-enum Effect {
-    Enqueued {
-        slot: Slot,
-        head: EntryHead,
-        ids: Vec<EntryId>,
-        /// Which of them have a separate body; ends after the last one that has.
-        separate: Vec<bool>,
-        reply: Reply<Vec<EntryId>>,
-    },
-    Granted {
-        grants: Vec<(Slot, Grant)>,
-        reply: oneshot::Sender<Answer<Grants>>,
-    },
-    Gone {
-        slot: Slot,
-        rank: EntryRank,
-        reply: Reply<()>,
-    },
-    Released {
-        slot: Slot,
-        rank: EntryRank,
-        reply: Option<Reply<()>>,
-    },
-    Extended {
-        slot: Slot,
-        deadline: UnixMillis,
-        reply: Reply<UnixMillis>,
-    },
-}
-
-/// What follows from a batch on its way to storage.
-#[derive(Debug)]
-pub(crate) struct Effects {
-    effects: Vec<Effect>,
-    n_bytes: usize,
 }
 
 /// The state machine of a partition.
@@ -481,32 +434,6 @@ impl Queue {
 
 const LAST_RANK: EntryRank =
     EntryRank { priority: Priority(u8::MAX), sequence: Sequence(u64::MAX) };
-
-impl Effect {
-    fn refuse(self, error: &PartitionError) {
-        let error = error.clone();
-        match self {
-            Self::Enqueued { reply, .. } => drop(reply.send(Err(error))),
-            Self::Granted { reply, .. } => drop(reply.send(Err(error))),
-            Self::Gone { reply, .. } => drop(reply.send(Err(error))),
-            Self::Released { reply, .. } => {
-                if let Some(reply) = reply {
-                    drop(reply.send(Err(error)));
-                }
-            }
-            Self::Extended { reply, .. } => drop(reply.send(Err(error))),
-        }
-    }
-}
-
-impl Effects {
-    /// Answers those whose changes did not become durable.
-    pub(crate) fn refuse(self, error: &PartitionError) {
-        for effect in self.effects {
-            effect.refuse(error);
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

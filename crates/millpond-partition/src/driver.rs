@@ -16,6 +16,7 @@ use crate::PartitionError;
 use crate::clock::Clock;
 use crate::command::Message;
 use crate::core::{Core, Effects, ScanJob, Slot};
+use crate::end::End;
 use crate::mailbox::{Class, MailboxOwner, MailboxSender, NotifyOwner};
 use crate::options::PartitionOptions;
 
@@ -34,11 +35,11 @@ pub(crate) struct Driver {
     commit_waker: Waker,
     scans: Slab<(Slot, ScanFuture)>,
     rows: ScanRows,
+    /// Taken from the mailbox and not handled yet.
+    messages: VecDeque<Message>,
     closing: bool,
+    end: Arc<End>,
 }
-
-/// Why the loop ended.
-type Ended = Result<(), PartitionError>;
 
 impl Driver {
     pub(crate) fn new(
@@ -46,7 +47,7 @@ impl Driver {
         store: Arc<dyn PartitionStore>,
         (sender, mailbox): (MailboxSender<Message>, MailboxOwner<Message>),
         options: PartitionOptions,
-        clock: Clock,
+        end: Arc<End>,
     ) -> Self {
         let commit_waker = Waker::from(Arc::new(NotifyOwner(sender.clone())));
         Self {
@@ -55,54 +56,46 @@ impl Driver {
             mailbox,
             sender,
             options,
-            clock,
+            clock: Clock::start(),
             commits: VecDeque::new(),
             commit_waker,
             scans: Slab::new(),
             rows: ScanRows::new(),
+            messages: VecDeque::new(),
             closing: false,
+            end,
         }
     }
 
-    /// Runs until closed, or until the store fails. Everybody who waits gets an answer; whoever comes
-    /// later is turned away by the closed mailbox, so `fails` hears of a failure before that.
-    pub(crate) fn run(mut self, fails: impl FnOnce(&PartitionError)) -> Ended {
-        let mut messages = Vec::new();
+    /// Runs until closed, or until the store fails.
+    pub(crate) fn run(mut self) -> Result<(), PartitionError> {
         let ended = loop {
-            match self.turn(&mut messages) {
+            match self.turn() {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        let why = ended.clone().err().unwrap_or(PartitionError::Closed);
-        fails(&why);
-        for message in self.mailbox.close().into_iter().chain(messages) {
-            message.refuse(&why);
-        }
-        for (_, staged) in self.commits.drain(..) {
-            staged.refuse(&why);
-        }
-        self.core.refuse_all(&why);
+        self.end.because(ended.clone().err().unwrap_or(PartitionError::Closed));
         ended
     }
 
     /// One turn. `false` when everything is done and the loop was asked to close.
-    fn turn(&mut self, messages: &mut Vec<Message>) -> Result<bool, PartitionError> {
+    fn turn(&mut self) -> Result<bool, PartitionError> {
         let shares = self.shares();
         if self.closing && self.commits.is_empty() && self.core.staged_is_empty() {
             return Ok(false);
         }
         self.mailbox.wait(shares, self.deadline());
-        self.mailbox.drain(messages, shares);
+        self.mailbox.drain(&mut self.messages, shares);
         let now = self.clock.now();
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
-        for message in messages.drain(..) {
-            self.handle(now, message);
+        while let Some(message) = self.messages.pop_front() {
+            self.handle(now, message)?;
         }
         self.core.handle_timeout(now);
-        self.start_scans(now);
+        self.start_scans(now)?;
         if !self.closing {
             self.core.serve(now);
         }
@@ -122,13 +115,14 @@ impl Driver {
         self.core.poll_timeout().and_then(|time| self.clock.instant_at(time))
     }
 
-    fn handle(&mut self, now: UnixMillis, message: Message) {
+    fn handle(&mut self, now: UnixMillis, message: Message) -> Result<(), PartitionError> {
         match message {
             Message::Close => self.closing = true,
-            Message::ScanWoken { scan } => self.poll_scan(now, scan),
+            Message::ScanWoken { scan } => self.poll_scan(now, scan)?,
             command if self.closing => command.refuse(&PartitionError::Closed),
             command => self.core.handle_message(now, command),
         }
+        Ok(())
     }
 
     fn submit(&mut self) {
@@ -163,35 +157,70 @@ impl Driver {
         Ok(())
     }
 
-    fn start_scans(&mut self, now: UnixMillis) {
-        while let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() {
+    fn start_scans(&mut self, now: UnixMillis) -> Result<(), PartitionError> {
+        for _ in 0..self.options.scans_per_turn {
+            let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() else {
+                return Ok(());
+            };
             if may_wait {
                 let future = self.store.scan(request);
                 let scan = self.scans.insert((slot, future));
-                self.poll_scan(now, scan);
+                self.poll_scan(now, scan)?;
             } else {
-                let outcome = self.store.try_scan(&request, &mut self.rows);
+                let outcome = still_ours(self.store.try_scan(&request, &mut self.rows))?;
                 self.core.handle_scan(now, slot, &self.rows, outcome);
             }
         }
+        // There may be more to start, in a turn of its own.
+        self.sender.notify();
+        Ok(())
     }
 
-    fn poll_scan(&mut self, now: UnixMillis, scan: usize) {
+    fn poll_scan(&mut self, now: UnixMillis, scan: usize) -> Result<(), PartitionError> {
         // A late wake-up may name a scan that has ended, or one that took its place: both are harmless.
-        let Some((slot, future)) = self.scans.get_mut(scan) else { return };
+        let Some((slot, future)) = self.scans.get_mut(scan) else { return Ok(()) };
         let slot = *slot;
         let waker = Waker::from(Arc::new(ScanWaker { scan, sender: self.sender.clone() }));
         let Poll::Ready(outcome) = future.as_mut().poll(&mut Context::from_waker(&waker)) else {
-            return;
+            return Ok(());
         };
         drop(self.scans.remove(scan));
-        match outcome {
+        match still_ours(outcome)? {
             Ok((rows, end)) => self.core.handle_scan(now, slot, &rows, Ok(end)),
             Err(error) => {
-                self.core.handle_scan(now, slot, &ScanRows::new(), Err(never_blocks(error)))
+                self.core.handle_scan(now, slot, &ScanRows::new(), Err(never_blocks(error)));
             }
         }
+        Ok(())
     }
+}
+
+/// What a read says about the ownership of the store. A partition that has another owner stops; it must
+/// not try again, and without a commit it would learn of it in no other way.
+fn still_ours<T>(outcome: Result<T, StoreError>) -> Result<Result<T, StoreError>, PartitionError> {
+    match outcome {
+        Err(error) if error.kind() == StoreErrorKind::Fenced => Err(PartitionError::Stopped(error)),
+        outcome => Ok(outcome),
+    }
+}
+
+/// However the loop ends, by a panic too: everybody who waits gets an answer.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end.because(PartitionError::Stopped(panicked()));
+        let why = self.end.error();
+        for message in self.messages.drain(..).chain(self.mailbox.close()) {
+            message.refuse(&why);
+        }
+        for (_, staged) in self.commits.drain(..) {
+            staged.refuse(&why);
+        }
+        self.core.refuse_all(&why);
+    }
+}
+
+pub(crate) fn panicked() -> StoreError {
+    StoreError::new(StoreErrorKind::Closed, "the loop of the partition panicked")
 }
 
 /// The waiting form of a scan has no reason to block; if a store says so all the same, it is retried

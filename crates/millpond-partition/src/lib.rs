@@ -45,6 +45,33 @@
 //! | nack, expiry | put `leases` | keeps the attempts without rewriting the entry |
 //! | extend | put `leases` | the new deadline |
 //!
+//! # The loop
+//!
+//! One turn takes messages from the mailbox, a guaranteed share of each class; takes over the commits that
+//! have become durable; handles the messages and the deadlines that have passed; starts the reads that
+//! queues without a known head need; grants what can be granted; and submits everything staged meanwhile
+//! as one batch. While a batch is being synced the next turns stage the next one. What a batch changes in
+//! memory waits beside it as a list of effects, and so do the replies.
+//!
+//! * **P1** The inbox of a queue hears of a change only after its commit is durable.
+//! * **P2** A reply that carries a receipt, a grant or a settlement is built from the
+//!   [`Durable`] position of the commit that contains it.
+//! * **P3** Every row of a queue below its stored floor is dead, at every commit.
+//! * **P4** A queue whose head can be leased is in the ring of its topic, exactly once.
+//! * **P5** A queue that has work but no known head is being loaded, waits for a load, or backs off until
+//!   a stated time.
+//! * **P6** A lease is in memory from the moment it is staged until its end is durable, so an entry has at
+//!   most one lease in force.
+//!
+//! The crate's tests play random histories against an oracle and look at all six after every step; they
+//! also leave out the rules of the state machine one at a time and show that it is noticed.
+//!
+//! # The end
+//!
+//! A failed commit, a takeover of the store or a panic stops the partition: whoever waits, and whoever
+//! comes later, gets [`PartitionError::Stopped`] with the reason, and the store is given up so that it can
+//! be opened again. Nothing is retried in place.
+//!
 //! # Delivery
 //!
 //! At least once, in the order of [`EntryRank`](millpond_types::EntryRank) among the ready entries of a
@@ -54,6 +81,7 @@ mod clock;
 mod command;
 mod core;
 mod driver;
+mod end;
 mod error;
 pub mod inspect;
 mod mailbox;

@@ -10,7 +10,7 @@
 //! * **M3** A sender waiting for room is woken when room appears or the mailbox closes.
 //! * **M4** A drain takes up to the share of *each* class, so no class can starve another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
@@ -38,7 +38,10 @@ struct State<T> {
     notified: bool,
     asleep: bool,
     closed: bool,
-    waiting_for_room: VecDeque<Waker>,
+    /// By ticket, so that each future stands here once however often it is polled, and not at all once
+    /// it is dropped.
+    waiting_for_room: BTreeMap<u64, Waker>,
+    last_ticket: u64,
 }
 
 type Shares = [usize; N_CLASSES];
@@ -87,7 +90,8 @@ pub(crate) fn mailbox<T>(capacity: usize) -> (MailboxSender<T>, MailboxOwner<T>)
         notified: false,
         asleep: false,
         closed: false,
-        waiting_for_room: VecDeque::new(),
+        waiting_for_room: BTreeMap::new(),
+        last_ticket: 0,
     };
     let shared = Arc::new(Shared { state: Mutex::new(state), capacity, wake_up: Condvar::new() });
     (MailboxSender(shared.clone()), MailboxOwner(shared))
@@ -115,7 +119,7 @@ impl<T> MailboxSender<T> {
     ///
     /// Cancel safe: a dropped future has left nothing.
     pub(crate) fn send(&self, command: T) -> SendCommand<'_, T> {
-        SendCommand { shared: &self.0, command: Some(command) }
+        SendCommand { shared: &self.0, command: Some(command), ticket: None }
     }
 
     /// Makes the owner's next [`drain`](MailboxOwner::drain) return.
@@ -135,6 +139,8 @@ impl<T> MailboxSender<T> {
 pub(crate) struct SendCommand<'a, T> {
     shared: &'a Shared<T>,
     command: Option<T>,
+    /// Its place among those that wait for room, once it had to wait.
+    ticket: Option<u64>,
 }
 
 // No field is pinned: the future is a value waiting to be moved.
@@ -145,14 +151,20 @@ impl<T> Future for SendCommand<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let command = self.command.take().expect("a finished future is not polled again");
+        let shared = self.shared;
         let was_asleep = {
-            let mut state = self.shared.state.lock();
+            let mut state = shared.state.lock();
             if state.closed {
                 return Poll::Ready(Err(command));
             }
-            if state.queues[Class::Command as usize].len() >= self.shared.capacity {
-                state.waiting_for_room.push_back(context.waker().clone());
+            if state.queues[Class::Command as usize].len() >= shared.capacity {
+                let ticket = self.ticket.unwrap_or(state.last_ticket + 1);
+                state.last_ticket = state.last_ticket.max(ticket);
+                let replaced = state.waiting_for_room.insert(ticket, context.waker().clone());
                 drop(state);
+                // Outside the lock, like every waker: dropping it may run anything.
+                drop(replaced);
+                self.ticket = Some(ticket);
                 self.command = Some(command);
                 return Poll::Pending;
             }
@@ -161,6 +173,15 @@ impl<T> Future for SendCommand<'_, T> {
         };
         self.shared.wake_if(was_asleep);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> Drop for SendCommand<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let waker = self.shared.state.lock().waiting_for_room.remove(&ticket);
+            drop(waker);
+        }
     }
 }
 
@@ -198,7 +219,7 @@ impl<T> MailboxOwner<T> {
 
     /// Appends to `out` up to `shares[class]` messages of each class, the most urgent class first, and
     /// clears the notification.
-    pub(crate) fn drain(&self, out: &mut Vec<T>, shares: Shares) {
+    pub(crate) fn drain(&self, out: &mut impl Extend<T>, shares: Shares) {
         let mut state = self.0.state.lock();
         state.notified = false;
         for (queue, share) in state.queues.iter_mut().zip(shares) {
@@ -209,9 +230,9 @@ impl<T> MailboxOwner<T> {
             return;
         }
         // All of them: a woken sender may have given up, and its turn must not be lost with it.
-        let waiting: Vec<Waker> = state.waiting_for_room.drain(..).collect();
+        let waiting = std::mem::take(&mut state.waiting_for_room);
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     /// Refuses every later message and returns those that were waiting.
@@ -219,9 +240,9 @@ impl<T> MailboxOwner<T> {
         let mut state = self.0.state.lock();
         state.closed = true;
         let left = state.queues.iter_mut().flat_map(|queue| queue.drain(..)).collect();
-        let waiting: Vec<Waker> = state.waiting_for_room.drain(..).collect();
+        let waiting = std::mem::take(&mut state.waiting_for_room);
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
         left
     }
 }

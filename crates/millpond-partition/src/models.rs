@@ -1,5 +1,10 @@
 //! Models of the mailbox, named after the race each excludes.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+
 use millpond_sync::{model, thread};
 
 use crate::mailbox::{Class, mailbox};
@@ -85,5 +90,31 @@ fn every_class_gets_its_share() {
         owner.wait([1, 0, 0], None);
         owner.drain(&mut out, [9, 0, 0]);
         assert_eq!(out, [0, 100, 1, 2]);
+    });
+}
+
+#[test]
+fn a_sender_waits_for_room_once_however_often_it_is_polled_and_not_at_all_once_dropped() {
+    struct Silent;
+    impl Wake for Silent {
+        fn wake(self: Arc<Self>) {}
+    }
+    model("mailbox_waiting_senders", || {
+        let (sender, owner) = mailbox(1);
+        thread::block_on(sender.send(1)).expect("the mailbox is open");
+        let wake = Arc::new(Silent);
+        let waker = Waker::from(wake.clone());
+        let mut context = Context::from_waker(&waker);
+        let (mut first, mut second) = (sender.send(2), sender.send(3));
+        for _ in 0..3 {
+            assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+            assert!(Pin::new(&mut second).poll(&mut context).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&wake), 4, "two wait, beside the test's own two");
+        drop(first);
+        assert_eq!(Arc::strong_count(&wake), 3);
+        owner.drain(&mut Vec::new(), EVERY);
+        assert_eq!(Arc::strong_count(&wake), 2, "woken, it no longer waits");
+        assert!(Pin::new(&mut second).poll(&mut context).is_ready());
     });
 }

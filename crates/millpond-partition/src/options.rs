@@ -14,7 +14,8 @@ pub enum LeasesAtOpen {
     Release,
 }
 
-/// Limits of one partition. Each is a bound on memory or on delay, never on correctness.
+/// Limits of one partition. Each is a bound on memory or on delay, never on correctness. Where 0 would
+/// stop the partition it counts as 1.
 #[derive(Debug, Clone)]
 pub struct PartitionOptions {
     /// Commands that may wait for the loop; senders wait for room beyond that.
@@ -31,6 +32,8 @@ pub struct PartitionOptions {
     pub scan_bytes_max: usize,
     /// Dead rows that a read on the loop's own thread may step over.
     pub scan_skip_max: u64,
+    /// Reads started in one turn of the loop, so that a cold start with many queues keeps turns short.
+    pub scans_per_turn: usize,
     /// Lease deadlines handled in one turn.
     pub timers_per_turn: usize,
     /// Queues without work that stay in memory.
@@ -53,6 +56,7 @@ impl Default for PartitionOptions {
             scans_in_flight_max: 16,
             scan_bytes_max: 256 << 10,
             scan_skip_max: 1000,
+            scans_per_turn: 256,
             timers_per_turn: 1024,
             idle_queues_max: 1024,
             inbox: Limits::default(),
@@ -60,5 +64,24 @@ impl Default for PartitionOptions {
             #[cfg(test)]
             broken: None,
         }
+    }
+}
+
+impl PartitionOptions {
+    /// The same limits, where none of them stops the partition.
+    pub(crate) fn workable(mut self) -> Self {
+        for limit in [
+            &mut self.mailbox_capacity,
+            &mut self.commands_per_turn,
+            &mut self.commits_in_flight_max,
+            &mut self.batch_bytes_max,
+            &mut self.scans_in_flight_max,
+            &mut self.scan_bytes_max,
+            &mut self.scans_per_turn,
+            &mut self.timers_per_turn,
+        ] {
+            *limit = (*limit).max(1);
+        }
+        self
     }
 }

@@ -1,18 +1,19 @@
 //! The handle through which everybody else talks to a partition.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use millpond_storage_api::{Durable, PartitionStore, StoreError, StoreErrorKind};
-use millpond_sync::{Mutex, oneshot, thread};
+use millpond_sync::{oneshot, thread};
 use millpond_types::{EntryId, QueueId, UnixMillis};
 
 use crate::PartitionError;
-use crate::clock::Clock;
 use crate::command::{
     Answer, LeaseCall, LeaseRef, LeaseSource, Message, NewEntry, QueueRef, Reply, Settle,
 };
 use crate::core::{Core, Recovered};
-use crate::driver::Driver;
+use crate::driver::{Driver, panicked};
+use crate::end::{Announce, End};
 use crate::mailbox::{Class, MailboxSender, mailbox};
 use crate::options::PartitionOptions;
 use crate::report::{PartitionReport, QueueReport};
@@ -36,69 +37,6 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// How the loop ended, and who waits to hear of it.
-#[derive(Debug, Default)]
-struct End(Mutex<EndState>);
-
-#[derive(Debug, Default)]
-struct EndState {
-    /// Why nothing is accepted any more; known before the store is closed.
-    why: Option<PartitionError>,
-    /// The store is closed, and how that went.
-    ended: Option<Answer<()>>,
-    waiters: Vec<oneshot::Sender<Answer<()>>>,
-}
-
-impl End {
-    fn stops(&self, why: &PartitionError) {
-        self.0.lock().why.get_or_insert_with(|| why.clone());
-    }
-
-    fn announce(&self, ended: Answer<()>) {
-        let waiters = {
-            let mut state = self.0.lock();
-            // The first reason is the real one.
-            if state.ended.is_some() {
-                return;
-            }
-            state.ended = Some(ended.clone());
-            std::mem::take(&mut state.waiters)
-        };
-        for waiter in waiters {
-            let _ = waiter.send(ended.clone());
-        }
-    }
-
-    fn error(&self) -> PartitionError {
-        self.0.lock().why.clone().unwrap_or(PartitionError::Closed)
-    }
-
-    async fn wait(&self) -> Answer<()> {
-        let receiver = {
-            let mut state = self.0.lock();
-            if let Some(ended) = &state.ended {
-                return ended.clone();
-            }
-            let (sender, receiver) = oneshot::channel();
-            state.waiters.push(sender);
-            receiver
-        };
-        receiver.await.unwrap_or(Err(PartitionError::Closed))
-    }
-}
-
-/// Says how the loop ended even if it panicked.
-struct Announce(Arc<End>);
-
-impl Drop for Announce {
-    fn drop(&mut self) {
-        let error = StoreError::new(StoreErrorKind::Closed, "the loop of the partition panicked");
-        let error = PartitionError::Stopped(error);
-        self.0.stops(&error);
-        self.0.announce(Err(error));
-    }
-}
-
 impl Partition {
     /// Reads which queues have work, and starts the loop on a thread of its own. The entries stay where
     /// they are until they are wanted.
@@ -110,21 +48,25 @@ impl Partition {
         store: Arc<dyn PartitionStore>,
         options: PartitionOptions,
     ) -> Result<Self, PartitionError> {
+        let options = options.workable();
         let recovered = Recovered::read(&*store).await?;
         let (sender, owner) = mailbox(options.mailbox_capacity);
         let core = Core::new(recovered, options.clone(), sender.clone());
         let mail = (sender.clone(), owner);
-        let driver = Driver::new(core, store.clone(), mail, options, Clock::start());
         let end = Arc::new(End::default());
+        let driver = Driver::new(core, store.clone(), mail, options, end.clone());
         let announce = Announce(end.clone());
         let closing_store = store.clone();
         thread::Builder::new()
             .name("millpond-loop".to_owned())
             .spawn(move || {
-                let ended = driver.run(|why| announce.0.stops(why));
+                // A panic has answered everybody by now. The store is given up all the same, so that it
+                // can be opened again.
+                let ended = catch_unwind(AssertUnwindSafe(|| driver.run()))
+                    .unwrap_or_else(|_| Err(PartitionError::Stopped(panicked())));
                 let closed = thread::block_on(closing_store.close());
                 drop(closing_store);
-                announce.0.announce(ended.and(closed.map_err(PartitionError::Stopped)));
+                announce.make(ended.and(closed.map_err(PartitionError::Stopped)));
             })
             .map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))?;
         Ok(Self(Arc::new(Inner { sender, store, end })))
@@ -157,6 +99,11 @@ impl Partition {
     /// # Errors
     ///
     /// The partition is closed or has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the call registered. Dropping the call's answer withdraws it, and
+    /// gives back what was granted to it.
     pub async fn lease(
         &self,
         source: LeaseSource,
@@ -172,6 +119,12 @@ impl Partition {
     /// # Errors
     ///
     /// The lease no longer stands, or the partition is closed or has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves the lease as it was; afterwards it is
+    /// settled and only the answer is lost. The same holds for [`nack`](Self::nack) and
+    /// [`extend`](Self::extend).
     pub async fn ack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
         self.settle(lease, Settle::Ack).await
     }
@@ -230,7 +183,8 @@ impl Partition {
     ) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
         self.0.sender.send(message(reply)).await.map_err(|_| self.0.end.error())?;
-        answer.await.unwrap_or_else(|oneshot::Dropped| Err(self.0.end.error()))
+        // Every command is answered, so that only a panic can have lost this one.
+        answer.await.unwrap_or_else(|oneshot::Dropped| Err(PartitionError::Stopped(panicked())))
     }
 
     /// Gives leases back that were granted and will not be worked on; their attempt does not count.

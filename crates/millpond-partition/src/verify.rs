@@ -11,7 +11,7 @@
 //! * **V6** Every sequence is below the reserved one.
 //! * **V7** The queue belongs in this partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_storage_api::{StoreRead, Table};
 use millpond_types::{
@@ -96,7 +96,7 @@ pub async fn verify(
     check_sequences(store, &mut found, highest).await?;
     for (id, queue) in &queues {
         check_queue(&mut found, *id, queue);
-        if id.partition(n_partitions) != partition {
+        if n_partitions == 0 || id.partition(n_partitions) != partition {
             found.problem(format!("queue {id} belongs in another partition"));
         }
     }
@@ -193,7 +193,8 @@ async fn check_names(
     found: &mut Verification,
     queues: &BTreeMap<QueueId, QueueSeen>,
 ) -> Result<(), PartitionError> {
-    let mut n_named = 0;
+    // A set, because the names of one queue may stand under several keys.
+    let mut unnamed: BTreeSet<QueueId> = queues.keys().copied().collect();
     scan_table(store, Table::Queues, |key, row| {
         found.n_rows += 1;
         let row = match QueueRow::decode(row) {
@@ -206,9 +207,10 @@ async fn check_names(
         let names = QueueRef::new(row.topic, row.key);
         if key != names.id.0 {
             found.problem(format!("the id of queue {}/{} is wrong", names.topic, names.key));
+            return Ok(());
         }
         if let Some(queue) = queues.get(&names.id) {
-            n_named += 1;
+            unnamed.remove(&names.id);
             if queue.topic.is_some_and(|topic| topic != names.topic_id) {
                 found.problem(format!("queue {} is active in another topic", names.id));
             }
@@ -216,8 +218,8 @@ async fn check_names(
         Ok(())
     })
     .await?;
-    if n_named != queues.len() {
-        found.problem(format!("{} queues with work have no names", queues.len() - n_named));
+    for id in unnamed {
+        found.problem(format!("queue {id} has no names"));
     }
     Ok(())
 }

@@ -68,11 +68,9 @@ impl Core {
             }
             Err(error) if error.would_block() => {
                 self.queues[slot].load.may_wait = true;
-                if self.is_broken(Mutation::PartialScanTrusted) {
-                    Some(ScanEnd::Exhausted)
-                } else {
-                    rows.last_key().map(|last| ScanEnd::Truncated { last: last.to_vec() })
-                }
+                let whole = self.is_broken(Mutation::PartialScanTrusted);
+                let part = rows.last_key().map(|last| ScanEnd::Truncated { last: last.to_vec() });
+                if whole { Some(ScanEnd::Exhausted) } else { part }
             }
             Err(error) => return self.load_failed(now, slot, error.to_string()),
         };
@@ -80,12 +78,10 @@ impl Core {
         let end = match end {
             Some(ScanEnd::Exhausted) => RefillEnd::Exhausted,
             None => RefillEnd::Nothing,
-            Some(ScanEnd::Truncated { .. }) => match entries.last() {
-                Some((rank, _)) => RefillEnd::Truncated { after: *rank },
-                None => {
-                    let why = "no row of the queue's head can be decoded".to_owned();
-                    return self.load_failed(now, slot, why);
-                }
+            // The key, not the last entry: a row that cannot be decoded is passed over.
+            Some(ScanEnd::Truncated { last }) => match EntryKey::decode(&last) {
+                Ok(key) => RefillEnd::Truncated { after: key.rank },
+                Err(error) => return self.load_failed(now, slot, error.to_string()),
             },
         };
         let finish = self.queues[slot].inbox.refill_finished(entries, end);

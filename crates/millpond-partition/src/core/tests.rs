@@ -7,6 +7,7 @@
 //! MILLPOND_PARTITION_SEED=7 MILLPOND_PARTITION_CASES=100000 cargo test -p millpond-partition promises
 //! ```
 
+mod coverage;
 mod invariants;
 mod op;
 mod oracle;
@@ -19,6 +20,8 @@ use op::{Op, Setup, history};
 use world::World;
 
 use super::Mutation;
+
+const N_HISTORIES: u64 = 3_000;
 
 type Failure = TestError<(Setup, Vec<Op>)>;
 
@@ -36,9 +39,13 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+fn seed() -> u64 {
+    variable("MILLPOND_PARTITION_SEED", 0x6d69_6c6c)
+}
+
 /// Plays random histories until one fails. The whole run follows from one printed seed.
-fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Failure)> {
-    let seed = variable("MILLPOND_PARTITION_SEED", 0x6d69_6c6c);
+fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), Box<Failure>> {
+    let seed = seed();
     let config = Config {
         cases: u32::try_from(variable("MILLPOND_PARTITION_CASES", n_cases))
             .expect("fewer than 2^32 cases"),
@@ -54,36 +61,28 @@ fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Failure)> 
     println!("partition histories: seed={seed} cases={} broken={broken:?}", config.cases);
     TestRunner::new_with_rng(config, rng)
         .run(&history(), |(setup, ops)| play(&setup, &ops, broken))
-        .map_err(|error| (seed, error))
+        .map_err(Box::new)
 }
 
 #[test]
 fn promises_hold_after_every_step_and_nothing_is_stuck_at_quiescence() {
-    if let Err((seed, error)) = search(3_000, None) {
+    if let Err(error) = search(N_HISTORIES, None) {
+        let seed = seed();
         panic!(
             "{error}\nreplay: MILLPOND_PARTITION_SEED={seed} cargo test -p millpond-partition promises"
         );
     }
+    coverage::check(variable("MILLPOND_PARTITION_CASES", N_HISTORIES));
 }
 
 #[test]
 fn every_rule_left_out_is_caught() {
     for broken in Mutation::ALL {
-        let caught = search(20_000, Some(broken));
-        assert!(
-            matches!(caught, Err((_, TestError::Fail(..)))),
-            "{broken:?} went unnoticed: the property test is too weak"
-        );
-        println!(
-            "{broken:?}: {}",
-            caught.map_or_else(|(_, error)| reason(&error), |()| String::new())
-        );
-    }
-}
-
-fn reason(error: &Failure) -> String {
-    match error {
-        TestError::Fail(reason, (_, ops)) => format!("{reason} (history of {} steps)", ops.len()),
-        TestError::Abort(reason) => reason.to_string(),
+        match search(20_000, Some(broken)).map_err(|error| *error) {
+            Err(TestError::Fail(why, (_, ops))) => {
+                println!("{broken:?}: {why} (history of {} steps)", ops.len());
+            }
+            other => panic!("{broken:?} went unnoticed, the histories are too weak: {other:?}"),
+        }
     }
 }

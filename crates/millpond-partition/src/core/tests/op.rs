@@ -11,7 +11,7 @@ use crate::{InboxLimits, LeaseSource, QueueRef};
 
 /// Queues of the world; the last one is alone in the second topic.
 pub(super) const N_QUEUES: u8 = 6;
-const STEPS_MAX: usize = 90;
+const STEPS_MAX: usize = 140;
 
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
@@ -20,6 +20,9 @@ pub(super) struct Setup {
     pub(super) tombstones: bool,
     /// Nobody asks for work of a whole topic.
     pub(super) by_queue: bool,
+    /// How the device behaves at first.
+    pub(super) block: BlockReads,
+    pub(super) hold: Option<SnapshotAt>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +37,8 @@ pub(super) enum Action {
 pub(super) enum Named {
     /// One of those accepted so far, oldest to newest, whatever became of it since.
     Received(u16),
-    /// One of the newest few.
-    Recent(u8),
+    /// One of those that are in force.
+    Standing(u16),
     /// The entry and a token that was never handed out, or not to this caller.
     Guessed { entry: u16, ahead: i8 },
 }
@@ -91,6 +94,8 @@ pub(super) enum Op {
     TakeCommits,
     /// All that one turn of the loop does.
     Turn,
+    /// As `Turn`, and its commit becomes durable at once.
+    QuickTurn,
     Block(BlockReads),
     HoldScans(SnapshotAt),
     ReleaseScan(u16),
@@ -106,7 +111,9 @@ pub(super) enum Op {
     },
     Compact,
     Close(LeasesAtOpen),
+    /// A power cut after so many turns without a sync.
     Crash {
+        n_turns: u8,
         keep: usize,
         at_open: LeasesAtOpen,
     },
@@ -121,17 +128,17 @@ fn source() -> impl Strategy<Value = Source> {
 
 fn named() -> impl Strategy<Value = Named> {
     prop_oneof![
-        4 => (0_u8..4).prop_map(Named::Recent),
-        2 => any::<u16>().prop_map(Named::Received),
+        6 => any::<u16>().prop_map(Named::Standing),
+        1 => any::<u16>().prop_map(Named::Received),
         1 => (any::<u16>(), -2_i8..3).prop_map(|(entry, ahead)| Named::Guessed { entry, ahead }),
     ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => Just(Action::Ack),
+        2 => Just(Action::Ack),
         2 => Just(Action::Nack),
-        1 => prop::sample::select(&[1_u64, 20, 200]).prop_map(Action::Extend),
+        2 => prop::sample::select(&[1_u64, 200, 5_000]).prop_map(Action::Extend),
     ]
 }
 
@@ -139,60 +146,68 @@ fn at_open() -> impl Strategy<Value = LeasesAtOpen> {
     prop_oneof![Just(LeasesAtOpen::Keep), Just(LeasesAtOpen::Release)]
 }
 
-fn fault() -> impl Strategy<Value = Op> {
-    let block = prop_oneof![
+fn block() -> impl Strategy<Value = BlockReads> {
+    prop_oneof![
         3 => Just(BlockReads::Never),
         2 => Just(BlockReads::Always),
         1 => Just(BlockReads::EveryNth(2)),
         2 => (1_usize..4).prop_map(BlockReads::AfterRows),
-    ];
-    let hold = prop_oneof![Just(SnapshotAt::Start), Just(SnapshotAt::Release)];
+    ]
+}
+
+fn hold() -> impl Strategy<Value = SnapshotAt> {
+    prop_oneof![Just(SnapshotAt::Start), Just(SnapshotAt::Release)]
+}
+
+fn fault() -> impl Strategy<Value = Op> {
     let read =
         prop::sample::select(&[StoreErrorKind::Retry, StoreErrorKind::Io, StoreErrorKind::Corrupt]);
     let commit = prop::sample::select(&[StoreErrorKind::NoSpace, StoreErrorKind::Io]);
     let batch = prop_oneof![Just(FailedBatch::Lost), Just(FailedBatch::Survives)];
     prop_oneof![
-        6 => block.prop_map(Op::Block),
-        4 => hold.prop_map(Op::HoldScans),
+        6 => block().prop_map(Op::Block),
+        4 => hold().prop_map(Op::HoldScans),
         6 => any::<u16>().prop_map(Op::ReleaseScan),
-        3 => Just(Op::ReleaseScans),
+        1 => Just(Op::ReleaseScans),
         2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
         1 => (0_u64..3, commit, batch)
             .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),
         1 => Just(Op::Compact),
         1 => at_open().prop_map(Op::Close),
-        2 => (0_usize..4, at_open()).prop_map(|(keep, at_open)| Op::Crash { keep, at_open }),
+        2 => (0_u8..4, 0_usize..4, at_open())
+            .prop_map(|(n_turns, keep, at_open)| Op::Crash { n_turns, keep, at_open }),
     ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<u16>();
     let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
-    let entries = prop::collection::vec((priority, prop::bool::weighted(0.1)), 1..4);
-    let lease_ms = prop::sample::select(&[1_u64, 30, 300]);
-    let advance = prop::sample::select(&[1_u64, 10, 40, 400, 6_000]);
+    let entries = prop::collection::vec((priority, prop::bool::weighted(0.1)), 1..7);
+    let lease_ms = prop::sample::select(&[30_u64, 300, 3_000]);
+    let advance = prop::sample::select(&[1_u64, 10, 40, 40, 400, 6_000]);
     prop_oneof![
         12 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
             |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
         ),
-        12 => pick.prop_map(Op::Accept),
+        18 => pick.prop_map(Op::Accept),
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
-        14 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
-        8 => Just(Op::AckAll),
-        5 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
+        18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        2 => Just(Op::AckAll),
+        3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
-        4 => advance.prop_map(Op::Advance),
-        4 => Just(Op::Timeout),
+        5 => advance.prop_map(Op::Advance),
+        5 => Just(Op::Timeout),
         5 => Just(Op::Scans),
-        5 => pick.prop_map(Op::PollScan),
+        8 => pick.prop_map(Op::PollScan),
         5 => Just(Op::Serve),
-        6 => Just(Op::Submit),
-        8 => (1_u8..4).prop_map(Op::Sync),
+        9 => Just(Op::Submit),
+        5 => (1_u8..4).prop_map(Op::Sync),
         6 => Just(Op::TakeCommits),
-        16 => Just(Op::Turn),
+        12 => Just(Op::Turn),
+        16 => Just(Op::QuickTurn),
         14 => fault(),
     ]
 }
@@ -202,11 +217,12 @@ fn setup() -> impl Strategy<Value = Setup> {
         InboxLimits::new(capacity, overlay_max, low_mark.min(capacity - 1))
             .expect("limits that an inbox can work with")
     });
-    let sizes = (1_usize..4, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
+    let sizes = (1_usize..5, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
     let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
     let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
     let visible = prop_oneof![Just(Visibility::AtSubmit), Just(Visibility::AtSync)];
-    let store = (visible, any::<bool>(), prop::bool::weighted(0.3));
+    let by_queue = prop::bool::weighted(0.3);
+    let store = (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()));
     (inbox, sizes, skip_max, timers_per_turn, 0_usize..3, at_open(), store).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle_queues_max, at_open, store)| Setup {
             options: PartitionOptions {
@@ -223,12 +239,14 @@ fn setup() -> impl Strategy<Value = Setup> {
             visibility: store.0,
             tombstones: store.1,
             by_queue: store.2,
+            block: store.3,
+            hold: store.4,
         },
     )
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
-    (setup(), prop::collection::vec(op(), 0..STEPS_MAX))
+    (setup(), prop::collection::vec(op(), STEPS_MAX / 4..STEPS_MAX))
 }
 
 impl Source {

@@ -37,6 +37,7 @@ pub(super) enum Ending {
 #[derive(Debug, Clone)]
 pub(super) struct ModelLease {
     pub(super) row: LeaseRow,
+    pub(super) first_deadline: UnixMillis,
     pub(super) granted: LogPosition,
     pub(super) end: Option<(LogPosition, Ending)>,
 }
@@ -193,7 +194,8 @@ impl Model {
         match change {
             Change::Entered(_) => {}
             Change::Granted(id, row) => {
-                let lease = ModelLease { row: *row, granted: at, end: None };
+                let first_deadline = row.deadline;
+                let lease = ModelLease { row: *row, first_deadline, granted: at, end: None };
                 self.entry(id).lease = Some(lease);
             }
             Change::Extended(id, deadline) => self.lease(id).row.deadline = *deadline,

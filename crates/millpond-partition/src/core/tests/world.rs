@@ -2,6 +2,8 @@
 //! order a history says, and holds everything that comes out against the [oracle](super::oracle).
 
 mod callers;
+mod drain;
+mod lifecycle;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,9 +17,11 @@ use millpond_types::{
 };
 use proptest::prelude::*;
 
+use super::coverage::{Situation, note, note_many, note_stale};
 use super::op::{Action, N_QUEUES, Named, Op, Setup};
 use super::oracle::{Change, Checked, Ending, Model, ModelEntry, fail};
 use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle};
+use crate::core::Mutation;
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError};
@@ -60,6 +64,8 @@ impl World {
     pub(super) fn new(setup: &Setup) -> Checked<Self> {
         let disk = MemoryDisk::new();
         let node = Node::open(&disk, setup)?;
+        disk.block_reads(setup.block);
+        setup.hold.into_iter().for_each(|snapshot| disk.hold_scans(snapshot));
         let topic = |name| TopicName::new(name).expect("a valid name");
         let queues = (0..N_QUEUES)
             .map(|n| {
@@ -124,6 +130,7 @@ impl World {
             }
             Op::TakeCommits => self.take_commits()?,
             Op::Turn => self.turn()?,
+            Op::QuickTurn => self.commit_turn()?,
             Op::Block(block) => self.disk.block_reads(block),
             Op::HoldScans(snapshot) => self.disk.hold_scans(snapshot),
             Op::ReleaseScan(nth) => {
@@ -135,7 +142,15 @@ impl World {
             Op::FailCommit { after, kind, batch } => self.disk.fail_commit(after, kind, batch),
             Op::Compact => self.disk.compact(),
             Op::Close(at_open) => self.close(at_open)?,
-            Op::Crash { keep, at_open } => {
+            Op::Crash { n_turns, keep, at_open } => {
+                for n in 0..n_turns {
+                    self.enqueue(n, &[(128, false)])?;
+                    self.serve()?;
+                    self.submit()?;
+                }
+                if (1..self.disk.n_unsynced()).contains(&keep) {
+                    note(Situation::CrashedBetween);
+                }
                 self.disk.crash(keep);
                 self.reopen(at_open)?;
             }
@@ -144,9 +159,10 @@ impl World {
         self.check_structure()
     }
 
-    /// Whether to look at the state of the core, too. A rule left out must be noticed from outside.
+    /// Whether to look at the state of the core, too. A rule left out must be noticed from outside, if
+    /// it costs more than memory.
     pub(super) fn looks_inside(&self) -> bool {
-        self.setup.options.broken.is_none()
+        matches!(self.setup.options.broken, None | Some(Mutation::DepartureUnconfirmed))
     }
 
     /// The position that the batch being staged will have.
@@ -156,6 +172,10 @@ impl World {
 
     fn enqueue(&mut self, queue: u8, entries: &[(u8, bool)]) -> Checked {
         let queue = self.queues[usize::from(queue)].clone();
+        let is_known = self.node.core.slots.contains_key(&queue.id);
+        if !is_known && self.receipts.iter().any(|id| id.queue == queue.id) {
+            note(Situation::Returned);
+        }
         let new: Vec<NewEntry> =
             entries.iter().map(|&(priority, large)| new_entry(priority, large)).collect();
         let (reply, answer) = millpond_sync::oneshot::channel();
@@ -213,11 +233,13 @@ impl World {
     }
 
     fn settle_named(&mut self, lease: Named, action: Action) -> Checked {
-        let n_received = self.received.len();
         let lease = match lease {
             Named::Received(nth) => pick(&self.received, nth).map(|at| self.received[at]),
-            Named::Recent(back) => {
-                n_received.checked_sub(usize::from(back) + 1).map(|at| self.received[at])
+            Named::Standing(nth) => {
+                let mut standing = self.received.clone();
+                standing
+                    .retain(|lease| self.model.standing(*lease, self.now, self.handled).is_ok());
+                pick(&standing, nth).map(|at| standing[at])
             }
             Named::Guessed { entry, ahead } => {
                 let ids: Vec<EntryId> = self.model.entries.keys().copied().collect();
@@ -258,6 +280,11 @@ impl World {
         let mut pending = Pending { at: self.staging(), reply };
         match standing {
             Ok(()) => {
+                note(match action {
+                    Action::Ack => Situation::Acked,
+                    Action::Nack => Situation::Nacked,
+                    Action::Extend(_) => Situation::Extended,
+                });
                 self.expect_staged([(expected, how)].into())?;
                 if how == Ending::Acked {
                     self.removals.insert(id, pending.at);
@@ -265,6 +292,7 @@ impl World {
                 self.pending.push(pending);
             }
             Err(reason) => {
+                note_stale(reason);
                 self.expect_staged(VecDeque::new())?;
                 let error = PartitionError::StaleLease { id, reason };
                 prop_assert_eq!(pending.poll()?, Some(Err(error)), "{:?}", self.model.entries);
@@ -288,6 +316,9 @@ impl World {
             {
                 let attempts = lease.row.attempts - 1;
                 expected.push_back((Change::Released { id, attempts }, Ending::Unreceived));
+                note(Situation::Unreceived);
+            } else {
+                note(Situation::UnreceivedTooLate);
             }
         }
         self.expect_staged(expected)
@@ -303,6 +334,12 @@ impl World {
             .filter(|(_, lease)| lease.is_held(handled) && lease.row.deadline <= now)
             .map(|(id, lease)| (id, lease.row.attempts))
             .collect();
+        for lease in self.model.entries.values().filter_map(|entry| entry.lease.as_ref()) {
+            let past_first = lease.first_deadline <= now && now < lease.row.deadline;
+            if lease.is_held(handled) && past_first {
+                note(Situation::ExtendedInTime);
+            }
+        }
         let n_retries = self.node.core.queues.iter().filter(|(_, q)| q.load.backing_off.is_some());
         let n_retries = n_retries.count();
         self.node.core.handle_timeout(now);
@@ -313,6 +350,7 @@ impl World {
             };
             prop_assert_eq!(due.remove(id), Some(*attempts), "{} expired", id);
             n_expired += 1;
+            note(Situation::Expired);
             Ok(Ending::Expired)
         })?;
         let may_remain = n_expired + n_retries >= self.setup.options.timers_per_turn;
@@ -328,6 +366,9 @@ impl World {
             };
             world.model.check_grant(*id, row, world.newest_token, world.handled)?;
             world.newest_token = row.token;
+            if row.attempts > 1 {
+                note(Situation::SecondAttempt);
+            }
             Ok(Ending::Forgotten)
         })?;
         self.hear()?;
@@ -399,80 +440,6 @@ impl World {
         self.take_commits()
     }
 
-    /// A commit failed: everybody is told why, and the partition is opened again.
-    fn stop(&mut self, error: StoreError) -> Checked {
-        let why = PartitionError::Stopped(error);
-        for (_, effects) in self.node.commits.drain(..) {
-            effects.refuse(&why);
-        }
-        self.end(&why)?;
-        self.reopen(self.setup.options.leases_at_open)
-    }
-
-    /// As the loop does when it is asked to close: stages nothing for anybody, makes durable what is
-    /// staged, answers everybody.
-    fn close(&mut self, at_open: LeasesAtOpen) -> Checked {
-        let epoch = self.node.store.epoch();
-        while !(self.node.commits.is_empty() && self.node.core.staged_is_empty()) {
-            self.submit()?;
-            self.disk.sync_all();
-            self.check_durable()?;
-            self.take_commits()?;
-            if self.node.store.epoch() != epoch {
-                return Ok(());
-            }
-        }
-        self.end(&PartitionError::Closed)?;
-        block_on(self.node.store.close()).map_err(fail)?;
-        self.reopen(at_open)
-    }
-
-    /// Everybody who waits is answered.
-    fn end(&mut self, why: &PartitionError) -> Checked {
-        self.node.core.refuse_all(why);
-        for mut pending in self.pending.drain(..) {
-            prop_assert_eq!(pending.poll()?, Some(Err(why.clone())), "a reply at the end");
-        }
-        for call in &mut self.calls {
-            call.check_ended(why)?;
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self, at_open: LeasesAtOpen) -> Checked {
-        self.disk.release_scans();
-        self.disk.block_reads(BlockReads::Never);
-        let durable = self.disk.durable_position();
-        let kept = self.snapshots.iter().find(|(at, _)| *at == durable);
-        let Some((_, kept)) = kept else { return Err(fail(format!("no batch {durable}"))) };
-        self.model = kept.clone();
-        self.setup.options.leases_at_open = at_open;
-        self.model.reopened(at_open, durable);
-        self.snapshots = [(durable, self.model.clone())].into();
-        (self.handled, self.submitted) = (durable, durable);
-        self.check_promises(durable)?;
-        self.pending.clear();
-        self.calls.clear();
-        self.mail.clear();
-        self.node.reopen(&self.disk, &self.setup)?;
-        self.check_durable()
-    }
-
-    /// No receipt is forgotten and no acknowledged entry is back.
-    fn check_promises(&mut self, durable: LogPosition) -> Checked {
-        self.removals.retain(|_, at| *at <= durable);
-        for id in &self.receipts {
-            let is_kept = self.model.entries.contains_key(id) || self.removals.contains_key(id);
-            prop_assert!(is_kept, "{} had a receipt and is gone", id);
-        }
-        for id in &self.acked {
-            prop_assert!(!self.model.entries.contains_key(id), "{} was acked and is back", id);
-        }
-        let live = self.model.entries.keys().chain(&self.receipts);
-        self.newest_sequence = live.map(|id| id.rank.sequence).max().unwrap_or_default();
-        Ok(())
-    }
-
     fn expect_staged(&mut self, mut expected: VecDeque<(Change, Ending)>) -> Checked {
         self.read_staged(|_, change| {
             let next = expected.pop_front();
@@ -506,60 +473,6 @@ impl World {
             LeaseSource::Queue(id) => queue.id == id,
         });
         queues.map(|queue| queue.id)
-    }
-
-    /// With every fault gone and every lease ended, everything that is left can be leased and acked, in
-    /// order, and nothing remains behind.
-    pub(super) fn drain(mut self) -> Checked {
-        self.disk.block_reads(BlockReads::Never);
-        self.disk.release_scans();
-        for _round in 0..60 {
-            self.now = self.now.plus(10_000);
-            self.settle_down()?;
-            if self.model.entries.is_empty() && self.node.is_still() {
-                return self.check_empty();
-            }
-            self.ask_topics()?;
-            let is_waiting = self.calls.iter().any(Call::is_impatient);
-            prop_assert!(!is_waiting, "a call that does not wait was not answered");
-            self.ack_all()?;
-        }
-        Err(fail(format!("stuck: {:?} in {:?}", self.model.entries, self.node.core)))
-    }
-
-    /// Turns until nothing moves any more by itself.
-    fn settle_down(&mut self) -> Checked {
-        for _ in 0..12 {
-            self.commit_turn()?;
-            self.hear()?;
-            self.check_structure()?;
-        }
-        Ok(())
-    }
-
-    /// Turns the ring of every topic.
-    fn ask_topics(&mut self) -> Checked {
-        for queue in [0, usize::from(N_QUEUES) - 1] {
-            self.lease(LeaseSource::Topic(self.queues[queue].topic_id), 5, 1000, false);
-        }
-        self.settle_down()
-    }
-
-    fn check_empty(mut self) -> Checked {
-        // Queues that are in a ring stay in memory until it turns, and those that back off until they
-        // could be read.
-        for _ in 0..3 {
-            self.now = self.now.plus(10_000);
-            self.ask_topics()?;
-        }
-        let core = &self.node.core;
-        prop_assert!(core.queues.len() <= self.setup.options.idle_queues_max, "{:?}", core.queues);
-        prop_assert!(core.timers.is_empty());
-        let checkpoint = block_on(self.node.store.checkpoint()).map_err(fail)?;
-        let found = block_on(verify(&*checkpoint.view, 0, 1)).map_err(fail)?;
-        let rows = (found.n_queues, found.n_entries, found.n_leases, found.n_bodies);
-        prop_assert_eq!(rows, (0, 0, 0, 0));
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use millpond_sync::oneshot::Receiver;
 use millpond_types::{EntryId, LogPosition, UnixMillis};
 use proptest::prelude::*;
 
+use super::super::coverage::{Situation, note};
 use super::super::oracle::{Checked, fail};
 use super::{World, pick};
 use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message};
@@ -151,7 +152,12 @@ impl World {
         call.answer = None;
         if grants.grants.is_empty() {
             prop_assert!(call.elsewhere || !call.wait, "a waiting call was sent away");
-            return if call.elsewhere { Ok(()) } else { self.check_none(call.source) };
+            if call.elsewhere {
+                note(Situation::ServedElsewhere);
+                return Ok(());
+            }
+            note(Situation::SentAwayWithNothing);
+            return self.check_none(call.source);
         }
         prop_assert!(!call.elsewhere && grants.grants.len() <= call.call.n_max);
         for grant in &grants.grants {

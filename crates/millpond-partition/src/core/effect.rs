@@ -1,0 +1,73 @@
+//! What waits for a commit.
+
+use millpond_sync::oneshot;
+use millpond_types::{EntryHead, EntryId, EntryRank, UnixMillis};
+
+use super::Slot;
+use crate::PartitionError;
+use crate::command::{Answer, Grant, Grants, Reply};
+
+/// What a commit changes in memory once it is durable.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Enqueued {
+        slot: Slot,
+        head: EntryHead,
+        ids: Vec<EntryId>,
+        /// Which of them have a separate body; ends after the last one that has.
+        separate: Vec<bool>,
+        reply: Reply<Vec<EntryId>>,
+    },
+    Granted {
+        grants: Vec<(Slot, Grant)>,
+        reply: oneshot::Sender<Answer<Grants>>,
+    },
+    Gone {
+        slot: Slot,
+        rank: EntryRank,
+        reply: Reply<()>,
+    },
+    Released {
+        slot: Slot,
+        rank: EntryRank,
+        reply: Option<Reply<()>>,
+    },
+    Extended {
+        slot: Slot,
+        deadline: UnixMillis,
+        reply: Reply<UnixMillis>,
+    },
+}
+
+/// What follows from a batch on its way to storage.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    pub(super) effects: Vec<Effect>,
+    pub(super) n_bytes: usize,
+}
+
+impl Effect {
+    pub(super) fn refuse(self, error: &PartitionError) {
+        let error = error.clone();
+        match self {
+            Self::Enqueued { reply, .. } => drop(reply.send(Err(error))),
+            Self::Granted { reply, .. } => drop(reply.send(Err(error))),
+            Self::Gone { reply, .. } => drop(reply.send(Err(error))),
+            Self::Released { reply, .. } => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error)));
+                }
+            }
+            Self::Extended { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Effects {
+    /// Answers those whose changes did not become durable.
+    pub(crate) fn refuse(self, error: &PartitionError) {
+        for effect in self.effects {
+            effect.refuse(error);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! How often the random histories led into each situation that matters. A property that is never put to
+//! the test proves nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::StaleReason;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Situation {
+    Acked,
+    Nacked,
+    Extended,
+    /// A lease outlived its first deadline because it was extended.
+    ExtendedInTime,
+    Expired,
+    Unreceived,
+    /// A message about unreceived leases came too late.
+    UnreceivedTooLate,
+    NotLeased,
+    ExpiredReply,
+    Superseded,
+    Settling,
+    SecondAttempt,
+    SentAwayWithNothing,
+    ServedElsewhere,
+    Stopped,
+    Closed,
+    /// A power cut in which some unsynced batches survived and others did not.
+    CrashedBetween,
+    RecoveredHeldLease,
+    RecoveredReleased,
+    ScanWaited,
+    ScanFailed,
+    OverlayOverflowed,
+    /// A queue left memory and came back.
+    Returned,
+}
+
+use Situation::*;
+
+const ALL: [Situation; 23] = [
+    Acked,
+    Nacked,
+    Extended,
+    ExtendedInTime,
+    Expired,
+    Unreceived,
+    UnreceivedTooLate,
+    NotLeased,
+    ExpiredReply,
+    Superseded,
+    Settling,
+    SecondAttempt,
+    SentAwayWithNothing,
+    ServedElsewhere,
+    Stopped,
+    Closed,
+    CrashedBetween,
+    RecoveredHeldLease,
+    RecoveredReleased,
+    ScanWaited,
+    ScanFailed,
+    OverlayOverflowed,
+    Returned,
+];
+
+/// In each of the situations, at least once in so many histories.
+const HISTORIES_PER_SITUATION: u64 = 60;
+
+thread_local! {
+    static SEEN: RefCell<BTreeMap<Situation, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+pub(super) fn note(situation: Situation) {
+    note_many(situation, 1);
+}
+
+pub(super) fn note_many(situation: Situation, n: u64) {
+    SEEN.with_borrow_mut(|seen| *seen.entry(situation).or_default() += n);
+}
+
+pub(super) fn note_stale(reason: StaleReason) {
+    note(match reason {
+        StaleReason::NotLeased => NotLeased,
+        StaleReason::Expired => ExpiredReply,
+        StaleReason::Superseded => Superseded,
+        StaleReason::Settling => Settling,
+    });
+}
+
+/// To be called after `n_histories`.
+pub(super) fn check(n_histories: u64) {
+    SEEN.with_borrow(|seen| {
+        println!("situations: {seen:?}");
+        for situation in ALL {
+            let n = seen.get(&situation).copied().unwrap_or_default();
+            let wanted = n_histories / HISTORIES_PER_SITUATION;
+            assert!(n >= wanted, "{situation:?} came about {n} times, not {wanted}");
+        }
+    });
+}

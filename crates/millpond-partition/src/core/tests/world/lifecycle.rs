@@ -1,0 +1,101 @@
+//! The ends of a partition, and what the next owner must find.
+
+use super::*;
+
+impl World {
+    /// A commit failed: everybody is told why, and the partition is opened again.
+    pub(super) fn stop(&mut self, error: StoreError) -> Checked {
+        note(Situation::Stopped);
+        let why = PartitionError::Stopped(error);
+        for (_, effects) in self.node.commits.drain(..) {
+            effects.refuse(&why);
+        }
+        self.end(&why)?;
+        self.reopen(self.setup.options.leases_at_open)
+    }
+
+    /// As the loop does when it is asked to close: stages nothing for anybody, makes durable what is
+    /// staged, answers everybody.
+    pub(super) fn close(&mut self, at_open: LeasesAtOpen) -> Checked {
+        let epoch = self.node.store.epoch();
+        while !(self.node.commits.is_empty() && self.node.core.staged_is_empty()) {
+            self.submit()?;
+            self.disk.sync_all();
+            self.check_durable()?;
+            self.take_commits()?;
+            if self.node.store.epoch() != epoch {
+                return Ok(());
+            }
+        }
+        note(Situation::Closed);
+        self.end(&PartitionError::Closed)?;
+        block_on(self.node.store.close()).map_err(fail)?;
+        self.reopen(at_open)
+    }
+
+    /// Everybody who waits is answered.
+    fn end(&mut self, why: &PartitionError) -> Checked {
+        self.node.core.refuse_all(why);
+        for mut pending in self.pending.drain(..) {
+            prop_assert_eq!(pending.poll()?, Some(Err(why.clone())), "a reply at the end");
+        }
+        for call in &mut self.calls {
+            call.check_ended(why)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reopen(&mut self, at_open: LeasesAtOpen) -> Checked {
+        self.disk.release_scans();
+        self.disk.block_reads(BlockReads::Never);
+        let durable = self.disk.durable_position();
+        let kept = self.snapshots.iter().find(|(at, _)| *at == durable);
+        let Some((_, kept)) = kept else { return Err(fail(format!("no batch {durable}"))) };
+        self.model = kept.clone();
+        self.setup.options.leases_at_open = at_open;
+        self.model.reopened(at_open, durable);
+        self.snapshots = [(durable, self.model.clone())].into();
+        (self.handled, self.submitted) = (durable, durable);
+        self.check_promises(durable)?;
+        self.pending.clear();
+        self.calls.clear();
+        self.mail.clear();
+        self.count_scans();
+        self.node.reopen(&self.disk, &self.setup)?;
+        self.note_recovered();
+        self.disk.block_reads(self.setup.block);
+        self.setup.hold.into_iter().for_each(|snapshot| self.disk.hold_scans(snapshot));
+        self.check_durable()
+    }
+
+    fn note_recovered(&self) {
+        for lease in self.model.entries.values().filter_map(|entry| entry.lease.as_ref()) {
+            note(match lease.end {
+                None => Situation::RecoveredHeldLease,
+                Some(_) => Situation::RecoveredReleased,
+            });
+        }
+    }
+
+    pub(super) fn count_scans(&self) {
+        let counters = &self.node.core.counters;
+        note_many(Situation::ScanWaited, counters.n_scans_waited);
+        note_many(Situation::ScanFailed, counters.n_scans_failed);
+        note_many(Situation::OverlayOverflowed, counters.n_overlay_overflows);
+    }
+
+    /// No receipt is forgotten and no acknowledged entry is back.
+    fn check_promises(&mut self, durable: LogPosition) -> Checked {
+        self.removals.retain(|_, at| *at <= durable);
+        for id in &self.receipts {
+            let is_kept = self.model.entries.contains_key(id) || self.removals.contains_key(id);
+            prop_assert!(is_kept, "{} had a receipt and is gone", id);
+        }
+        for id in &self.acked {
+            prop_assert!(!self.model.entries.contains_key(id), "{} was acked and is back", id);
+        }
+        let live = self.model.entries.keys().chain(&self.receipts);
+        self.newest_sequence = live.map(|id| id.rank.sequence).max().unwrap_or_default();
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Limits that are hit slow callers down, and lose nothing.
+
+use std::collections::BTreeSet;
+
+use millpond_partition::{InboxLimits, LeaseSource, PartitionOptions};
+use millpond_storage_memory::{BlockReads, MemoryDisk, MemoryOptions, SnapshotAt};
+use millpond_sync::thread::block_on;
+
+use crate::fixture::{
+    answered, barrier, call, enqueue, entry, lease, lease_ref, on_new_disk, open, queue, start,
+    stepped, store,
+};
+
+#[test]
+fn senders_wait_while_a_commit_is_held_and_then_proceed() {
+    let options = PartitionOptions {
+        mailbox_capacity: 1,
+        commits_in_flight_max: 1,
+        batch_bytes_max: 1,
+        ..PartitionOptions::default()
+    };
+    let disk = MemoryDisk::new();
+    let partition = open(store(&disk, stepped()), options);
+    let queue = queue("a");
+    let held = start(partition.enqueue(&queue, vec![entry(3)]));
+    barrier(&partition);
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let (partition, queue) = (partition.clone(), queue.clone());
+            std::thread::spawn(move || block_on(partition.enqueue(&queue, vec![entry(3)])))
+        })
+        .collect();
+    // A batch is full with its first entry: one is submitted, one staged, one in the mailbox, and the
+    // others wait for room however often the loop wakes up.
+    assert!(senders.iter().all(|sender| !sender.is_finished()));
+    while !senders.iter().all(std::thread::JoinHandle::is_finished) {
+        assert!(disk.n_unsynced() <= 1, "more commits in flight than allowed");
+        disk.sync_next();
+        std::thread::yield_now();
+    }
+    let mut ids = BTreeSet::from([block_on(held).expect("accepted").get()[0]]);
+    for sender in senders {
+        let receipt = sender.join().expect("it only sends").expect("accepted");
+        assert!(ids.insert(receipt.get()[0]), "an id was given twice");
+    }
+    assert_eq!(disk.durable_position().0, 9, "one entry per batch");
+}
+
+#[test]
+fn limits_of_zero_do_not_stop_a_partition() {
+    let options = PartitionOptions {
+        mailbox_capacity: 0,
+        commands_per_turn: 0,
+        commits_in_flight_max: 0,
+        batch_bytes_max: 0,
+        scans_in_flight_max: 0,
+        scan_bytes_max: 0,
+        scan_skip_max: 0,
+        scans_per_turn: 0,
+        timers_per_turn: 0,
+        idle_queues_max: 0,
+        ..PartitionOptions::default()
+    };
+    let (disk, partition) = on_new_disk(options.clone());
+    let ids = enqueue(&partition, &queue("a"), 30);
+    block_on(partition.close()).expect("the store has not failed");
+    let partition = open(store(&disk, MemoryOptions::default()), options);
+    for id in ids {
+        let grant = lease(&partition, LeaseSource::Topic(queue("a").topic_id), 1).remove(0);
+        assert_eq!(grant.id, id);
+        block_on(partition.ack(lease_ref(&grant))).expect("just leased");
+    }
+    let none = call(&partition, LeaseSource::Topic(queue("a").topic_id), 1, false);
+    assert_eq!(answered(none), Ok(Vec::new()));
+}
+
+#[test]
+fn a_cold_start_loads_every_queue_however_few_reads_a_turn_may_start() {
+    let (disk, partition) = on_new_disk(PartitionOptions::default());
+    let mut expected = BTreeSet::new();
+    for n in 0..50 {
+        expected.extend(enqueue(&partition, &queue(&n.to_string()), 1));
+    }
+    block_on(partition.close()).expect("the store has not failed");
+
+    let options = PartitionOptions { scans_per_turn: 1, ..PartitionOptions::default() };
+    let partition = open(store(&disk, MemoryOptions::default()), options);
+    let mut leased = BTreeSet::new();
+    while leased.len() < expected.len() {
+        let grants = lease(&partition, LeaseSource::Topic(queue("0").topic_id), 50);
+        leased.extend(grants.into_iter().map(|grant| grant.id));
+    }
+    assert_eq!(leased, expected);
+}
+
+#[test]
+fn a_head_that_memory_cannot_serve_is_waited_for() {
+    let (disk, partition) = on_new_disk(PartitionOptions::default());
+    let id = enqueue(&partition, &queue("a"), 1)[0];
+    block_on(partition.close()).expect("the store has not failed");
+
+    let again = store(&disk, MemoryOptions::default());
+    let partition = open(again, PartitionOptions::default());
+    let grant = lease(&partition, LeaseSource::Queue(id.queue), 1).remove(0);
+    block_on(partition.nack(lease_ref(&grant))).expect("just leased");
+    block_on(partition.close()).expect("the store has not failed");
+
+    let again = store(&disk, MemoryOptions::default());
+    disk.block_reads(BlockReads::Always);
+    let partition = open(again, PartitionOptions::default());
+    disk.hold_scans(SnapshotAt::Release);
+    let impatient = call(&partition, LeaseSource::Queue(id.queue), 1, false);
+    // The first read may have gone through before scans were held; then there is none to release.
+    disk.release_scans();
+    let grants = answered(impatient).expect("the partition is open");
+    assert_eq!((grants.len(), grants[0].attempt), (1, 2), "nobody is sent away during a load");
+}
+
+#[test]
+fn a_row_that_cannot_be_decoded_is_passed_over() {
+    use millpond_storage_api::Table;
+    use millpond_types::{EntryKey, Stage};
+
+    let (disk, partition) = on_new_disk(PartitionOptions::default());
+    let ids = enqueue(&partition, &queue("a"), 4);
+    block_on(partition.close()).expect("the store has not failed");
+    for id in &ids[..2] {
+        let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
+        disk.poke_row(Table::Entries, &key.encode(), b"garbage");
+    }
+    // A window of one reads row by row: each of the two damaged rows is all that a scan returns.
+    let inbox = InboxLimits::new(1, 1, 0).expect("limits that an inbox can work with");
+    let options = PartitionOptions { inbox, ..PartitionOptions::default() };
+    let partition = open(store(&disk, MemoryOptions::default()), options);
+    for id in &ids[2..] {
+        assert_eq!(lease(&partition, LeaseSource::Queue(id.queue), 1)[0].id, *id);
+    }
+    let report = block_on(partition.report(0)).expect("the partition is open");
+    assert_eq!(report.counters.n_rows_corrupt, 2);
+}
