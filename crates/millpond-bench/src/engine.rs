@@ -58,6 +58,8 @@ struct Run {
     /// Commits per second of each store.
     commits: f64,
     entries_per_commit: f64,
+    /// Part of the time that the writer thread spent in writing and syncing.
+    writer_busy: f64,
     shape: Shape,
 }
 
@@ -121,6 +123,8 @@ fn report_case(
     report.figure(&figure("millpond", "rows per commit", rows, "", None, None))?;
     let bytes = of(|r| count(r.shape.bytes));
     report.figure(&figure("millpond", "bytes per commit", bytes, "B", None, None))?;
+    let busy = of(|r| r.writer_busy) * 100.0;
+    report.figure(&figure("millpond", "writer busy", busy, "%", None, None))?;
     let to_floor = Some("bare-fdatasync");
     let ratio = Some(median(raw_to_floor));
     report.figure(&figure("raw-rocksdb", "entries", median(raw), "1/s", ratio, to_floor))?;
@@ -169,6 +173,8 @@ async fn run_engine(case: Case, length: Duration, dir: &Path) -> Outcome<Run> {
         rate: count(n_done) / took.as_secs_f64(),
         commits: count(n_groups) / took.as_secs_f64(),
         entries_per_commit: count(n_done) / count(n_groups.max(1)),
+        writer_busy: count(after.1.write_us_total - before.1.write_us_total)
+            / (took.as_secs_f64() * 1e6),
         shape: Shape { rows: per_group(n_rows), bytes: per_group(n_bytes) },
     })
 }
