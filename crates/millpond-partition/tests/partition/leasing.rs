@@ -123,3 +123,16 @@ fn a_call_registered_with_two_partitions_is_served_by_one() {
     let leased = [&first, &second].map(|p| block_on(p.report(0)).expect("open").n_leased);
     assert_eq!(leased.iter().sum::<u64>(), 1);
 }
+
+#[test]
+fn a_long_queue_does_not_keep_the_others_of_its_topic_waiting() {
+    let (_disk, partition) = on_new_disk(PartitionOptions::default());
+    enqueue(&partition, &queue("long"), 40);
+    for key in ["b", "c"] {
+        enqueue(&partition, &queue(key), 1);
+    }
+    let grants = lease(&partition, LeaseSource::Topic(queue("b").topic_id), 4);
+    let queues: Vec<_> = grants.iter().map(|grant| grant.id.queue).collect();
+    let [long, b, c] = ["long", "b", "c"].map(|key| queue(key).id);
+    assert_eq!(queues, [long, b, c, long]);
+}
