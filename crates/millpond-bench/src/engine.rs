@@ -15,15 +15,13 @@ use millpond_storage_rocksdb::{BudgetOptions, OpenMode, RocksBudget, RocksStore}
 use tokio::task::JoinSet;
 
 use crate::measure::{Effort, median};
-use crate::raw_file;
 use crate::raw_rocksdb::{self, Shape};
 use crate::report::{Figure, Report};
+use crate::{N_QUEUES, raw_file};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const PAYLOAD_BYTES: usize = 256;
-/// Queues that the callers spread over.
-const N_QUEUES: usize = 64;
 
 /// What the callers do.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +117,7 @@ fn report_case(
         None,
         None,
     ))?;
-    let rows = of(|r| count(r.shape.rows));
+    let rows = of(|r| count(r.shape.entry_rows + r.shape.other_rows));
     report.figure(&figure("millpond", "rows per commit", rows, "", None, None))?;
     let bytes = of(|r| count(r.shape.bytes));
     report.figure(&figure("millpond", "bytes per commit", bytes, "B", None, None))?;
@@ -169,14 +167,24 @@ async fn run_engine(case: Case, length: Duration, dir: &Path) -> Outcome<Run> {
     let heads = n_rows * millpond_storage_api::WriteBatch::OP_HEAD_BYTES as u64;
     let n_bytes = after.1.batch_bytes - before.1.batch_bytes - heads;
     let per_group = |n: u64| usize::try_from(n / n_groups.max(1)).unwrap_or(usize::MAX);
+    // Of the engine's rows, those of entries and leases are new each time, and the rest are counters.
+    let n_changes = changes(&after.0.counters) - changes(&before.0);
+    let entry_rows = per_group(n_changes).max(1);
+    let other_rows = per_group(n_rows).saturating_sub(entry_rows);
     Ok(Run {
         rate: count(n_done) / took.as_secs_f64(),
         commits: count(n_groups) / took.as_secs_f64(),
         entries_per_commit: count(n_done) / count(n_groups.max(1)),
         writer_busy: count(after.1.write_us_total - before.1.write_us_total)
             / (took.as_secs_f64() * 1e6),
-        shape: Shape { rows: per_group(n_rows), bytes: per_group(n_bytes) },
+        shape: Shape { entry_rows, other_rows, bytes: per_group(n_bytes) },
     })
+}
+
+/// Changes of rows that belong to single entries: put by an enqueue and by a grant, removed twice by an
+/// ack.
+fn changes(counters: &Counters) -> u64 {
+    counters.n_enqueued + counters.n_granted + 2 * counters.n_acked
 }
 
 /// Runs the callers until time is up. Returns the entries receipted and acked, and how long it took.

@@ -23,6 +23,9 @@ use clap::Parser;
 use crate::measure::Effort;
 use crate::report::Report;
 
+/// Queues that the callers spread over.
+const N_QUEUES: usize = 64;
+
 /// Measures Millpond beside its peers.
 #[derive(Debug, Parser)]
 struct Arguments {
