@@ -54,7 +54,7 @@ pub(crate) fn open(options: &Options) -> Result<(Place, Stores), Error> {
     let directory = options.directory.as_path();
     let io = |error| io_error(directory, &error);
     if options.create {
-        fs::create_dir_all(directory).map_err(io)?;
+        create_directories(directory).map_err(io)?;
     } else if !directory.is_dir() {
         return Err(not_found(directory).into());
     }
@@ -87,6 +87,8 @@ pub(crate) fn open(options: &Options) -> Result<(Place, Stores), Error> {
         stores.push(Arc::new(RocksStore::open(partition_path(directory, index), &budget, mode)?));
     }
     if !manifest.complete {
+        // Also where an earlier process made the directory and died before it synced.
+        sync_parent(directory).map_err(io)?;
         write_manifest(directory, Manifest { complete: true, ..manifest }).map_err(io)?;
     }
     let place = Place { directory: directory.to_owned(), lock: Mutex::new(Some(lock)) };
@@ -202,6 +204,31 @@ fn write_manifest(directory: &Path, manifest: Manifest) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(new, directory.join(MANIFEST))?;
     File::open(directory)?.sync_all()
+}
+
+/// Creates a directory and those above it so that a power cut takes none of them away again.
+fn create_directories(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_directories(parent)?;
+    }
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        created => created?,
+    }
+    sync_parent(directory)
+}
+
+/// A directory's name is durable once the directory above it was synced.
+fn sync_parent(directory: &Path) -> io::Result<()> {
+    match File::open(directory.join("..")) {
+        Ok(parent) => parent.sync_all(),
+        // Whoever may not read it did not make the directory in it either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn not_found(directory: &Path) -> OpenError {

@@ -1,0 +1,164 @@
+//! The mixed load of a worker: several tasks that enqueue, lease and settle, each by its own seed.
+
+use millpond_sync::Arc;
+use millpond_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::task::JoinSet;
+
+use crate::actor::{Actor, Held, Sink, Source, Stop};
+use crate::event::{Action, queues};
+use crate::random::Random;
+
+/// Entries that a store may hold before the tasks prefer to consume.
+const ENTRIES_WANTED: u64 = 800;
+/// Leases that one task holds before it prefers to settle.
+const HELD_MAX: usize = 60;
+const PRIORITIES: [u8; 5] = [0, 3, 128, 128, 255];
+
+/// What the tasks of a load share.
+#[derive(Debug)]
+pub struct Control {
+    n_enqueued: AtomicU64,
+    n_acked: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            n_enqueued: AtomicU64::new(0),
+            n_acked: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Control {
+    /// Every task ends after the call that it is in.
+    pub fn stop(&self) {
+        // Relaxed: it guards no data.
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store holds more than is wanted. Entries of earlier lives do not count.
+    fn is_full(&self) -> bool {
+        // Relaxed: a wish, it guards no data.
+        let n_enqueued = self.n_enqueued.load(Ordering::Relaxed);
+        n_enqueued > self.n_acked.load(Ordering::Relaxed) + ENTRIES_WANTED
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `n_tasks` tasks of up to `n_calls` calls each. Ends early when the engine or the sink stops, or on
+/// [`Control::stop`].
+///
+/// # Errors
+///
+/// Why it ended early.
+///
+/// # Panics
+///
+/// When a task does.
+pub async fn run<S: Sink>(
+    actor: &Actor<S>,
+    control: &Arc<Control>,
+    seed: u64,
+    n_tasks: u8,
+    n_calls: u64,
+) -> Result<(), Stop<S::Stop>> {
+    let mut tasks = JoinSet::new();
+    for task in 0..n_tasks {
+        let random = Random::part(seed, u64::from(task) + 1);
+        let task =
+            Task { actor: actor.clone(), control: control.clone(), random, held: Vec::new() };
+        tasks.spawn(task.run(n_calls));
+    }
+    let mut ended = Ok(());
+    while let Some(task) = tasks.join_next().await {
+        let outcome = task.expect("a task of the load panicked");
+        if outcome.is_err() {
+            control.stop();
+        }
+        ended = ended.and(outcome);
+    }
+    ended
+}
+
+struct Task<S> {
+    actor: Actor<S>,
+    control: Arc<Control>,
+    random: Random,
+    held: Vec<Held>,
+}
+
+impl<S: Sink> Task<S> {
+    async fn run(mut self, n_calls: u64) -> Result<(), Stop<S::Stop>> {
+        for _ in 0..n_calls {
+            if self.control.is_stopping() {
+                break;
+            }
+            let choice = self.random.below(if self.control.is_full() { 50 } else { 100 });
+            match choice {
+                _ if self.held.len() > HELD_MAX => self.settle().await?,
+                0..20 => self.lease().await?,
+                20..50 => self.settle().await?,
+                50..85 => self.enqueue(1).await?,
+                _ => {
+                    let n = 2 + self.random.below(18);
+                    self.enqueue(n).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self) -> u32 {
+        // Half of the load goes to a few queues, so that some are deep.
+        let bound = if self.random.percent(50) { 4 } else { queues::N_QUEUES as usize };
+        u32::try_from(self.random.below(bound)).expect("there are few queues")
+    }
+
+    async fn enqueue(&mut self, n: usize) -> Result<(), Stop<S::Stop>> {
+        let queue = self.queue();
+        let priorities: Vec<u8> = (0..n).map(|_| *self.random.one_of(&PRIORITIES)).collect();
+        self.actor.enqueue(queue, &priorities).await?;
+        // Relaxed: a wish, it guards no data.
+        self.control.n_enqueued.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn lease(&mut self) -> Result<(), Stop<S::Stop>> {
+        let source = if self.random.percent(40) {
+            Source::Queue(self.queue())
+        } else {
+            Source::Topic(queues::TOPICS[self.random.below(queues::TOPICS.len())])
+        };
+        let n_max = 1 + self.random.below(8);
+        let long = !self.random.percent(10);
+        let held = self.actor.lease(source, n_max, long).await?;
+        self.held.extend(held);
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), Stop<S::Stop>> {
+        if self.held.is_empty() {
+            return self.lease().await;
+        }
+        let index = self.random.below(self.held.len());
+        let action = match self.random.below(100) {
+            0..65 => Action::Ack,
+            65..85 => Action::Nack,
+            _ => Action::Extend,
+        };
+        self.actor.settle(self.held[index], action).await?;
+        if action != Action::Extend {
+            self.held.swap_remove(index);
+        }
+        if action == Action::Ack {
+            self.control.n_acked.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

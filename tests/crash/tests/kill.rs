@@ -1,0 +1,199 @@
+//! `kill -9` at seeded points of a mixed load, again and again on the same store.
+
+use std::path::Path;
+
+use millpond_crash_tests::check::Check;
+use millpond_crash_tests::event::Leases;
+use millpond_crash_tests::random::Random;
+use millpond_crash_tests::worker::{Worker, WorkerOptions};
+use millpond_crash_tests::{Event, Oracle, Violation};
+
+use crate::support::{check, endless, listen, number, scratch, seed, worker};
+
+/// Kill points of a run without `MILLPOND_CRASH_POINTS`.
+const POINTS: u64 = 20;
+/// Kills that one store lives through.
+const KILLS_PER_STORE: usize = 8;
+/// Events before a kill, at most.
+const EVENTS_MAX: usize = 8192;
+
+/// Where a worker is killed.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    /// While it opens the engine, or right before or after.
+    Opening,
+    /// Right after its k-th receipt.
+    Receipt(usize),
+    /// Right after its k-th intent.
+    Intent(usize),
+}
+
+impl Point {
+    fn choose(random: &mut Random) -> Self {
+        // Small numbers are as likely as large ones: log-uniform.
+        let bits = 1 + random.below(EVENTS_MAX.ilog2() as usize);
+        let k = 1 + random.below(1 << bits);
+        match random.below(10) {
+            0 => Self::Opening,
+            1..=7 => Self::Receipt(k),
+            _ => Self::Intent(k),
+        }
+    }
+}
+
+/// Kills a worker at a point. The oracle hears everything that was said before.
+fn live_until(point: Point, options: &WorkerOptions, oracle: &mut Oracle) -> Result<(), Violation> {
+    let mut worker = Worker::start(worker(), options);
+    let (mut receipts, mut intents) = (0, 0);
+    loop {
+        let event = worker.next_event().expect("the load does not end by itself");
+        oracle.apply(&event)?;
+        if event.is_receipt() {
+            receipts += 1;
+        } else if !matches!(event, Event::Opening { .. } | Event::Opened { .. }) {
+            intents += 1;
+        }
+        let reached = match point {
+            Point::Opening => true,
+            Point::Receipt(k) => event.is_receipt() && receipts >= k,
+            Point::Intent(k) => intents >= k,
+        };
+        if reached {
+            break;
+        }
+    }
+    worker.kill();
+    // What it said before it died, it said.
+    listen(&mut worker, oracle)?;
+    worker.wait();
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    points: u64,
+    stores: u64,
+    receipts: u64,
+    in_doubt: u64,
+    enqueued: u64,
+    acked: u64,
+}
+
+/// One store from its creation through several kills.
+fn life_of_a_store(
+    directory: &Path,
+    seed: u64,
+    n_kills: usize,
+    totals: &mut Totals,
+) -> Result<(), (Point, Violation)> {
+    let mut random = Random::new(seed);
+    let n_partitions = 1 + u16::try_from(random.below(3)).expect("at most 3");
+    let mut oracle = Oracle::new();
+    let mut life = 1;
+    for _ in 0..n_kills {
+        let point = Point::choose(&mut random);
+        let leases = if random.percent(70) { Leases::Keep } else { Leases::Release };
+        let options =
+            WorkerOptions { n_partitions, leases, ..endless(directory, random.next(), life) };
+        live_until(point, &options, &mut oracle).map_err(|violation| (point, violation))?;
+        totals.points += 1;
+        life += 1;
+        // A recovery that dies too, before the one that is checked.
+        if random.percent(20) {
+            let options = WorkerOptions { life, ..options };
+            live_until(Point::Opening, &options, &mut oracle).map_err(|v| (point, v))?;
+            totals.points += 1;
+            life += 1;
+        }
+        let keep_first = random.percent(60);
+        let seed = random.next();
+        let reopened = Check { directory, n_partitions, seed, life, keep_first };
+        oracle = check(&reopened, oracle).map_err(|violation| (point, violation))?;
+        life += 2;
+    }
+    let counts = oracle.counts();
+    totals.stores += 1;
+    totals.receipts += counts.receipts();
+    totals.in_doubt += counts.in_doubt;
+    totals.enqueued += counts.enqueued;
+    totals.acked += counts.acked;
+    Ok(())
+}
+
+#[test]
+fn every_receipt_is_honoured_after_kill_9() {
+    let seed = seed();
+    let wanted = number("MILLPOND_CRASH_POINTS", POINTS);
+    let mut totals = Totals::default();
+    while totals.points < wanted {
+        let store = totals.stores;
+        let place = scratch();
+        let left = usize::try_from(wanted - totals.points).unwrap_or(usize::MAX);
+        let n_kills = KILLS_PER_STORE.min(left);
+        let directory = place.path().join("data");
+        let store_seed = Random::part(seed, store).next();
+        if let Err((point, violation)) =
+            life_of_a_store(&directory, store_seed, n_kills, &mut totals)
+        {
+            let kept = place.keep();
+            panic!(
+                "store {store}, killed at {point:?}: {violation}; seed {seed}, store kept at {}",
+                kept.display()
+            );
+        }
+    }
+    println!(
+        "crash points: {}, receipts honoured: {} ({} entries enqueued, {} acked), calls in doubt: {}, \
+         stores: {}, seed {seed}",
+        totals.points,
+        totals.receipts,
+        totals.enqueued,
+        totals.acked,
+        totals.in_doubt,
+        totals.stores,
+    );
+}
+
+/// The twin: a receipt for an entry that is not there. A check that does not miss it could not fail.
+#[test]
+fn a_store_that_lost_an_entry_is_caught() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    live_until(Point::Receipt(40), &options, &mut oracle).expect("an honest worker");
+    // A receipt that nobody gave.
+    let op = 99 << 32;
+    let marker = op << 8;
+    let entry = millpond_crash_tests::event::NewEntry { marker, priority: 9 };
+    oracle.apply(&Event::Enqueue { op, queue: 1, entries: vec![entry] }).expect("an intent");
+    oracle.apply(&Event::Enqueued { op, sequences: vec![1 << 40] }).expect("a receipt");
+    let reopened =
+        Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: false };
+    assert_eq!(
+        check(&reopened, oracle).expect_err("it is not there"),
+        Violation::Lost { marker, queue: 1 }
+    );
+}
+
+#[test]
+fn an_interrupt_closes_cleanly_and_leaves_nothing_in_doubt() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = WorkerOptions { n_partitions: 2, ..endless(&directory, seed(), 1) };
+    let mut worker = Worker::start(worker(), &options);
+    for _ in 0..200 {
+        let event = worker.next_event().expect("the load goes on");
+        oracle.apply(&event).expect("it breaks no rule");
+    }
+    worker.interrupt();
+    let said = listen(&mut worker, &mut oracle).expect("it breaks no rule");
+    assert_eq!(said.last(), Some(&Event::Closed));
+    assert!(worker.wait().success());
+    assert_eq!(oracle.counts().in_doubt, 0);
+    let reopened =
+        Check { directory: &directory, n_partitions: 2, seed: 1, life: 2, keep_first: true };
+    let oracle = check(&reopened, oracle).expect("every receipt is honoured");
+    assert_eq!(oracle.counts().in_doubt, 0);
+}
