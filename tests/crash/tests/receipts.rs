@@ -18,6 +18,7 @@ fn no_receipt_precedes_its_sync() {
     let seed = seed();
     let traced = Traced::run(&two_lives(seed, number("MILLPOND_TRACE_CALLS", CALLS)));
     let found = covered(&traced.at_the_end());
+    assert!(found.uncovered.is_empty(), "{:?}", found.uncovered);
     let (lines, bytes) = found.margins().expect("there are receipts");
     println!(
         "receipts: {}, rows: {}, covered by a sync that had ended: {}, smallest margin: {lines} system \
@@ -26,7 +27,6 @@ fn no_receipt_precedes_its_sync() {
         found.n_rows,
         found.covered.len(),
     );
-    assert!(found.uncovered.is_empty(), "{:?}", found.uncovered);
     assert_eq!(found.covered.len(), found.n_receipts);
     assert!(found.n_receipts > 100, "the load is too small to show anything");
 }
