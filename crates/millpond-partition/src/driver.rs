@@ -69,6 +69,8 @@ impl Driver {
 
     /// Runs until closed, or until the store fails.
     pub(crate) fn run(mut self) -> Result<(), PartitionError> {
+        // The first turn starts reading what recovery found; it must not wait for a first message.
+        self.sender.notify();
         let ended = loop {
             match self.turn() {
                 Ok(true) => {}

@@ -15,13 +15,16 @@ use crate::core::{Core, Recovered};
 use crate::driver::{Driver, panicked};
 use crate::end::{Announce, End};
 use crate::mailbox::{Class, MailboxSender, mailbox};
-use crate::options::PartitionOptions;
+use crate::options::{LeasesAtOpen, PartitionOptions};
 use crate::report::{PartitionReport, QueueReport};
 
 /// A running partition. Cheap to clone; all clones are the same partition.
 ///
-/// Every method may be called from any thread and any executor. When the last handle is dropped without
-/// [`close`](Self::close), the partition closes in the background.
+/// Every method may be called from any thread and any executor.
+///
+/// Dropping the last handle without [`close`](Self::close) closes the partition too, and **blocks** until
+/// what it accepted is durable and the store is given up: a process that ended before that would pull
+/// the ground from under the store's threads. Async code should call `close` and await it.
 #[derive(Debug, Clone)]
 pub struct Partition(Arc<Inner>);
 
@@ -29,6 +32,7 @@ struct Inner {
     sender: MailboxSender<Message>,
     store: Arc<dyn PartitionStore>,
     end: Arc<End>,
+    loop_thread: thread::Thread,
 }
 
 impl std::fmt::Debug for Inner {
@@ -43,13 +47,16 @@ impl Partition {
     ///
     /// # Errors
     ///
-    /// The store cannot be read, what it holds cannot be decoded, or no thread can be started.
+    /// The store cannot be read or written, what it holds cannot be decoded, or no thread can be started.
     pub async fn open(
         store: Arc<dyn PartitionStore>,
         options: PartitionOptions,
     ) -> Result<Self, PartitionError> {
         let options = options.workable();
         let recovered = Recovered::read(&*store).await?;
+        if options.leases_at_open == LeasesAtOpen::Release {
+            recovered.release_leases(&*store).await?;
+        }
         let (sender, owner) = mailbox(options.mailbox_capacity);
         let core = Core::new(recovered, options.clone(), sender.clone());
         let mail = (sender.clone(), owner);
@@ -57,7 +64,7 @@ impl Partition {
         let driver = Driver::new(core, store.clone(), mail, options, end.clone());
         let announce = Announce(end.clone());
         let closing_store = store.clone();
-        thread::Builder::new()
+        let running = thread::Builder::new()
             .name("millpond-loop".to_owned())
             .spawn(move || {
                 // A panic has answered everybody by now. The store is given up all the same, so that it
@@ -69,7 +76,8 @@ impl Partition {
                 announce.make(ended.and(closed.map_err(PartitionError::Stopped)));
             })
             .map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))?;
-        Ok(Self(Arc::new(Inner { sender, store, end })))
+        let loop_thread = running.thread().clone();
+        Ok(Self(Arc::new(Inner { sender, store, end, loop_thread })))
     }
 
     /// Accepts entries into one queue, all or none, in this order.
@@ -214,5 +222,10 @@ impl Partition {
 impl Drop for Inner {
     fn drop(&mut self) {
         let _ = self.sender.push(Class::Control, Message::Close);
+        // A waker that the loop runs may drop the last handle; the loop cannot wait for itself.
+        if thread::current().id() != self.loop_thread.id() {
+            // How it ended was for `close` to tell.
+            let _ = thread::block_on(self.end.wait());
+        }
     }
 }

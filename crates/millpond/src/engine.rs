@@ -104,6 +104,9 @@ impl Options {
 /// A running engine. Cheap to clone; all clones are the same engine.
 ///
 /// Everything but opening may be called from any thread inside a tokio runtime with its time driver.
+///
+/// Dropping the last handle (deliveries and consumers hold one too) without [`close`](Self::close) closes
+/// the engine and **blocks** until its stores are closed. Async code should call `close` and await it.
 #[derive(Debug, Clone)]
 pub struct Engine(pub(crate) Arc<Inner>);
 

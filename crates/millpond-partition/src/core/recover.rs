@@ -7,7 +7,7 @@ use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
 use millpond_types::{
-    ActiveKey, ActiveRow, EntryRank, Epoch, LeaseKey, LeaseRow, SystemKey, decode_u64,
+    ActiveKey, ActiveRow, EntryRank, Epoch, LeaseKey, LeaseRow, SystemKey, UnixMillis, decode_u64,
 };
 use slab::Slab;
 
@@ -51,6 +51,32 @@ impl Recovered {
         })
         .await?;
         Ok(Self { epoch: store.epoch(), next_sequence, active, leases })
+    }
+
+    /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
+    /// [`LeasesAtOpen::Release`] anyway; without this the next owner could revive a token that was
+    /// refused already.
+    pub(crate) async fn release_leases(
+        &self,
+        store: &dyn PartitionStore,
+    ) -> Result<(), PartitionError> {
+        let in_force = self.leases.iter().filter(|(_, row)| !row.is_released());
+        let mut batch = WriteBatch::new();
+        let mut tickets = Vec::new();
+        for (key, row) in in_force {
+            let released = LeaseRow { deadline: UnixMillis(0), ..*row };
+            batch.put(Table::Leases, &key.encode(), &released.encode());
+            if batch.n_bytes() >= BYTES_PER_SCAN {
+                tickets.push(store.submit(std::mem::take(&mut batch)));
+            }
+        }
+        if !batch.is_empty() {
+            tickets.push(store.submit(batch));
+        }
+        for ticket in tickets {
+            ticket.await.map_err(PartitionError::Stopped)?;
+        }
+        Ok(())
     }
 }
 

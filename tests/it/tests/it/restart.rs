@@ -64,10 +64,26 @@ async fn released_leases_are_ready_at_once_and_their_tokens_are_dead() {
     let options = options(directory.path()).leases_at_open(LeasesAtOpen::Release);
     let engine = Engine::open(options).await.unwrap();
     assert_eq!(engine.ack(lease).await.unwrap_err().kind(), ErrorKind::StaleLease);
+    engine.close().await.unwrap();
+
+    // Not even a later owner that keeps leases revives the token.
+    let engine = open(directory.path()).await.unwrap();
+    assert_eq!(engine.ack(lease).await.unwrap_err().kind(), ErrorKind::StaleLease);
     let again = engine.topic("t").lease().fetch_one().await.unwrap().expect("released");
     assert_eq!(again.attempt(), 2);
     again.ack().await.unwrap();
     engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_is_closed_before_anything_else_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    for n in 0..5 {
+        let engine = open(directory.path()).await.unwrap();
+        engine.topic("t").queue("q").enqueue(Entry::new("a")).await.unwrap();
+        assert_eq!(engine.status().await.unwrap().n_entries, n + 1);
+        drop(engine);
+    }
 }
 
 #[tokio::test]
