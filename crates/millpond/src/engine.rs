@@ -153,8 +153,10 @@ impl Engine {
         let opened = tokio::task::spawn_blocking(move || crate::layout::open(&place_options)).await;
         let (place, stores) =
             opened.map_err(|error| Error::new(crate::ErrorKind::Closed, error.to_string()))??;
+        #[cfg(all(feature = "control", unix))]
         let control = options.control;
         let engine = Self::start(stores, options.partition, Some(place)).await?;
+        #[cfg(all(feature = "control", unix))]
         if control {
             engine.listen();
         }
