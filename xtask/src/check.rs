@@ -29,6 +29,12 @@ pub(crate) fn check(workspace: &Workspace, keep_going: bool) -> Result<()> {
         let line = "clippy --locked --workspace --all-targets -- -D warnings";
         run(&mut cargo(rocksdb, line))
     });
+    steps.run_with(rocksdb, "features", |rocksdb| {
+        // All other packages have no features to leave out.
+        let without = "clippy --locked -p millpond --no-default-features";
+        run(&mut cargo(rocksdb, &format!("{without} -- -D warnings")))?;
+        run(&mut cargo(rocksdb, &format!("{without} --features rocksdb -- -D warnings")))
+    });
     steps.run_with(rocksdb, "docs", |rocksdb| {
         // Libraries only: the command `millpond` would write over the pages of the library `millpond`.
         let line = "doc --locked --workspace --no-deps --lib";
