@@ -2,7 +2,7 @@
 //! checker. It has no queues, no timers of its own and no runtime.
 //!
 //! Code written against this crate is compiled twice: normally on std (with `parking_lot` locks that
-//! know no poison), and under `--cfg millpond_loom` on [loom](https://docs.rs/loom), which explores
+//! know no poison), and under `--cfg millpond_loom` on loom, which explores
 //! every interleaving. The surface is the intersection of both, so nothing can be used that a model
 //! would not see. The cfg switches the whole dependency graph: no crate may choose its own arm.
 //!

@@ -7,4 +7,5 @@ mod bad_input;
 mod delivery;
 mod failure;
 mod leases;
+mod reads;
 mod restart;
