@@ -124,7 +124,7 @@ async fn settle_held(
         held.iter().map(|lease| Held { marker: lease.marker, id: lease.id, token: lease.token });
     settle_some(actor, held, random).await?;
     let (ready, explained) = judge.oracle(|oracle| (oracle.ready(), oracle.leases_in_doubt()));
-    let found = lease_everything(actor, Some(&ready), random).await?;
+    let found = lease_everything(actor, judge, Some(&ready), random).await?;
     let n = ready.difference(&found).count();
     if n > explained {
         return Err(Violation::Stuck { n, explained });
@@ -138,7 +138,7 @@ async fn drain_all(
     judge: &Arc<Judge>,
     random: &mut Random,
 ) -> Result<(), Violation> {
-    let found = lease_everything(actor, None, random).await?;
+    let found = lease_everything(actor, judge, None, random).await?;
     judge.oracle(|oracle| oracle.settle_doubts(&found))?;
     let counted = actor.engine().status().await?.n_entries;
     if counted != found.len() as u64 {
@@ -152,9 +152,11 @@ async fn drain_all(
 
 /// Leases until nothing is ready, some queues by name and the rest through their topics, and checks
 /// that each queue is served in order. Only those in `ready`, if given, were ready from the beginning:
-/// short leases of the life before may end meanwhile, and their entries then rightly come late.
+/// short leases of the life before may end meanwhile, and their entries then rightly come late. So do
+/// those that a call leased whose answer died with its process; their attempts tell.
 async fn lease_everything(
     actor: &Actor<Judge>,
+    judge: &Arc<Judge>,
     ready: Option<&BTreeSet<Marker>>,
     random: &mut Random,
 ) -> Result<BTreeSet<Marker>, Violation> {
@@ -176,11 +178,16 @@ async fn lease_everything(
                     continue;
                 }
                 let rank = held.id.rank;
-                if newest.insert(held.id.queue, rank).is_some_and(|before| before >= rank) {
+                if newest.get(&held.id.queue).is_some_and(|before| *before >= rank) {
+                    let unheard = judge.oracle(|oracle| oracle.was_leased_unheard(held.marker));
+                    if ready.is_some() && unheard {
+                        continue;
+                    }
                     let queue = (0..queues::N_QUEUES).find(|&q| queues::id(q) == held.id.queue);
                     let queue = queue.unwrap_or(u32::MAX);
                     return Err(Violation::Order { marker: held.marker, queue });
                 }
+                newest.insert(held.id.queue, rank);
             }
         }
     }

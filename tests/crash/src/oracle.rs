@@ -197,6 +197,15 @@ impl Oracle {
         ready.map(|(&marker, _)| marker).collect()
     }
 
+    /// Whether somebody leased the entry before its newest lease without our hearing of it: the attempts
+    /// then grew by more than the one that we heard of. Only a call in doubt can have done that.
+    pub fn was_leased_unheard(&self, marker: Marker) -> bool {
+        let Some(entry) = self.entries.get(&marker) else { return false };
+        let mut attempts = entry.leases.values().rev().map(|lease| lease.attempt);
+        let newest = attempts.next().unwrap_or(0);
+        newest > attempts.next().unwrap_or(0) + 1
+    }
+
     /// How many entries calls in doubt may have leased.
     pub fn leases_in_doubt(&self) -> usize {
         self.leases_in_doubt
