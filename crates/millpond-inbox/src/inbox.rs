@@ -7,6 +7,7 @@ use itertools::{EitherOrBoth, Itertools};
 
 use crate::mutation::Mutation;
 use crate::refill::{Change, Refill};
+use crate::sizing::Sizing;
 use crate::{Finish, Frontier, Limits, RefillEnd, RefillRequest};
 
 #[cfg(test)]
@@ -14,8 +15,8 @@ mod tests;
 
 /// A sorted window over the head of one ordered queue; the [crate's page](crate) tells how it works.
 ///
-/// Every call takes effect at once, does no I/O and is O(log n) plus the move of at most `capacity`
-/// items. An idle inbox (nothing cached, nothing taken, no refill) owns no heap memory.
+/// Every call takes effect at once, does no I/O and is O(log n) plus the move of at most
+/// [`Limits::items_max`] items. An idle inbox (nothing cached, nothing taken, no refill) owns no heap memory.
 #[derive(Debug)]
 pub struct Inbox<K, V> {
     /// Descending, so that the head leaves from the end of the vector.
@@ -24,7 +25,7 @@ pub struct Inbox<K, V> {
     cov: Frontier<K>,
     /// Absent while nothing is taken and no refill is in flight, which is most inboxes most of the time.
     busy: Option<Box<Busy<K, V>>>,
-    limits: Limits,
+    sizing: Sizing,
     #[cfg(test)]
     broken: Option<Mutation>,
 }
@@ -67,7 +68,7 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
             items: Vec::new(),
             cov: if known_empty { Frontier::End } else { Frontier::Start },
             busy: None,
-            limits,
+            sizing: Sizing::new(limits),
             #[cfg(test)]
             broken: None,
         }
@@ -79,7 +80,7 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
             return Insertion::Taken;
         }
         // `cov ≤ from` while a refill is in flight, so a key goes to the overlay or the window, never both.
-        let overlay_max = self.limits.overlay_max();
+        let overlay_max = self.limits().overlay_max();
         if let Some(refill) = self.refill_mut()
             && refill.concerns(&key)
         {
@@ -128,7 +129,7 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
             self.items.remove(at);
         }
         if !self.is_broken(Mutation::NoTombstone) {
-            let overlay_max = self.limits.overlay_max();
+            let overlay_max = self.limits().overlay_max();
             if let Some(refill) = self.refill_mut() {
                 refill.record(key.clone(), Change::Tombstone, overlay_max);
             }
@@ -148,18 +149,18 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
     /// The scan that would help now, if any: at most `low_mark` items remain, more may live beyond them,
     /// and no refill is in flight. The caller performs it, or asks again later.
     pub fn refill_wanted(&self) -> Option<RefillRequest<K>> {
-        let enough = self.items.len() > self.limits.low_mark();
+        let enough = self.items.len() > self.limits().low_mark();
         if enough || self.knows_whole_queue() || self.refill_in_flight() {
             return None;
         }
         // A refill admits no taken key, so rows beyond `cov` that are taken (after a restart, mostly)
         // are read on top. Bounded, because a purge may have reserved millions.
-        let capacity = self.limits.capacity();
+        let n_counted_max = self.sizing.filled();
         let taken_beyond =
             self.busy.as_ref().zip(self.cov.lower_bound()).map_or(0, |(busy, cov)| {
-                busy.taken.range((cov, Bound::Unbounded)).take(capacity).count()
+                busy.taken.range((cov, Bound::Unbounded)).take(n_counted_max).count()
             });
-        Some(RefillRequest { from: self.cov.clone(), rows_max: capacity + taken_beyond })
+        Some(RefillRequest { from: self.cov.clone(), rows_max: self.sizing.batch() + taken_beyond })
     }
 
     /// Notes that the scan may take its snapshot from now on.
@@ -203,11 +204,13 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
         let n_admitted = admitted.len();
         // All of them lie at or above `from`, hence above every item, and items are kept descending.
         admitted.reverse();
+        admitted.reserve_exact(self.items.len());
         admitted.append(&mut self.items);
         self.items = admitted;
         if limit > self.cov {
             self.cov = limit;
         }
+        self.consider_larger_batch(n_admitted);
         self.release_unused();
         Finish::Merged { n_admitted, overlay_overflowed }
     }
@@ -222,11 +225,15 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
     }
 
     /// Gives memory back: keeps at most the first `n_items_max` items and forgets the others. Always legal,
-    /// because what is forgotten is beyond the window again. Returns how many were forgotten.
+    /// because what is forgotten is beyond the window again. The window's heap memory is then that of the
+    /// items it keeps, and if it forgot any, the batch of the next refill is halved. Returns how many were
+    /// forgotten.
     pub fn shrink_to(&mut self, n_items_max: usize) -> usize {
         let n_evicted = self.items.len().saturating_sub(n_items_max);
-        if let Some((key, _)) = self.items.drain(..n_evicted).next_back() {
+        let last_evicted = self.items.drain(..n_evicted).next_back();
+        if let Some((key, _)) = last_evicted {
             self.cov = Frontier::Before(key);
+            self.halve_batch();
         }
         self.items.shrink_to_fit();
         self.release_unused();
@@ -297,7 +304,18 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
 
     /// The limits it was created with.
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.sizing.limits()
+    }
+
+    /// How many rows the next refill asks for, taken ones aside; see [`Limits`].
+    pub fn batch(&self) -> usize {
+        self.sizing.batch()
+    }
+
+    /// Bytes of heap that the window's items own now, used or kept for those to come. O(1). What `K` and
+    /// `V` own themselves is not counted, nor are taken keys and the overlay of a refill in flight.
+    pub fn heap_bytes(&self) -> usize {
+        self.items.capacity() * size_of::<(K, V)>()
     }
 }
 
@@ -307,7 +325,12 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
         let Err(at) = self.position(&key) else {
             return Insertion::Duplicate;
         };
-        if self.items.len() < self.limits.capacity() {
+        let full = if self.is_broken(Mutation::InsertFillsToBatch) {
+            self.sizing.filled()
+        } else {
+            self.limits().capacity()
+        };
+        if self.items.len() < full {
             if self.items.capacity() == 0 {
                 // The vector would start with room for four, and of a million queues most hold one row.
                 self.items.reserve_exact(1);
@@ -350,9 +373,10 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
         if !self.is_broken(Mutation::IgnoreHorizon) {
             limit = limit.min(horizon);
         }
-        let room = self.limits.capacity() - self.items.len();
-        let mut admitted: Vec<(K, V)> = Vec::new();
-        let rows = rows.into_iter().skip_while(|(key, _)| from.covers(key));
+        let room = self.room();
+        let rows = rows.into_iter();
+        let mut admitted: Vec<(K, V)> = Vec::with_capacity(rows.size_hint().0.min(room));
+        let rows = rows.skip_while(|(key, _)| from.covers(key));
         for pair in rows.merge_join_by(overlay, |(row, _), (changed, _)| row.cmp(changed)) {
             let (key, value) = match pair {
                 EitherOrBoth::Left((key, value)) => (key, Some(value)),
@@ -376,6 +400,30 @@ impl<K: Ord + Clone, V> Inbox<K, V> {
             admitted.push((key, value));
         }
         (admitted, limit)
+    }
+
+    /// How many items a finished refill may add. None where a stale request started it above what memory
+    /// pressure left of the batch since.
+    fn room(&self) -> usize {
+        let n_items = if self.is_broken(Mutation::RoomIgnoresItems) { 0 } else { self.items.len() };
+        self.sizing.filled().saturating_sub(n_items)
+    }
+
+    /// Doubles the batch if the refill that just admitted `n_admitted` items brought a whole one, or as much
+    /// of it as fits beside what a low mark leaves in the window: the queue is deeper than that.
+    fn consider_larger_batch(&mut self, n_admitted: usize) {
+        let filled = self.items.len() >= self.sizing.filled();
+        if n_admitted >= self.sizing.batch() || (n_admitted > 0 && filled) {
+            let unbounded = self.is_broken(Mutation::BatchPastMax);
+            let batch_max = if unbounded { u8::MAX } else { self.sizing.batch_max };
+            self.sizing.batch = self.sizing.batch.saturating_mul(2).min(batch_max);
+        }
+    }
+
+    fn halve_batch(&mut self) {
+        let unbounded = self.is_broken(Mutation::BatchBelowMin);
+        let batch_min = if unbounded { 0 } else { self.sizing.batch_min };
+        self.sizing.batch = (self.sizing.batch / 2).max(batch_min);
     }
 
     /// Where `key` is, or belongs, among the descending items.

@@ -18,9 +18,9 @@
 //! let rows: Vec<_> =
 //!     store.range((lower, std::ops::Bound::Unbounded)).map(|(k, v)| (*k, *v)).take(rows_max).collect();
 //! let end = RefillEnd::Truncated { after: rows.last().expect("the store is not empty").0 };
-//! assert_eq!(inbox.refill_finished(rows, end), Finish::Merged { n_admitted: 24, overlay_overflowed: false });
+//! assert_eq!(inbox.refill_finished(rows, end), Finish::Merged { n_admitted: 4, overlay_overflowed: false });
 //!
-//! let (head, _) = inbox.take().expect("the window holds 24 rows");
+//! let (head, _) = inbox.take().expect("the window holds the first rows");
 //! assert_eq!(head, 1);
 //! store.remove(&head); // ... and once that is durable:
 //! inbox.confirm(&head);
@@ -29,9 +29,12 @@
 //!
 //! # State
 //!
-//! * `items`: sorted rows, at most `C` (the [capacity](Limits::capacity)).
+//! * `items`: sorted rows. Inserts fill the window up to `C` (the [capacity](Limits::capacity)), refills up
+//!   to their batch where that is larger.
 //! * `cov`: the exclusive upper bound of what is known, a [`Frontier`] from −∞ to +∞.
 //! * `taken`: keys handed out or reserved whose departure is not durable yet.
+//! * `batch`: how many rows a refill asks for, from [`batch_min`](Limits::batch_min) to
+//!   [`batch_max`](Limits::batch_max).
 //! * at most one refill in flight: `from`, where its scan starts; `overlay`, at most `M` changes since then;
 //!   `horizon`, from where on changes were not all remembered.
 //!
@@ -40,13 +43,13 @@
 //! * **I1** `items` is exactly the live, untaken keys below `cov`, once pending notifications are applied.
 //! * **I2** Therefore the front of `items` is the minimum of the whole queue, always.
 //! * **I3** `cov = +∞` means "this is the whole queue": no read is needed to know that it is empty.
-//! * **I4** `|items| ≤ C` and `|overlay| ≤ M`.
+//! * **I4** `|items| ≤ max(C, batch_max)`, no insert raises `|items|` above `C`, and `|overlay| ≤ M`.
 //!
 //! # Rules
 //!
 //! *Insert*, once durable: ignored if the key is taken, because a scan saw the row before its notification
-//! came. At or above a refill's `from` it becomes an overlay *add*. Below `cov` it joins `items`; if that
-//! would break I4, the back is evicted and `cov` falls to it, which keeps I1.
+//! came. At or above a refill's `from` it becomes an overlay *add*. Below `cov` it joins `items`; if there
+//! are `C` or more already, the back is evicted instead of growing, and `cov` falls to it, which keeps I1.
 //!
 //! *Take* and *reserve* move a key to `taken`. *Confirm*, once the departure is durable, removes it there
 //! and leaves a *tombstone* in the overlay: a scan in flight may have seen the row, whether it was
@@ -59,7 +62,15 @@
 //! result is discarded. Otherwise `limit = min(end, horizon)`, where `end` is +∞ after an exhausted scan,
 //! the position just after the last key read by a truncated one, and `from` if nothing was read. Rows and
 //! overlay are merged in key order below `limit`; the overlay wins, tombstoned and taken keys are skipped.
-//! If the window is full at key `k`, `limit = k`. Then `cov = max(cov, limit)`.
+//! The window has room for `max(C, batch) − |items|` of them; if it is full at key `k`, `limit = k`. Then
+//! `cov = max(cov, limit)`.
+//!
+//! *Batch*: it starts at `batch_min`. A refill that admitted a whole batch, or filled the window, doubles
+//! it; [`shrink_to`](Inbox::shrink_to) that forgets something halves it: multiplicative increase while the
+//! queue drains, decrease under memory pressure. Filling the window counts because items that a low mark
+//! leaves there take room from the batch. The batch decides how much is read and never what is believed,
+//! so I1 to I3 do not depend on it. A window that a stale request finds above `max(C, batch)` admits nothing
+//! and keeps what it has.
 //!
 //! Three consequences:
 //!
@@ -76,16 +87,18 @@
 //! are never seen again: hence `limit = min(end, …)`. It records tombstones only for rows it handed out, so
 //! that a row removed otherwise during a scan comes back to life: hence a tombstone on *every* departure. And
 //! it forgets that it knows a queue to be empty, so that ten inserts into an empty queue cache one: hence
-//! I3, and eviction as the only thing that lowers `cov`. Each rule is indispensable: the test suite leaves
-//! out one at a time (`src/mutation.rs`) and shows that the property test then fails.
+//! I3, and eviction as the only thing that lowers `cov`. Each rule, and each bound that I4 and progress rest
+//! on, is indispensable: the test suite leaves out one at a time (`src/mutation.rs`) and shows that the
+//! property test then fails.
 //!
 //! # What it costs
 //!
 //! The structure stays within 64 bytes for keys and values of 16, and an idle inbox owns no heap memory.
-//! A queue whose depth stays within the capacity is never read at all, and one refill of a deeper queue
-//! serves a whole window: 41 per 1000 dequeues at capacity 24. A window of `C` cannot do with fewer, because
-//! each refill brings at most `C` rows and FIFO inserts land beyond it; [`Limits`] tells what prefetching
-//! costs on top.
+//! A queue whose depth stays within the capacity is never read at all. A deeper one that is drained is read
+//! once per batch: 19 times per 1000 FIFO dequeues at a depth of 500, with capacity 24 and batches of 4 to
+//! 64. A batch fixed at the capacity takes 41, the fewest possible for it, because each refill brings one
+//! batch and FIFO inserts land beyond it. [`Limits`] has the counts, and tells what prefetching costs on
+//! top; [`heap_bytes`](Inbox::heap_bytes) says what a window holds now.
 //!
 //! The refill's way back from a worker thread is in [`completions`].
 
@@ -95,6 +108,7 @@ mod inbox;
 mod limits;
 mod mutation;
 mod refill;
+mod sizing;
 
 pub use frontier::Frontier;
 pub use inbox::{Inbox, Insertion};

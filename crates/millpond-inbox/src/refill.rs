@@ -9,7 +9,7 @@ use crate::Frontier;
 pub struct RefillRequest<K> {
     /// Where the scan starts; see [`Frontier::lower_bound`].
     pub from: Frontier<K>,
-    /// How many rows are useful. A scan may return fewer, or more, of which the surplus is ignored.
+    /// How many rows are useful. A scan may return fewer, or more, of which what does not fit is ignored.
     pub rows_max: usize,
 }
 

@@ -9,7 +9,7 @@ use crate::Limits;
 use crate::mutation::Mutation;
 use world::{EndKind, Op, Setup, World};
 
-const CAPACITIES: [u16; 5] = [1, 2, 3, 8, 24];
+const CAPACITIES: [u8; 5] = [1, 2, 3, 8, 24];
 const KEYS: u16 = 400;
 const STEPS_MAX: usize = 120;
 
@@ -37,17 +37,26 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Smallest and largest batch: the extremes, the default, one that is as large as the window, and any.
+fn batch(capacity: u8) -> impl Strategy<Value = (u8, u8)> {
+    let any = (1..=u8::MAX).prop_flat_map(|max| (1..=max, Just(max)));
+    let small = (1_u8..5, 0_u8..9).prop_map(|(min, more)| (min, min + more));
+    let fixed = [(1, 1), (1, 255), (4, 64), (capacity, capacity)];
+    prop_oneof![4 => prop::sample::select(fixed.to_vec()), 1 => small, 1 => any]
+}
+
 fn setup() -> impl Strategy<Value = Setup> {
     let limits = prop::sample::select(&CAPACITIES).prop_flat_map(|capacity| {
         let low_mark = prop_oneof![Just(capacity / 2), 0..capacity];
-        (Just(capacity), 1..=2 * capacity, low_mark).prop_map(
-            |(capacity, overlay_max, low_mark)| {
-                Limits::new(capacity, overlay_max, low_mark)
+        (Just(capacity), 1..=2 * u16::from(capacity), low_mark, batch(capacity)).prop_map(
+            |(capacity, overlay_max, low_mark, (batch_min, batch_max))| {
+                Limits::new(capacity.into(), overlay_max, low_mark)
+                    .and_then(|limits| limits.with_batch(batch_min, batch_max))
                     .expect("limits that an inbox can work with")
             },
         )
     });
-    let n_rows = prop::sample::select(&[0_usize, 0, 3, 12, 60, 100]);
+    let n_rows = prop::sample::select(&[0_usize, 0, 3, 12, 60, 100, 300]);
     let rows = n_rows.prop_flat_map(|n| prop::collection::vec(0..KEYS, n));
     (limits, rows).prop_map(|(limits, rows)| Setup { limits, rows: rows.into_iter().collect() })
 }

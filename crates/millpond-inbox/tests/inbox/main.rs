@@ -1,5 +1,6 @@
 //! The inbox through its public API: each case that once went wrong somewhere, as a plain test.
 
+mod batches;
 mod fifo;
 mod footprint;
 mod frontier;
@@ -15,8 +16,15 @@ use millpond_inbox::{Finish, Inbox, Limits, RefillEnd, RefillRequest};
 
 type Window = Inbox<u32, &'static str>;
 
-fn limits(capacity: u16, overlay_max: u16, low_mark: u16) -> Limits {
+fn limits(capacity: u16, overlay_max: u16, low_mark: u8) -> Limits {
     Limits::new(capacity, overlay_max, low_mark).expect("limits that an inbox can work with")
+}
+
+/// Limits under which every refill asks for as much as inserts may fill.
+fn fixed(capacity: u8, overlay_max: u16, low_mark: u8) -> Limits {
+    limits(u16::from(capacity), overlay_max, low_mark)
+        .with_batch(capacity, capacity)
+        .expect("limits that an inbox can work with")
 }
 
 fn keys(window: &Window) -> Vec<u32> {

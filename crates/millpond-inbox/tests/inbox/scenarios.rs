@@ -1,10 +1,11 @@
-//! One test per way in which a window over a live store can lose or revive a row.
+//! One test per way in which a window over a live store can lose or revive a row. Batches are fixed, so that
+//! each scan reads exactly what its case is about.
 
 use std::collections::BTreeSet;
 
-use millpond_inbox::{Finish, Frontier, Inbox, Insertion, Limits, RefillEnd};
+use millpond_inbox::{Finish, Frontier, Inbox, Insertion, RefillEnd};
 
-use crate::{Window, drain, keys, limits, merged, merged_after_overflow, rows, scan, start};
+use crate::{Window, drain, fixed, keys, merged, merged_after_overflow, rows, scan, start};
 
 /// Removes a row that nobody holds, as a kill does: staged, durable, confirmed.
 fn kill(window: &mut Window, store: &mut BTreeSet<u32>, key: u32) {
@@ -16,7 +17,7 @@ fn kill(window: &mut Window, store: &mut BTreeSet<u32>, key: u32) {
 #[test]
 fn a_far_removal_during_a_scan_hides_no_row() {
     let mut store: BTreeSet<u32> = (0..100).collect();
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     kill(&mut window, &mut store, 90);
@@ -29,7 +30,7 @@ fn a_far_removal_during_a_scan_hides_no_row() {
 #[test]
 fn a_far_insert_during_a_scan_hides_none_of_the_rows_before_it() {
     let mut store: BTreeSet<u32> = (0..200).collect();
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in 0..10 {
@@ -47,7 +48,7 @@ fn a_far_insert_during_a_scan_hides_none_of_the_rows_before_it() {
 
 #[test]
 fn a_taken_key_confirmed_during_a_scan_that_saw_it_stays_dead() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     window.reserve(5); // leased before a restart
     start(&mut window);
     assert!(window.confirm(&5));
@@ -57,7 +58,7 @@ fn a_taken_key_confirmed_during_a_scan_that_saw_it_stays_dead() {
 
 #[test]
 fn a_row_killed_during_a_scan_that_saw_it_stays_dead() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     assert_eq!(window.reserve(5), None, "not known yet");
     assert!(window.confirm(&5));
@@ -67,7 +68,7 @@ fn a_row_killed_during_a_scan_that_saw_it_stays_dead() {
 
 #[test]
 fn a_departure_that_was_never_reserved_is_as_final() {
-    let mut window = Window::new(true, Limits::default());
+    let mut window = Window::new(true, fixed(24, 48, 0));
     window.insert(5, "row");
     assert!(!window.confirm(&5), "it was not taken");
     assert!(window.is_known_empty());
@@ -75,7 +76,7 @@ fn a_departure_that_was_never_reserved_is_as_final() {
 
 #[test]
 fn a_row_rekeyed_during_a_scan_appears_under_its_new_key_only() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     window.reserve(5);
     window.confirm(&5);
@@ -87,7 +88,7 @@ fn a_row_rekeyed_during_a_scan_appears_under_its_new_key_only() {
 
 #[test]
 fn a_row_rekeyed_before_the_snapshot_appears_once() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     window.reserve(5);
     window.confirm(&5);
@@ -99,7 +100,7 @@ fn a_row_rekeyed_before_the_snapshot_appears_once() {
 
 #[test]
 fn a_taken_key_restored_during_a_scan_appears_once() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     window.reserve(5);
     start(&mut window);
     assert_eq!(window.restore(5, "restored"), Insertion::Beyond);
@@ -109,7 +110,7 @@ fn a_taken_key_restored_during_a_scan_appears_once() {
 
 #[test]
 fn a_key_still_taken_when_the_scan_ends_comes_back_only_if_restored() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     window.reserve(5);
     window.reserve(6);
     start(&mut window);
@@ -122,7 +123,7 @@ fn a_key_still_taken_when_the_scan_ends_comes_back_only_if_restored() {
 
 #[test]
 fn a_row_that_a_scan_saw_before_its_notification_is_handed_out_once() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     let _ = window.refill_finished(rows([1, 2]), RefillEnd::Exhausted);
     assert_eq!(window.take(), Some((1, "row")));
@@ -134,7 +135,7 @@ fn a_row_that_a_scan_saw_before_its_notification_is_handed_out_once() {
 #[test]
 fn an_overlay_overflow_that_ends_in_a_tombstone_revives_nothing() {
     let mut store: BTreeSet<u32> = (0..10).collect();
-    let mut window = Window::new(false, limits(24, 2, 0));
+    let mut window = Window::new(false, fixed(24, 2, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in [3, 5, 7] {
@@ -150,7 +151,7 @@ fn an_overlay_overflow_that_ends_in_a_tombstone_revives_nothing() {
 #[test]
 fn an_overlay_overflow_displaces_the_largest_tombstone_not_the_newest() {
     let mut store: BTreeSet<u32> = (0..10).collect();
-    let mut window = Window::new(false, limits(24, 2, 0));
+    let mut window = Window::new(false, fixed(24, 2, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in [7, 5, 3] {
@@ -164,7 +165,7 @@ fn an_overlay_overflow_displaces_the_largest_tombstone_not_the_newest() {
 #[test]
 fn an_overlay_overflow_that_ends_in_an_add_loses_nothing() {
     let mut store: BTreeSet<u32> = (0..10).map(|key| key * 10).collect();
-    let mut window = Window::new(false, limits(24, 2, 0));
+    let mut window = Window::new(false, fixed(24, 2, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in [15, 25, 35] {
@@ -180,7 +181,7 @@ fn an_overlay_overflow_that_ends_in_an_add_loses_nothing() {
 #[test]
 fn a_scan_whose_rows_all_lie_beyond_the_horizon_admits_the_overlay() {
     let mut store: BTreeSet<u32> = (10..20).collect();
-    let mut window = Window::new(false, limits(24, 1, 0));
+    let mut window = Window::new(false, fixed(24, 1, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in [2, 1] {
@@ -196,7 +197,7 @@ fn a_scan_whose_rows_all_lie_beyond_the_horizon_admits_the_overlay() {
 #[test]
 fn a_scan_whose_rows_all_died_proves_the_queue_empty() {
     let mut store: BTreeSet<u32> = (0..5).collect();
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     let request = start(&mut window);
     let (rows, end) = scan(&store, &request);
     for key in 0..5 {
@@ -210,7 +211,7 @@ fn a_scan_whose_rows_all_died_proves_the_queue_empty() {
 #[test]
 fn a_window_that_shrank_during_a_scan_discards_its_result() {
     let store: BTreeSet<u32> = [5, 10, 20, 30, 40].into();
-    let mut window = Window::new(false, limits(2, 4, 1));
+    let mut window = Window::new(false, fixed(2, 4, 1));
     start(&mut window);
     let _ = window.refill_finished(rows([10, 20]), RefillEnd::Truncated { after: 20 });
     window.take();
@@ -228,7 +229,7 @@ fn a_window_that_shrank_during_a_scan_discards_its_result() {
 #[test]
 fn a_partial_scan_is_used_and_a_blocking_one_continues_behind_it() {
     let store: BTreeSet<u32> = (0..40).collect();
-    let mut window = Window::new(false, limits(8, 8, 7));
+    let mut window = Window::new(false, fixed(8, 8, 7));
     start(&mut window);
     // Memory served three rows, then the scan would have blocked.
     let partial = RefillEnd::Truncated { after: 2 };
@@ -243,7 +244,7 @@ fn a_partial_scan_is_used_and_a_blocking_one_continues_behind_it() {
 
 #[test]
 fn a_scan_that_read_nothing_changes_nothing() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     let request = start(&mut window);
     window.insert(7, "during the scan");
     assert_eq!(window.refill_finished([], RefillEnd::Nothing), merged(0));
@@ -252,7 +253,7 @@ fn a_scan_that_read_nothing_changes_nothing() {
 
 #[test]
 fn a_scan_that_only_skipped_dead_keys_still_gets_ahead() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     assert_eq!(window.refill_finished([], RefillEnd::Truncated { after: 500 }), merged(0));
     let request = window.refill_wanted().expect("more may live behind them");
@@ -261,7 +262,7 @@ fn a_scan_that_only_skipped_dead_keys_still_gets_ahead() {
 
 #[test]
 fn knowing_the_whole_queue_costs_no_read() {
-    let mut window = Window::new(true, Limits::default());
+    let mut window = Window::new(true, fixed(24, 48, 0));
     for round in 0..100 {
         for key in 0..24 {
             assert_eq!(window.insert(round * 24 + key, "row"), Insertion::Cached);
@@ -276,7 +277,7 @@ fn knowing_the_whole_queue_costs_no_read() {
 
 #[test]
 fn a_new_queue_without_proof_of_emptiness_reads_once() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     assert_eq!(window.insert(1, "row"), Insertion::Beyond);
     start(&mut window);
     assert_eq!(window.refill_finished(rows([1]), RefillEnd::Exhausted), merged(1));
@@ -285,7 +286,7 @@ fn a_new_queue_without_proof_of_emptiness_reads_once() {
 
 #[test]
 fn a_late_completion_without_a_refill_in_flight_is_discarded() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     assert!(window.refill_failed());
     let discarded = window.refill_finished(rows([1]), RefillEnd::Exhausted);
@@ -297,7 +298,7 @@ fn a_late_completion_without_a_refill_in_flight_is_discarded() {
 #[test]
 fn a_request_kept_until_it_is_stale_is_harmless() {
     let store: BTreeSet<u32> = (0..30).collect();
-    let mut window = Window::new(false, limits(8, 8, 7));
+    let mut window = Window::new(false, fixed(8, 8, 7));
     let stale = window.refill_wanted().expect("nothing is known");
     start(&mut window);
     let _ = window.refill_finished(rows(0..4), RefillEnd::Truncated { after: 3 });
@@ -311,7 +312,7 @@ fn a_request_kept_until_it_is_stale_is_harmless() {
 #[test]
 fn leases_reserved_at_restart_are_read_on_top_of_a_full_window() {
     let store: BTreeSet<u32> = (0..100).collect();
-    let mut window = Window::new(false, limits(8, 8, 0));
+    let mut window = Window::new(false, fixed(8, 8, 0));
     for key in 0..5 {
         window.reserve(key);
     }
@@ -324,7 +325,7 @@ fn leases_reserved_at_restart_are_read_on_top_of_a_full_window() {
 
 #[test]
 fn the_floor_is_the_lowest_key_that_may_live() {
-    let mut window = Window::new(true, limits(3, 8, 0));
+    let mut window = Window::new(true, fixed(3, 8, 0));
     assert_eq!(window.floor(), Frontier::End);
     for key in [10, 20, 30, 40] {
         window.insert(key, "row");
@@ -346,7 +347,7 @@ fn the_floor_is_the_lowest_key_that_may_live() {
 #[test]
 fn shrinking_forgets_from_the_back_and_loses_nothing() {
     let store: BTreeSet<u32> = (0..20).collect();
-    let mut window = Window::new(true, Limits::default());
+    let mut window = Window::new(true, fixed(24, 48, 0));
     for key in 0..20 {
         window.insert(key, "row");
     }
@@ -361,7 +362,7 @@ fn shrinking_forgets_from_the_back_and_loses_nothing() {
 #[test]
 #[should_panic(expected = "the rows of a refill are in strictly ascending order")]
 fn rows_out_of_order_are_refused() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     start(&mut window);
     let _ = window.refill_finished(rows([2, 1]), RefillEnd::Exhausted);
 }
@@ -369,14 +370,14 @@ fn rows_out_of_order_are_refused() {
 #[test]
 #[should_panic(expected = "at most one refill is in flight")]
 fn a_second_refill_in_flight_is_refused() {
-    let mut window = Window::new(false, Limits::default());
+    let mut window = Window::new(false, fixed(24, 48, 0));
     let request = start(&mut window);
     window.refill_started(request);
 }
 
 #[test]
 fn a_panic_while_rows_are_read_leaves_the_window_as_it_was() {
-    let mut window = Inbox::<u32, &str>::new(false, limits(8, 8, 7));
+    let mut window = Inbox::<u32, &str>::new(false, fixed(8, 8, 7));
     start(&mut window);
     let _ = window.refill_finished(rows([1, 2]), RefillEnd::Truncated { after: 2 });
     start(&mut window);

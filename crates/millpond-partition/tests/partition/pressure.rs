@@ -128,8 +128,9 @@ fn a_row_that_cannot_be_decoded_is_passed_over() {
         let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
         disk.poke_row(Table::Entries, &key.encode(), b"garbage");
     }
-    // A window of one reads row by row: each of the two damaged rows is all that a scan returns.
-    let inbox = InboxLimits::new(1, 1, 0).expect("limits that an inbox can work with");
+    // A batch of one reads row by row: each of the two damaged rows is all that a scan returns.
+    let inbox = InboxLimits::new(1, 1, 0).and_then(|limits| limits.with_batch(1, 1));
+    let inbox = inbox.expect("limits that an inbox can work with");
     let options = PartitionOptions { inbox, ..PartitionOptions::default() };
     let partition = open(store(&disk, MemoryOptions::default()), options);
     for id in &ids[2..] {

@@ -111,6 +111,7 @@ impl World {
     }
 
     pub(super) fn step(&mut self, op: &Op) -> Checked {
+        let n_items = self.inbox.len();
         match *op {
             Op::Enqueue(key) => self.enqueue(key),
             Op::Take => self.take()?,
@@ -135,6 +136,10 @@ impl World {
             Op::Shrink(n_items_max) => {
                 self.inbox.shrink_to(n_items_max);
             }
+        }
+        if !matches!(op, Op::Finish) {
+            let n_items_max = n_items.max(self.inbox.limits().capacity());
+            prop_assert!(self.inbox.len() <= n_items_max, "I4: an insert raised it above C");
         }
         self.check()
     }
@@ -281,10 +286,11 @@ impl World {
         let inbox = &self.inbox;
         let items: Vec<(Key, Value)> = inbox.iter().map(|(key, value)| (*key, *value)).collect();
         prop_assert!(items.is_sorted_by(|a, b| a.0 < b.0), "items are not sorted");
-        prop_assert!(items.len() <= inbox.limits.capacity(), "I4: items");
+        let limits = inbox.limits();
+        prop_assert!(items.len() <= limits.items_max(), "I4: items");
         let refill = inbox.busy.as_ref().and_then(|busy| busy.refill.as_ref());
         let n_changes = refill.map_or(0, |refill| refill.overlay.len());
-        prop_assert!(n_changes <= inbox.limits.overlay_max(), "I4: overlay");
+        prop_assert!(n_changes <= limits.overlay_max(), "I4: overlay");
 
         // I1, in the form that holds at every moment: nothing but live, untaken rows below `cov`, and all
         // of those whose notifications have arrived.
@@ -329,7 +335,7 @@ impl World {
         let stuck = inbox.is_empty() && inbox.cov != Frontier::End && !in_flight && !wants;
         prop_assert!(!stuck, "nothing would ever bring the next row");
         if inbox.is_empty() && taken.is_empty() && !in_flight {
-            prop_assert!(inbox.items.capacity() == 0 && inbox.busy.is_none(), "idle memory");
+            prop_assert!(inbox.heap_bytes() == 0 && inbox.busy.is_none(), "idle memory");
         }
         Ok(())
     }

@@ -213,10 +213,13 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    let inbox = (1_u16..5, 1_u16..6, 0_u16..4).prop_map(|(capacity, overlay_max, low_mark)| {
-        InboxLimits::new(capacity, overlay_max, low_mark.min(capacity - 1))
-            .expect("limits that an inbox can work with")
-    });
+    let inbox = (1_u8..5, 1_u16..6, 0_u8..4, (1_u8..4, 0_u8..6)).prop_map(
+        |(capacity, overlay_max, low_mark, (batch_min, more))| {
+            InboxLimits::new(capacity.into(), overlay_max, low_mark.min(capacity - 1))
+                .and_then(|limits| limits.with_batch(batch_min, batch_min + more))
+                .expect("limits that an inbox can work with")
+        },
+    );
     let sizes = (1_usize..5, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
     let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
     let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
