@@ -28,6 +28,11 @@ impl Clock {
         self.started_at.plus(millis(self.started.elapsed()))
     }
 
+    /// How long it has run, for measuring.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// When this clock will show `time`; `None` if that is too far away to be represented.
     pub fn instant_at(&self, time: UnixMillis) -> Option<Instant> {
         self.started.checked_add(Duration::from_millis(time.since(self.started_at)))

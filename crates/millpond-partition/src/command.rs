@@ -61,6 +61,15 @@ pub struct Grant {
     pub queue: Option<Arc<QueueRef>>,
 }
 
+/// What a purge removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// Entries, leased ones included.
+    pub n_entries: u64,
+    /// How many of them were leased. Their holders learn of it when they settle.
+    pub n_leased: u64,
+}
+
 /// Where a lease call looks for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseSource {
@@ -170,7 +179,7 @@ pub(crate) enum Message {
     Lease { source: LeaseSource, call: Arc<LeaseCall>, wait: bool },
     Settle { lease: LeaseRef, action: Settle },
     Unreceived(Vec<LeaseRef>),
-    ScanWoken { scan: usize },
+    Purge { id: QueueId, reply: Reply<Purged> },
     ReportQueue { id: QueueId, reply: oneshot::Sender<Answer<Option<QueueReport>>> },
     Report { n_queues_max: usize, reply: oneshot::Sender<Answer<PartitionReport>> },
     Close,
@@ -190,7 +199,8 @@ impl Message {
             Self::Settle { action, .. } => action.refuse(error.clone()),
             Self::ReportQueue { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Report { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Unreceived(_) | Self::ScanWoken { .. } | Self::Close => {}
+            Self::Purge { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Unreceived(_) | Self::Close => {}
         }
     }
 }

@@ -8,41 +8,46 @@
 
 mod effect;
 mod enqueue;
+mod heads;
 mod lease;
+mod memory;
 mod mutation;
+mod purge;
+mod queue;
+mod queues;
+mod reads;
+mod recall;
 mod recover;
-mod refill;
 mod reporting;
 mod settle;
+mod topics;
 mod waiters;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use millpond_inbox::{Frontier, Inbox};
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
-use millpond_types::{
-    ActiveKey, ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, SystemKey,
-    TopicId, UnixMillis, encode_u64,
-};
-use slab::Slab;
+use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
 
+use crate::PartitionError;
 use crate::command::Message;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
-use crate::{PartitionError, QueueRef};
 
 use effect::Effect;
 pub(crate) use effect::Effects;
+use memory::Memory;
 pub(crate) use mutation::Mutation;
+use queue::{Lease, LeaseState, Load, Names, Queue, Window};
+use queues::{QueueSet, Slot};
+use reads::Reading;
+pub(crate) use reads::{Read, ReadJob, ReadOutcome, StoredActive, read_active, try_read_active};
+use recall::Recall;
 pub(crate) use recover::Recovered;
 pub use recover::scan_table;
-pub(crate) use refill::ScanJob;
+use reporting::Survey;
+use topics::{TopicSlot, Topics};
 use waiters::Waiters;
-
-/// Index of a queue that is in memory.
-pub(crate) type Slot = usize;
 
 /// Sequences are reserved in blocks of this size, so that most commits need not write the counter.
 const SEQUENCE_BLOCK: u64 = 1 << 16;
@@ -50,113 +55,49 @@ const SEQUENCE_BLOCK: u64 = 1 << 16;
 /// Lists shorter than this are never searched for what no longer belongs there.
 const SWEEP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
-/// What ends a lease, and whether that is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LeaseState {
-    /// The grant is not durable yet.
-    Granting,
-    /// In force.
-    Held,
-    /// An ack, a nack or the return of an unreceived grant is not durable yet.
-    Settling,
-    /// Its end by the deadline is not durable yet.
-    Expiring,
-    /// Given back: the record only counts attempts.
-    Released,
-    /// As `Released`, by the deadline or by a new owner of the partition.
-    Expired,
-}
-
-impl LeaseState {
-    /// Whether nothing is left of the lease but its count of attempts.
-    fn is_over(self) -> bool {
-        matches!(self, Self::Released | Self::Expired)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    row: LeaseRow,
-    state: LeaseState,
-}
-
-/// A queue that has work, or had it recently.
-#[derive(Debug)]
-struct Queue {
-    id: QueueId,
-    topic: TopicId,
-    names: Option<Arc<QueueRef>>,
-    inbox: Inbox<EntryRank, EntryHead>,
-    leases: BTreeMap<EntryRank, Lease>,
-    /// The row in `active`, as of the batch being staged.
-    stored: ActiveRow,
-    /// The row changed in the batch being staged.
-    dirty: bool,
-    /// Entries staged and not yet in the inbox, and the lowest rank among them.
-    n_entering: u32,
-    lowest_entering: EntryRank,
-    /// Effects that wait for their commit. The queue stays in memory meanwhile.
-    n_effects: u32,
-    in_ring: bool,
-    in_idle: bool,
-    load: Load,
-}
-
-/// How a queue without a known head comes to one.
-#[derive(Debug, Default)]
-struct Load {
-    /// In the list of queues whose scan has not started.
-    listed: bool,
-    /// Counted among the topic's queues that may turn out to have a head.
-    counted: bool,
-    /// Memory could not serve the last scan: the next one may wait.
-    may_wait: bool,
-    n_failures: u32,
-    backing_off: Option<(UnixMillis, String)>,
-}
-
-/// The queues of one topic that can be served, and who waits for them.
-#[derive(Debug, Default)]
-struct Topic {
-    /// Those that had a head when they were last looked at.
-    ring: VecDeque<Slot>,
-    /// Length of the ring beyond which queues without a head are swept out of it.
-    sweep_ring_at: usize,
-    waiters: Waiters,
-    /// Queues that are being loaded and may turn out to have a head.
-    n_loading: usize,
-    listed: bool,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     LeaseEnds(Slot, EntryRank),
     RetryLoad(Slot),
+    RetryPurge(Slot),
+    RetryRecall,
 }
 
 /// The state machine of a partition.
 #[derive(Debug)]
 pub(crate) struct Core {
     options: PartitionOptions,
+    cheap_range_delete: bool,
     epoch: Epoch,
     next_token: u64,
     next_sequence: u64,
     /// Sequences below this are reserved durably (or by the batch being staged).
     reserved_sequence: u64,
-    queues: Slab<Queue>,
-    slots: HashMap<QueueId, Slot>,
-    topics: HashMap<TopicId, Topic>,
+    queues: QueueSet,
+    topics: Topics,
+    names: Names,
+    /// What a restart has not brought back yet.
+    recall: Recall,
     /// Callers that want one particular queue, whether or not it is in memory.
     queue_waiters: HashMap<QueueId, Waiters>,
     /// Registrations until abandoned calls are searched for.
     sweep_waiters_in: usize,
     /// Topics and queues whose waiters may be servable now.
-    topics_to_serve: Vec<TopicId>,
+    topics_to_serve: Vec<TopicSlot>,
     queues_to_serve: Vec<QueueId>,
     timers: BTreeSet<(UnixMillis, Timer)>,
-    loads: VecDeque<Slot>,
-    n_scans_in_flight: usize,
+    /// Queues whose head is to be read: because their turn has come, or soon.
+    urgent_loads: VecDeque<Slot>,
+    loads_ahead: VecDeque<Slot>,
+    purge_reads: VecDeque<Slot>,
+    /// Reads in flight, by number.
+    reads: HashMap<u64, Reading>,
+    last_read: u64,
+    /// Those of them that nobody wants any more.
+    cancelled: Vec<u64>,
+    memory: Memory,
     idle: VecDeque<Slot>,
+    surveys: VecDeque<Survey>,
     /// The batch being staged, and what follows from it.
     batch: WriteBatch,
     effects: Vec<Effect>,
@@ -168,18 +109,21 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn handle_message(&mut self, now: UnixMillis, message: Message) {
+        if let Some(message) = self.park_if_unknown(message) {
+            self.dispatch(now, message);
+        }
+    }
+
+    fn dispatch(&mut self, now: UnixMillis, message: Message) {
         match message {
             Message::Enqueue { queue, entries, reply } => self.enqueue(now, &queue, entries, reply),
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
             Message::Unreceived(leases) => self.take_back(&leases),
+            Message::Purge { id, reply } => self.purge(id, reply),
             Message::ReportQueue { id, reply } => drop(reply.send(Ok(self.report_queue(id)))),
-            Message::Report { n_queues_max, reply } => {
-                drop(reply.send(Ok(self.report(n_queues_max))));
-            }
-            Message::ScanWoken { .. } | Message::Close => {
-                unreachable!("the driver handles its own messages")
-            }
+            Message::Report { n_queues_max, reply } => self.start_survey(n_queues_max, reply),
+            Message::Close => unreachable!("the driver handles its own messages"),
         }
     }
 
@@ -218,6 +162,10 @@ impl Core {
                 self.touch(slot);
                 let _ = reply.send(Ok(position.attach(deadline)));
             }
+            Effect::Purged { slot, reply } => self.purge_advanced(slot, reply, position),
+            Effect::NothingToPurge { reply } => {
+                let _ = reply.send(Ok(position.attach(crate::Purged::default())));
+            }
         }
     }
 
@@ -239,7 +187,7 @@ impl Core {
             let queue = &mut self.queues[slot];
             queue.dirty = false;
             queue.stored.floor = if past_entering { queue.known_floor() } else { queue.floor() };
-            let key = ActiveKey { topic: queue.topic, queue: queue.id }.encode();
+            let key = ActiveKey { topic: self.topics[queue.topic].id, queue: queue.id }.encode();
             if queue.stored.is_empty() {
                 self.batch.delete(Table::Active, &key);
             } else {
@@ -267,8 +215,9 @@ impl Core {
         self.timers.first().map(|(time, _)| *time)
     }
 
-    /// Handles deadlines up to `now`, at most as many as one turn allows.
+    /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
     pub(crate) fn handle_timeout(&mut self, now: UnixMillis) {
+        self.recall.may_read = true;
         for _ in 0..self.options.timers_per_turn {
             match self.timers.first() {
                 Some((time, _)) if *time <= now => {}
@@ -277,9 +226,28 @@ impl Core {
             match self.timers.pop_first() {
                 Some((_, Timer::LeaseEnds(slot, rank))) => self.lease_expired(slot, rank),
                 Some((_, Timer::RetryLoad(slot))) => self.retry_load(slot),
+                Some((_, Timer::RetryPurge(slot))) => self.purge_reads.push_back(slot),
+                Some((_, Timer::RetryRecall)) => self.recall.backing_off = None,
                 None => return,
             }
         }
+    }
+
+    /// Commands that wait for their queue to be looked up.
+    pub(crate) fn n_parked(&self) -> usize {
+        self.recall.n_parked()
+    }
+
+    /// Notes how long a turn of the loop took.
+    pub(crate) fn note_turn(&mut self, took: std::time::Duration) {
+        self.counters.turns.record(took);
+    }
+
+    /// Small steps of work that waits for no event; `true` if there is more. To be called once per turn.
+    pub(crate) fn tidy(&mut self) -> bool {
+        let memory_is_tight = self.shrink_windows();
+        let survey_goes_on = self.advance_surveys();
+        memory_is_tight || survey_goes_on
     }
 
     /// Answers everybody who still waits: the partition ends.
@@ -287,83 +255,101 @@ impl Core {
         for effect in std::mem::take(&mut self.effects) {
             effect.refuse(error);
         }
-        let of_topics = self.topics.drain().map(|(_, topic)| topic.waiters);
+        for queue in 0..self.queues.n_slots() {
+            let purge = self.queues.at(queue).filter(|(_, queue)| queue.purge().is_some());
+            if let Some((slot, _)) = purge {
+                self.refuse_purges(slot, error);
+            }
+        }
+        for survey in std::mem::take(&mut self.surveys) {
+            survey.refuse(error);
+        }
+        for message in self.recall.take_parked() {
+            message.refuse(error);
+        }
+        let of_topics = self.topics.drain().map(|topic| topic.waiters);
         let of_queues = self.queue_waiters.drain().map(|(_, waiters)| waiters);
         of_topics.chain(of_queues).for_each(|waiters| waiters.refuse_all(error));
     }
 
-    /// Restores P4 and P5 for a queue after any change to it, and lets it leave memory when idle.
+    /// Takes a queue into memory. It must not be there.
+    fn add_queue(&mut self, topic: TopicSlot, queue: Queue) -> Slot {
+        self.topics[topic].n_queues += 1;
+        self.queues.insert(queue)
+    }
+
+    /// Restores P4 for a queue after any change to it, and lets it leave memory when idle.
     fn touch(&mut self, slot: Slot) {
-        let queue = &mut self.queues[slot];
-        if !queue.inbox.is_empty() {
-            self.enter_ring(slot);
-        }
-        self.consider_load(slot);
+        self.queues[slot].release_unused();
+        self.place(slot);
         self.consider_idle(slot);
     }
 
-    fn enter_ring(&mut self, slot: Slot) {
+    /// Lets a queue take part in the round of its topic, or not.
+    fn place(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
-        let (topic_id, id) = (queue.topic, queue.id);
+        let (topic, id) = (queue.topic, queue.id);
+        let wants_turn = queue.wants_turn();
+        let was_in_ring = std::mem::replace(&mut queue.in_ring, wants_turn);
+        let turn_due = !queue.window.is_empty() && std::mem::take(&mut queue.turn_due);
+        match (was_in_ring, wants_turn) {
+            (false, true) => {
+                let ring = &mut self.topics[topic].ring;
+                if turn_due {
+                    ring.push_front(&mut self.queues, slot);
+                } else {
+                    ring.push_back(&mut self.queues, slot);
+                }
+            }
+            (true, false) => self.topics[topic].ring.remove(&mut self.queues, slot),
+            _ => {}
+        }
+        if wants_turn {
+            self.list_topic(topic);
+            self.list_queue(id);
+        }
+    }
+
+    /// The callers of a topic are to be looked at.
+    fn list_topic(&mut self, slot: TopicSlot) {
+        let topic = &mut self.topics[slot];
+        if !topic.waiters.is_empty() && !std::mem::replace(&mut topic.listed, true) {
+            self.topics_to_serve.push(slot);
+        }
+    }
+
+    /// The callers of a queue are to be looked at.
+    fn list_queue(&mut self, id: QueueId) {
         if self.queue_waiters.contains_key(&id) {
             self.queues_to_serve.push(id);
-        }
-        if !std::mem::replace(&mut queue.in_ring, true) {
-            self.sweep_ring(topic_id);
-            self.topics.entry(topic_id).or_default().ring.push_back(slot);
-        }
-        self.list_topic(topic_id);
-    }
-
-    /// Queues without a head leave the ring when they come to its front. Where callers want particular
-    /// queues and nobody turns the ring, they are swept out here before they outnumber the others.
-    fn sweep_ring(&mut self, id: TopicId) {
-        let topic = self.topics.entry(id).or_default();
-        if topic.ring.len() < topic.sweep_ring_at.max(SWEEP_MIN) {
-            return;
-        }
-        let queues = &mut self.queues;
-        let mut left = Vec::new();
-        topic.ring.retain(|&slot| {
-            let has_head = !queues[slot].inbox.is_empty();
-            if !has_head {
-                queues[slot].in_ring = false;
-                left.push(slot);
-            }
-            has_head
-        });
-        topic.sweep_ring_at = 2 * topic.ring.len();
-        for slot in left {
-            // One that becomes idle may push another one out of memory.
-            if self.queues.contains(slot) {
-                self.consider_idle(slot);
-            }
-        }
-    }
-
-    fn list_topic(&mut self, id: TopicId) {
-        let topic = self.topics.entry(id).or_default();
-        if !topic.waiters.is_empty() && !std::mem::replace(&mut topic.listed, true) {
-            self.topics_to_serve.push(id);
         }
     }
 
     fn consider_idle(&mut self, slot: Slot) {
-        let broken = self.is_broken(Mutation::BusyQueueForgotten);
         let queue = &mut self.queues[slot];
         if !queue.is_idle() || std::mem::replace(&mut queue.in_idle, true) {
             return;
         }
         self.idle.push_back(slot);
-        if self.idle.len() > self.options.idle_queues_max {
+        self.evict_idle();
+    }
+
+    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one.
+    fn evict_idle(&mut self) {
+        let broken = self.is_broken(Mutation::BusyQueueForgotten);
+        // What a read in flight says of a queue may be older than what became of the queue since.
+        if self.recall.is_reading() && !self.is_broken(Mutation::StaleRowRecalled) {
+            return;
+        }
+        while self.idle.len() > self.options.idle_queues_max {
             let Some(oldest) = self.idle.pop_front() else { return };
             let queue = &mut self.queues[oldest];
             queue.in_idle = false;
-            // Only what knows that it is empty may be forgotten: a queue not in memory is an empty one.
             if queue.is_idle() || broken {
-                let id = queue.id;
-                self.slots.remove(&id);
+                let topic = queue.topic;
                 self.queues.remove(oldest);
+                self.topics[topic].n_queues -= 1;
+                self.topics.tidy(topic);
             }
         }
     }
@@ -374,66 +360,6 @@ impl Core {
         }
     }
 }
-
-impl Topic {
-    /// Nobody serves it and nobody asks for it.
-    fn is_unused(&self) -> bool {
-        self.ring.is_empty() && self.waiters.is_empty() && self.n_loading == 0 && !self.listed
-    }
-}
-
-impl Queue {
-    fn new(id: QueueId, topic: TopicId, inbox: Inbox<EntryRank, EntryHead>) -> Self {
-        Self {
-            id,
-            topic,
-            names: None,
-            inbox,
-            leases: BTreeMap::new(),
-            stored: ActiveRow::default(),
-            dirty: false,
-            n_entering: 0,
-            lowest_entering: EntryRank::default(),
-            n_effects: 0,
-            in_ring: false,
-            in_idle: false,
-            load: Load::default(),
-        }
-    }
-
-    /// Nothing to do, nothing on its way: all that is known of it is that it is empty.
-    fn is_idle(&self) -> bool {
-        self.stored.is_empty()
-            && self.leases.is_empty()
-            && self.n_effects == 0
-            && !self.dirty
-            && !self.in_ring
-            && !self.load.listed
-            && !self.inbox.refill_in_flight()
-            && self.inbox.is_known_empty()
-    }
-
-    /// The lowest rank that may be live (P3).
-    fn floor(&self) -> EntryRank {
-        let known = self.known_floor();
-        if self.n_entering > 0 { known.min(self.lowest_entering) } else { known }
-    }
-
-    /// As [`floor`](Self::floor), without the entries on their way.
-    fn known_floor(&self) -> EntryRank {
-        match self.inbox.floor() {
-            Frontier::Start => self.stored.floor,
-            Frontier::Before(rank) => rank,
-            Frontier::After(rank) => {
-                EntryRank { sequence: Sequence(rank.sequence.0.saturating_add(1)), ..rank }
-            }
-            Frontier::End => LAST_RANK,
-        }
-    }
-}
-
-const LAST_RANK: EntryRank =
-    EntryRank { priority: Priority(u8::MAX), sequence: Sequence(u64::MAX) };
 
 #[cfg(test)]
 mod tests;

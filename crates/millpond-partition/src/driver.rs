@@ -1,27 +1,56 @@
 //! The loop: one thread that owns a [`Core`], a mailbox and a store.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use millpond_inbox::completions::{Completions, Outcome, RefillFlight, RefillTicket};
 use millpond_storage_api::{
-    CommitTicket, PartitionStore, ScanFuture, ScanRows, StoreError, StoreErrorKind,
+    CommitTicket, PartitionStore, ScanEnd, ScanRows, StoreError, StoreErrorKind,
 };
+use millpond_sync::thread::block_on;
 use millpond_types::UnixMillis;
-use slab::Slab;
 
 use crate::PartitionError;
 use crate::clock::Clock;
 use crate::command::Message;
-use crate::core::{Core, Effects, ScanJob, Slot};
+use crate::core::{
+    Core, Effects, Read, ReadJob, ReadOutcome, StoredActive, read_active, try_read_active,
+};
 use crate::end::End;
-use crate::mailbox::{Class, MailboxOwner, MailboxSender, NotifyOwner};
+use crate::executor::Executor;
+use crate::mailbox::{MailboxOwner, MailboxSender, NotifyOwner};
 use crate::options::PartitionOptions;
 
-/// Control messages and completions that one turn takes.
+/// Control messages that one turn takes.
 const SHARE: usize = 1024;
+
+/// Reads that one job performs: neighbours in the store, at the same time.
+const READS_PER_JOB: usize = 16;
+
+/// What a read that was waited for has found.
+#[derive(Debug)]
+enum Found {
+    Rows(ScanRows, ScanEnd),
+    Active(StoredActive),
+}
+
+type Ticket = RefillTicket<u64, Found, PartitionError>;
+type Job = Vec<(Read, Ticket)>;
+
+/// A read that an executor was asked for.
+#[derive(Debug)]
+struct Flight {
+    flight: RefillFlight,
+    /// Whether rows are read.
+    of_rows: bool,
+    started: Duration,
+}
 
 /// What the loop owns.
 pub(crate) struct Driver {
@@ -33,7 +62,9 @@ pub(crate) struct Driver {
     clock: Clock,
     commits: VecDeque<(CommitTicket, Effects)>,
     commit_waker: Waker,
-    scans: Slab<(Slot, ScanFuture)>,
+    executor: Executor<Job>,
+    completions: Completions<u64, Found, PartitionError>,
+    flights: HashMap<u64, Flight>,
     rows: ScanRows,
     /// Taken from the mailbox and not handled yet.
     messages: VecDeque<Message>,
@@ -50,6 +81,9 @@ impl Driver {
         end: Arc<End>,
     ) -> Self {
         let commit_waker = Waker::from(Arc::new(NotifyOwner(sender.clone())));
+        let reader = store.clone();
+        let executor = Executor::new(options.refill_tasks_max, move |job| perform(&*reader, job));
+        let notified = sender.clone();
         Self {
             core,
             store,
@@ -59,7 +93,9 @@ impl Driver {
             clock: Clock::start(),
             commits: VecDeque::new(),
             commit_waker,
-            scans: Slab::new(),
+            executor,
+            completions: Completions::new(move || notified.notify()),
+            flights: HashMap::new(),
             rows: ScanRows::new(),
             messages: VecDeque::new(),
             closing: false,
@@ -89,42 +125,50 @@ impl Driver {
             return Ok(false);
         }
         self.mailbox.wait(shares, self.deadline());
+        let started = self.clock.elapsed();
         self.mailbox.drain(&mut self.messages, shares);
         let now = self.clock.now();
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
+        self.take_reads(now)?;
         while let Some(message) = self.messages.pop_front() {
-            self.handle(now, message)?;
+            self.handle(now, message);
         }
         self.core.handle_timeout(now);
-        self.start_scans(now)?;
         if !self.closing {
             self.core.serve(now);
+            self.start_reads(now)?;
+            // Most reads end at once, and whoever waits for them is there.
+            self.core.serve(now);
+        }
+        if self.core.tidy() || !self.closing && self.core.has_reads_waiting() {
+            // In a turn of its own, so that nobody waits for it.
+            self.sender.notify();
         }
         self.submit();
         self.take_commits()?;
+        self.core.note_turn(self.clock.elapsed().saturating_sub(started));
         Ok(true)
     }
 
     /// How many messages of each class this turn may take. Commands wait while the next batch is full:
     /// that is the back-pressure, and it reaches the callers through the mailbox's capacity.
-    fn shares(&self) -> [usize; 3] {
-        let full = self.core.staged_bytes() >= self.options.batch_bytes_max;
-        [SHARE, SHARE, if full { 0 } else { self.options.commands_per_turn }]
+    fn shares(&self) -> [usize; 2] {
+        let full = self.core.staged_bytes() >= self.options.batch_bytes_max
+            || self.core.n_parked() >= self.options.mailbox_capacity;
+        [SHARE, if full { 0 } else { self.options.commands_per_turn }]
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {
         self.core.poll_timeout().and_then(|time| self.clock.instant_at(time))
     }
 
-    fn handle(&mut self, now: UnixMillis, message: Message) -> Result<(), PartitionError> {
+    fn handle(&mut self, now: UnixMillis, message: Message) {
         match message {
             Message::Close => self.closing = true,
-            Message::ScanWoken { scan } => self.poll_scan(now, scan)?,
             command if self.closing => command.refuse(&PartitionError::Closed),
             command => self.core.handle_message(now, command),
         }
-        Ok(())
     }
 
     fn submit(&mut self) {
@@ -159,42 +203,89 @@ impl Driver {
         Ok(())
     }
 
-    fn start_scans(&mut self, now: UnixMillis) -> Result<(), PartitionError> {
+    /// Performs what reads memory can serve, and hands the others over, neighbours together.
+    fn start_reads(&mut self, now: UnixMillis) -> Result<(), PartitionError> {
+        let mut waiting: [Vec<(Read, Ticket)>; 2] = Default::default();
         for _ in 0..self.options.scans_per_turn {
-            let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() else {
-                return Ok(());
+            let Some(ReadJob { number, read, may_wait, urgent }) = self.core.poll_read() else {
+                break;
             };
+            let started = self.clock.elapsed();
             if may_wait {
-                let future = self.store.scan(request);
-                let scan = self.scans.insert((slot, future));
-                self.poll_scan(now, scan)?;
-            } else {
-                let outcome = still_ours(self.store.try_scan(&request, &mut self.rows))?;
-                self.core.handle_scan(now, slot, &self.rows, outcome);
+                let (flight, ticket) = self.completions.issue(number);
+                let of_rows = matches!(read, Read::Rows(_));
+                self.flights.insert(number, Flight { flight, of_rows, started });
+                waiting[usize::from(!urgent)].push((read, ticket));
+                continue;
+            }
+            let outcome = match &read {
+                Read::Rows(request) => {
+                    let outcome = self.store.try_scan(request, &mut self.rows);
+                    ReadOutcome::Rows(&self.rows, still_ours(outcome)?)
+                }
+                Read::Active(id) => ReadOutcome::Active(try_read_active(&*self.store, *id)),
+            };
+            let took = self.clock.elapsed().saturating_sub(started);
+            self.core.handle_read(now, number, outcome, took);
+        }
+        for number in self.core.poll_cancelled() {
+            // Its worker may still stop; its completion comes all the same.
+            self.flights.remove(&number);
+        }
+        for (mut reads, urgent) in waiting.into_iter().zip([true, false]) {
+            reads.sort_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+            while !reads.is_empty() {
+                let rest = reads.split_off(reads.len().min(READS_PER_JOB));
+                self.executor.submit(std::mem::replace(&mut reads, rest), urgent);
             }
         }
-        // There may be more to start, in a turn of its own.
-        self.sender.notify();
         Ok(())
     }
 
-    fn poll_scan(&mut self, now: UnixMillis, scan: usize) -> Result<(), PartitionError> {
-        // A late wake-up may name a scan that has ended, or one that took its place: both are harmless.
-        let Some((slot, future)) = self.scans.get_mut(scan) else { return Ok(()) };
-        let slot = *slot;
-        let waker = Waker::from(Arc::new(ScanWaker { scan, sender: self.sender.clone() }));
-        let Poll::Ready(outcome) = future.as_mut().poll(&mut Context::from_waker(&waker)) else {
-            return Ok(());
-        };
-        drop(self.scans.remove(scan));
-        match still_ours(outcome)? {
-            Ok((rows, end)) => self.core.handle_scan(now, slot, &rows, Ok(end)),
-            Err(error) => {
-                self.core.handle_scan(now, slot, &ScanRows::new(), Err(never_blocks(error)));
-            }
+    /// Takes over every read that has come back.
+    fn take_reads(&mut self, now: UnixMillis) -> Result<(), PartitionError> {
+        while let Some(completion) = self.completions.next() {
+            let number = completion.tag;
+            let flight = self.flights.remove(&number);
+            let Some(flight) = flight.filter(|flight| flight.flight.accepts(&completion)) else {
+                self.core.handle_read(now, number, ReadOutcome::Lost, Duration::ZERO);
+                continue;
+            };
+            let none = ScanRows::new();
+            let outcome = match &completion.outcome {
+                Outcome::Completed(Found::Rows(rows, end)) => ReadOutcome::Rows(rows, Ok(end.clone())),
+                Outcome::Completed(Found::Active(found)) => ReadOutcome::Active(Ok(*found)),
+                Outcome::Failed(PartitionError::Read(error)) if flight.of_rows => {
+                    ReadOutcome::Rows(&none, still_ours(Err(never_blocks(error.clone())))?)
+                }
+                Outcome::Failed(error) => ReadOutcome::Active(Err(error.clone())),
+                Outcome::Cancelled => ReadOutcome::Lost,
+            };
+            let took = self.clock.elapsed().saturating_sub(flight.started);
+            self.core.handle_read(now, number, outcome, took);
         }
         Ok(())
     }
+}
+
+/// Performs the reads of one job, all at the same time, and reports each when it ends.
+fn perform(store: &dyn PartitionStore, job: Job) {
+    let reads = job.into_iter().filter(|(_, ticket)| !ticket.is_cancelled());
+    let mut reads: FuturesUnordered<_> = reads
+        .map(|(read, ticket)| async move {
+            let found = match read {
+                Read::Rows(request) => {
+                    store.scan(request).await.map(|(rows, end)| Found::Rows(rows, end)).map_err(Into::into)
+                }
+                Read::Active(id) => read_active(store, id).await.map(Found::Active),
+            };
+            match found {
+                Ok(found) => ticket.complete(found),
+                Err(error) => ticket.fail(error),
+            }
+        })
+        .collect();
+    block_on(async { while reads.next().await.is_some() {} });
 }
 
 /// What a read says about the ownership of the store. A partition that has another owner stops; it must
@@ -232,16 +323,4 @@ fn never_blocks(error: StoreError) -> StoreError {
         return StoreError::new(StoreErrorKind::Retry, error.to_string());
     }
     error
-}
-
-struct ScanWaker {
-    scan: usize,
-    sender: MailboxSender<Message>,
-}
-
-impl Wake for ScanWaker {
-    fn wake(self: Arc<Self>) {
-        // A closed loop waits for no scan.
-        let _ = self.sender.push(Class::Completion, Message::ScanWoken { scan: self.scan });
-    }
 }

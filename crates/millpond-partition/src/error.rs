@@ -5,11 +5,13 @@ use std::sync::Arc;
 use millpond_storage_api::StoreError;
 use millpond_types::{DecodeError, EntryId, ErrorKind};
 
+use crate::OptionsError;
+
 /// Why a lease no longer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StaleReason {
-    /// The entry is not leased: it was settled already, or never existed.
+    /// The entry is not leased: it was settled or purged already, or never existed.
     NotLeased,
     /// The deadline has passed; the entry is, or will be, given to somebody else.
     Expired,
@@ -22,7 +24,7 @@ pub enum StaleReason {
 impl std::fmt::Display for StaleReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::NotLeased => "it was settled already or never granted",
+            Self::NotLeased => "it was settled or purged already, or never granted",
             Self::Expired => "its deadline has passed",
             Self::Superseded => "the entry was leased again since",
             Self::Settling => "it is being settled already",
@@ -54,6 +56,9 @@ pub enum PartitionError {
     /// Stored bytes do not mean what they should.
     #[error("{0}")]
     Corrupt(Arc<str>),
+    /// A limit makes no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
 }
 
 impl PartitionError {
@@ -68,6 +73,7 @@ impl PartitionError {
             },
             Self::Read(error) => error.kind().into(),
             Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Options(_) => ErrorKind::InvalidInput,
         }
     }
 }

@@ -83,7 +83,9 @@ mod core;
 mod driver;
 mod end;
 mod error;
+mod executor;
 pub mod inspect;
+mod latency;
 mod mailbox;
 mod options;
 mod partition;
@@ -92,13 +94,14 @@ pub mod verify;
 
 pub use clock::Clock;
 pub use command::{
-    Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, NewEntry, QueueRef,
+    Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, NewEntry, Purged, QueueRef,
 };
 pub use error::{PartitionError, StaleReason};
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
-pub use options::{LeasesAtOpen, PartitionOptions};
+pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
+pub use latency::Latency;
 pub use report::{Counters, PartitionReport, QueueReport, QueueState};
 
 #[cfg(test)]

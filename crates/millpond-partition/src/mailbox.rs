@@ -23,13 +23,11 @@ use millpond_sync::{Arc, Condvar, Mutex};
 pub(crate) enum Class {
     /// Closing, giving back grants that nobody received. Few, never refused while open.
     Control = 0,
-    /// Finished reads. Bounded by the number of reads in flight.
-    Completion = 1,
     /// Requests of users. Bounded by the capacity.
-    Command = 2,
+    Command = 1,
 }
 
-const N_CLASSES: usize = 3;
+const N_CLASSES: usize = 2;
 
 #[derive(Debug)]
 struct State<T> {

@@ -1,6 +1,7 @@
 //! The limits of a partition and what it does with old leases.
 
 use millpond_inbox::Limits;
+use millpond_types::{EntryHead, EntryRank};
 
 /// What happens, when a partition is opened, to leases granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +16,7 @@ pub enum LeasesAtOpen {
 }
 
 /// Limits of one partition. Each is a bound on memory or on delay, never on correctness. Where 0 would
-/// stop the partition it counts as 1.
+/// stop the partition it counts as 1; [`check`](Self::check) tells what is refused.
 #[derive(Debug, Clone)]
 pub struct PartitionOptions {
     /// Commands that may wait for the loop; senders wait for room beyond that.
@@ -28,6 +29,8 @@ pub struct PartitionOptions {
     pub batch_bytes_max: usize,
     /// Reads of storage at the same time.
     pub scans_in_flight_max: usize,
+    /// Threads on which reads wait that memory could not serve. They start when they are first needed.
+    pub refill_tasks_max: usize,
     /// Bytes that one read may return.
     pub scan_bytes_max: usize,
     /// Dead rows that a read on the loop's own thread may step over.
@@ -38,6 +41,11 @@ pub struct PartitionOptions {
     pub timers_per_turn: usize,
     /// Queues without work that stay in memory.
     pub idle_queues_max: usize,
+    /// Queues of which the names are kept, so that a delivery need not read them.
+    pub names_cached_max: usize,
+    /// Bytes of entries in the windows of all queues together. One turn of the loop may exceed it; then
+    /// the windows that were not used for longest shrink.
+    pub window_bytes_max: usize,
     /// Window of each queue.
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
@@ -53,12 +61,15 @@ impl Default for PartitionOptions {
             commands_per_turn: 4096,
             commits_in_flight_max: 2,
             batch_bytes_max: 8 << 20,
-            scans_in_flight_max: 16,
+            scans_in_flight_max: 64,
+            refill_tasks_max: 2,
             scan_bytes_max: 256 << 10,
             scan_skip_max: 1000,
             scans_per_turn: 256,
             timers_per_turn: 1024,
             idle_queues_max: 1024,
+            names_cached_max: 16_384,
+            window_bytes_max: 64 << 20,
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
             #[cfg(test)]
@@ -67,7 +78,38 @@ impl Default for PartitionOptions {
     }
 }
 
+/// Limits with which no partition could work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// Not even the head of one queue would fit.
+    #[error(
+        "windows may hold {window_bytes_max} bytes, and one entry takes {}",
+        PartitionOptions::WINDOW_ENTRY_BYTES
+    )]
+    WindowBytesBelowOneEntry {
+        /// The budget asked for.
+        window_bytes_max: usize,
+    },
+}
+
 impl PartitionOptions {
+    /// What one entry takes in the window of its queue, in bytes.
+    pub const WINDOW_ENTRY_BYTES: usize = size_of::<(EntryRank, EntryHead)>();
+
+    /// Whether a partition can work with these limits.
+    ///
+    /// # Errors
+    ///
+    /// The limit that stops it, with its value.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let window_bytes_max = self.window_bytes_max;
+        if window_bytes_max < Self::WINDOW_ENTRY_BYTES {
+            return Err(OptionsError::WindowBytesBelowOneEntry { window_bytes_max });
+        }
+        Ok(())
+    }
+
     /// The same limits, where none of them stops the partition.
     pub(crate) fn workable(mut self) -> Self {
         for limit in [
@@ -76,6 +118,7 @@ impl PartitionOptions {
             &mut self.commits_in_flight_max,
             &mut self.batch_bytes_max,
             &mut self.scans_in_flight_max,
+            &mut self.refill_tasks_max,
             &mut self.scan_bytes_max,
             &mut self.scans_per_turn,
             &mut self.timers_per_turn,

@@ -9,7 +9,7 @@ use millpond_types::{EntryId, QueueId, UnixMillis};
 
 use crate::PartitionError;
 use crate::command::{
-    Answer, LeaseCall, LeaseRef, LeaseSource, Message, NewEntry, QueueRef, Reply, Settle,
+    Answer, LeaseCall, LeaseRef, LeaseSource, Message, NewEntry, Purged, QueueRef, Reply, Settle,
 };
 use crate::core::{Core, Recovered};
 use crate::driver::{Driver, panicked};
@@ -42,23 +42,26 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Partition {
-    /// Reads which queues have work, and starts the loop on a thread of its own. The entries stay where
-    /// they are until they are wanted.
+    /// Reads the leases and starts the loop on a thread of its own. Which queues have work it learns while
+    /// it serves, and the entries stay where they are until they are wanted.
     ///
     /// # Errors
     ///
-    /// The store cannot be read or written, what it holds cannot be decoded, or no thread can be started.
+    /// A limit makes no sense, the store cannot be read or written, its counters cannot be decoded, or no
+    /// thread can be started.
     pub async fn open(
         store: Arc<dyn PartitionStore>,
         options: PartitionOptions,
     ) -> Result<Self, PartitionError> {
+        options.check()?;
         let options = options.workable();
         let recovered = Recovered::read(&*store).await?;
         if options.leases_at_open == LeasesAtOpen::Release {
             recovered.release_leases(&*store).await?;
         }
         let (sender, owner) = mailbox(options.mailbox_capacity);
-        let core = Core::new(recovered, options.clone(), sender.clone());
+        let ranges = store.capabilities().cheap_range_delete;
+        let core = Core::new(recovered, options.clone(), ranges, sender.clone());
         let mail = (sender.clone(), owner);
         let end = Arc::new(End::default());
         let driver = Driver::new(core, store.clone(), mail, options, end.clone());
@@ -165,6 +168,24 @@ impl Partition {
         action: impl FnOnce(Reply<T>) -> Settle,
     ) -> Result<Durable<T>, PartitionError> {
         self.ask(|reply| Message::Settle { lease, action: action(reply) }).await
+    }
+
+    /// Removes every entry that the queue holds, leased ones included. Entries accepted after this call was
+    /// taken stay. A queue that does not exist holds nothing, so nothing is removed.
+    ///
+    /// Where ranges cannot be deleted cheaply, and for short queues, this takes several commits, and a crash
+    /// between them leaves a part.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped; then nobody knows how much was removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves everything; afterwards the queue is purged
+    /// and only the answer is lost.
+    pub async fn purge(&self, id: QueueId) -> Result<Durable<Purged>, PartitionError> {
+        self.ask(|reply| Message::Purge { id, reply }).await
     }
 
     /// One queue, if it is in memory. One that is not holds nothing.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millpond_types::{QueueId, TopicId, UnixMillis};
 
-use crate::QueueRef;
+use crate::{Latency, QueueRef};
 
 /// Why a queue is, or is not, being served at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum QueueState {
         /// The nearest deadline.
         until: UnixMillis,
     },
+    /// It has work, and its head is read when its turn comes.
+    Cold,
     /// Its head is being read from storage.
     Loading,
     /// A change that concerns its head is on its way to storage.
@@ -32,6 +34,13 @@ pub enum QueueState {
         until: UnixMillis,
         /// What went wrong.
         error: String,
+    },
+    /// Everything it holds is being removed.
+    Purging,
+    /// Nothing that it holds can be decoded; `verify` tells what it is.
+    SetAside {
+        /// How much that is.
+        n_entries: u64,
     },
 }
 
@@ -52,6 +61,10 @@ pub struct QueueReport {
     pub n_leased: u64,
     /// Entries in the in-memory window.
     pub n_cached: usize,
+    /// Bytes of that window.
+    pub window_bytes: usize,
+    /// Entries that could not be decoded and are passed over.
+    pub n_set_aside: usize,
     /// When the entry at the head was accepted, if the head is known.
     pub head_enqueued_at: Option<UnixMillis>,
 }
@@ -73,9 +86,17 @@ pub struct Counters {
     pub n_commits: u64,
     /// Bytes of those commits.
     pub n_commit_bytes: u64,
+    /// Entries removed by purges.
+    pub n_purged: u64,
+    /// Heads read because a caller waited for them.
+    pub n_refills_demanded: u64,
+    /// Heads read before anybody waited for them.
+    pub n_refills_ahead: u64,
     /// Reads served from memory by the store.
     pub n_scans_in_memory: u64,
-    /// Reads that had to wait for the store.
+    /// Reads that memory could not serve, or only in part.
+    pub n_would_block: u64,
+    /// Reads that waited for the store.
     pub n_scans_waited: u64,
     /// Reads that failed.
     pub n_scans_failed: u64,
@@ -83,6 +104,14 @@ pub struct Counters {
     pub n_rows_corrupt: u64,
     /// Refills that ran out of room to remember changes made meanwhile.
     pub n_overlay_overflows: u64,
+    /// Windows that gave memory back because all together held too much.
+    pub n_windows_shrunk: u64,
+    /// Queues brought back since the partition was opened.
+    pub n_queues_recalled: u64,
+    /// How long reads of heads took.
+    pub refill_latency: Latency,
+    /// How long the turns of the loop took.
+    pub turns: Latency,
 }
 
 impl Counters {
@@ -95,11 +124,28 @@ impl Counters {
         self.n_expired += other.n_expired;
         self.n_commits += other.n_commits;
         self.n_commit_bytes += other.n_commit_bytes;
+        self.n_purged += other.n_purged;
+        self.n_refills_demanded += other.n_refills_demanded;
+        self.n_refills_ahead += other.n_refills_ahead;
         self.n_scans_in_memory += other.n_scans_in_memory;
+        self.n_would_block += other.n_would_block;
         self.n_scans_waited += other.n_scans_waited;
         self.n_scans_failed += other.n_scans_failed;
         self.n_rows_corrupt += other.n_rows_corrupt;
         self.n_overlay_overflows += other.n_overlay_overflows;
+        self.n_windows_shrunk += other.n_windows_shrunk;
+        self.n_queues_recalled += other.n_queues_recalled;
+        self.refill_latency.add(&other.refill_latency);
+        self.turns.add(&other.turns);
+    }
+
+    /// The part of the granted entries whose head was in memory when its turn came, from 0 to 1.
+    pub fn hit_rate(&self) -> f64 {
+        if self.n_granted == 0 {
+            return 1.0;
+        }
+        let n_missed = self.n_refills_demanded.min(self.n_granted);
+        1.0 - n_missed as f64 / self.n_granted as f64
     }
 }
 
@@ -114,6 +160,13 @@ pub struct PartitionReport {
     pub n_entries: u64,
     /// Entries leased.
     pub n_leased: u64,
+    /// Queues in memory, those without work included.
+    pub n_resident: usize,
+    /// Bytes of the windows of all queues.
+    pub window_bytes: usize,
+    /// While a restart still brings queues back: what goes wrong with it, if something does. Until then
+    /// the other numbers count what is back.
+    pub recalling: Option<Option<String>>,
     /// The deepest queues, deepest first.
     pub deepest: Vec<QueueReport>,
 }

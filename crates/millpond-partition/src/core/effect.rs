@@ -4,7 +4,7 @@ use millpond_sync::oneshot;
 use millpond_types::{EntryHead, EntryId, EntryRank, UnixMillis};
 
 use super::Slot;
-use crate::PartitionError;
+use crate::{PartitionError, Purged};
 use crate::command::{Answer, Grant, Grants, Reply};
 
 /// What a commit changes in memory once it is durable.
@@ -37,6 +37,14 @@ pub(super) enum Effect {
         deadline: UnixMillis,
         reply: Reply<UnixMillis>,
     },
+    /// A step of a purge; the last one has somebody to answer, unless nobody asked.
+    Purged {
+        slot: Slot,
+        reply: Option<Reply<Purged>>,
+    },
+    NothingToPurge {
+        reply: Reply<Purged>,
+    },
 }
 
 /// What follows from a batch on its way to storage.
@@ -59,6 +67,12 @@ impl Effect {
                 }
             }
             Self::Extended { reply, .. } => drop(reply.send(Err(error))),
+            Self::Purged { reply, .. } => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error)));
+                }
+            }
+            Self::NothingToPurge { reply } => drop(reply.send(Err(error))),
         }
     }
 }

@@ -6,7 +6,7 @@ use millpond_inbox::Inbox;
 use millpond_storage_api::Table;
 use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{
-    EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence, Stage,
+    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence, Stage,
     StoredBody, UnixMillis,
 };
 
@@ -45,7 +45,7 @@ impl Core {
         let head = EntryHead { attempts: 0, enqueued_at: now, separate_body: false };
         if self.is_broken(Mutation::ShowBeforeDurable) {
             for id in &ids {
-                self.queues[slot].inbox.insert(id.rank, head);
+                self.with_window(slot, |window| window.insert(id.rank, head));
             }
             self.touch(slot);
         }
@@ -69,20 +69,19 @@ impl Core {
 
     /// The queue, in memory; created with its `queues` row if it is not.
     fn queue_for_entry(&mut self, names: &Arc<QueueRef>) -> Slot {
-        if let Some(&slot) = self.slots.get(&names.id) {
-            let queue = &mut self.queues[slot];
-            queue.names.get_or_insert_with(|| names.clone());
+        if self.names.get(&names.id).is_none() {
+            self.names.insert(names.id, names.clone());
+        }
+        if let Some(slot) = self.queues.find(&names.id) {
             return slot;
         }
-        // Every queue with work is in memory, so this one is known to be empty.
-        let inbox = Inbox::new(true, self.options.inbox);
-        let mut queue = Queue::new(names.id, names.topic_id, inbox);
-        queue.names = Some(names.clone());
-        let slot = self.queues.insert(queue);
-        self.slots.insert(names.id, slot);
+        // Every queue with work is in memory, or was looked for before this, so it is known to be empty.
+        let window = Inbox::new(true, self.options.inbox);
+        let topic = self.topics.find_or_add(names.topic_id);
+        let queue = Queue::new(names.id, topic, ActiveRow::default(), window);
         let row = QueueRow { topic: names.topic.clone(), key: names.key.clone() };
         self.batch.put(Table::Queues, &names.id.0, &row.encode());
-        slot
+        self.add_queue(topic, queue)
     }
 
     /// The commit of an enqueue is durable.
@@ -95,20 +94,20 @@ impl Core {
     ) {
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
+        queue.n_entering -= u32::try_from(ids.len()).expect("as many as entered");
+        let purge = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut());
+        let purged_upto = purge.as_ref().map(|purge| purge.upto);
+        if let Some(purge) = purge {
+            ids.iter().for_each(|id| purge.keep(id.rank));
+        }
         for (index, id) in ids.iter().enumerate() {
-            queue.n_entering -= 1;
+            if purged_upto.is_some_and(|upto| id.rank.sequence < upto) {
+                continue;
+            }
             let separate_body = separate.get(index).copied().unwrap_or(false);
-            queue.inbox.insert(id.rank, EntryHead { separate_body, ..head });
+            let head = EntryHead { separate_body, ..head };
+            self.with_window(slot, |window| window.insert(id.rank, head));
         }
         self.touch(slot);
-    }
-}
-
-impl Queue {
-    fn entering(&mut self, rank: EntryRank) {
-        self.lowest_entering =
-            if self.n_entering == 0 { rank } else { self.lowest_entering.min(rank) };
-        self.n_entering += 1;
-        self.stored.n_ready += 1;
     }
 }

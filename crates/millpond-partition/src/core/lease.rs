@@ -5,11 +5,11 @@ use std::sync::Arc;
 use millpond_storage_api::{Durable, LogPosition, Table};
 use millpond_sync::oneshot;
 use millpond_types::{
-    EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, TopicId, UnixMillis,
+    EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, UnixMillis,
 };
 
 use super::waiters::Waiter;
-use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, Timer, Topic};
+use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, Timer, TopicSlot};
 use crate::command::{Answer, Grant, Grants, LeaseCall, LeaseRef, LeaseSource};
 
 impl Core {
@@ -22,8 +22,9 @@ impl Core {
         let waiter = Waiter { call, wait };
         match source {
             LeaseSource::Topic(id) => {
-                self.topics.entry(id).or_default().waiters.push(waiter);
-                self.list_topic(id);
+                let topic = self.topics.find_or_add(id);
+                self.topics[topic].waiters.push(waiter);
+                self.list_topic(topic);
             }
             LeaseSource::Queue(id) => {
                 self.queue_waiters.entry(id).or_default().push(waiter);
@@ -37,11 +38,13 @@ impl Core {
     /// registrations as there is to look at, so that a registration stays O(1).
     fn sweep_waiters(&mut self) {
         let mut n_seen = 0;
-        self.topics.retain(|_, topic| {
-            topic.waiters.sweep();
-            n_seen += 1 + topic.waiters.len();
-            !topic.is_unused()
-        });
+        let topics: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
+        for slot in topics {
+            let waiters = &mut self.topics[slot].waiters;
+            waiters.sweep();
+            n_seen += 1 + waiters.len();
+            self.topics.tidy(slot);
+        }
         self.queue_waiters.retain(|_, waiters| {
             waiters.sweep();
             n_seen += 1 + waiters.len();
@@ -50,30 +53,31 @@ impl Core {
         self.sweep_waiters_in = n_seen.max(SWEEP_MIN);
     }
 
-    /// Grants what can be granted. To be called once per turn, after everything else, so that an entry
-    /// that became ready in this turn competes with the others.
+    /// Grants what can be granted. To be called after everything else of a turn, so that an entry that
+    /// became ready in this turn competes with the others.
     pub(crate) fn serve(&mut self, now: UnixMillis) {
         for id in std::mem::take(&mut self.queues_to_serve) {
             self.serve_queue(now, id);
         }
-        for id in std::mem::take(&mut self.topics_to_serve) {
-            if let Some(topic) = self.topics.get_mut(&id) {
-                topic.listed = false;
-                self.serve_topic(now, id);
-            }
+        for slot in std::mem::take(&mut self.topics_to_serve) {
+            self.topics[slot].listed = false;
+            self.serve_topic(now, slot);
         }
     }
 
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
         let Some(mut waiters) = self.queue_waiters.remove(&id) else { return };
-        let slot = self.slots.get(&id).copied();
-        let has_head = |core: &Self| slot.is_some_and(|slot| !core.queues[slot].inbox.is_empty());
+        let slot = self.queues.find(&id);
+        let has_head = |core: &Self| slot.is_some_and(|slot| !core.queues[slot].window.is_empty());
         while has_head(self)
             && let Some(waiter) = waiters.pop()
         {
             self.grant(now, &waiter, slot, None);
         }
-        let may_have = slot.is_some_and(|slot| self.queues[slot].load.counted);
+        if let Some(slot) = slot.filter(|_| !waiters.is_empty()) {
+            self.demand_head(slot);
+        }
+        let may_have = slot.is_some_and(|slot| self.queues[slot].counted);
         if !has_head(self) && !may_have {
             waiters.answer_impatient();
         }
@@ -82,36 +86,22 @@ impl Core {
         }
     }
 
-    fn serve_topic(&mut self, now: UnixMillis, id: TopicId) {
-        loop {
-            let has_queue = self.first_servable(id).is_some();
-            let Some(topic) = self.topics.get_mut(&id) else { return };
+    fn serve_topic(&mut self, now: UnixMillis, slot: TopicSlot) {
+        while !self.topics[slot].waiters.is_empty() {
+            self.recall_topic(slot);
+            let has_queue = self.first_servable(slot).is_some();
+            let topic = &mut self.topics[slot];
             if !has_queue {
-                if topic.n_loading == 0 {
+                let may_have = topic.n_loading > 0 || !topic.ring.is_empty();
+                if !may_have && !self.recall.may_bring(topic.recall) {
                     topic.waiters.answer_impatient();
                 }
                 break;
             }
             let Some(waiter) = topic.waiters.pop() else { break };
-            self.grant(now, &waiter, None, Some(id));
+            self.grant(now, &waiter, None, Some(slot));
         }
-        if self.topics.get(&id).is_some_and(Topic::is_unused) {
-            self.topics.remove(&id);
-        }
-    }
-
-    /// The queue at the front of the ring, after removing those that have no head any more.
-    fn first_servable(&mut self, id: TopicId) -> Option<Slot> {
-        loop {
-            let topic = self.topics.get_mut(&id)?;
-            let slot = *topic.ring.front()?;
-            if !self.queues[slot].inbox.is_empty() {
-                return Some(slot);
-            }
-            topic.ring.pop_front();
-            self.queues[slot].in_ring = false;
-            self.touch(slot);
-        }
+        self.topics.tidy(slot);
     }
 
     /// Takes up to the wanted number of entries for one call, from one queue or round the topic's ring.
@@ -120,22 +110,29 @@ impl Core {
         now: UnixMillis,
         waiter: &Waiter,
         only: Option<Slot>,
-        topic: Option<TopicId>,
+        topic: Option<TopicSlot>,
     ) {
         let Some(reply) = waiter.call.claim() else { return };
         let deadline = now.plus(waiter.call.lease_ms);
         let mut grants = Vec::new();
         while grants.len() < waiter.call.n_max {
-            let next = only.or_else(|| topic.and_then(|id| self.first_servable(id)));
+            let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic)));
             let Some(slot) = next else { break };
-            let Some((rank, head)) = self.queues[slot].inbox.take() else { break };
+            let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
             grants.push((slot, self.stage_lease(slot, rank, head, deadline)));
-            if let Some(topic) = topic.and_then(|id| self.topics.get_mut(&id)) {
-                topic.ring.rotate_left(1);
-            }
-            self.consider_load(slot);
+            self.read_ahead(slot);
+            self.turn_taken(slot);
         }
         self.effects.push(Effect::Granted { grants, reply });
+    }
+
+    /// The next turn of a queue that was served comes after those of all others.
+    fn turn_taken(&mut self, slot: Slot) {
+        let queue = &mut self.queues[slot];
+        if std::mem::take(&mut queue.in_ring) {
+            self.topics[queue.topic].ring.remove(&mut self.queues, slot);
+        }
+        self.place(slot);
     }
 
     fn stage_lease(
@@ -149,7 +146,7 @@ impl Core {
         self.next_token += 1;
         let forgets_attempts = self.is_broken(Mutation::AttemptsLost);
         let queue = &mut self.queues[slot];
-        let released = queue.leases.get(&rank).filter(|_| !forgets_attempts);
+        let released = queue.lease(&rank).filter(|_| !forgets_attempts);
         let attempts_before = released.map_or(head.attempts, |released| released.row.attempts);
         let row = LeaseRow {
             token,
@@ -159,18 +156,13 @@ impl Core {
             priority: rank.priority,
             separate_body: head.separate_body,
         };
-        queue.leases.insert(rank, Lease { row, state: LeaseState::Granting });
+        queue.busy_mut().leases.insert(rank, Lease { row, state: LeaseState::Granting });
         queue.n_effects += 1;
-        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        let id = EntryId { queue: queue.id, rank };
+        let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());
-        Grant {
-            id: EntryId { queue: queue.id, rank },
-            token,
-            attempt: row.attempts,
-            enqueued_at: row.enqueued_at,
-            deadline,
-            queue: queue.names.clone(),
-        }
+        let names = self.names.get(&id.queue).cloned();
+        Grant { id, token, attempt: row.attempts, enqueued_at: row.enqueued_at, deadline, queue: names }
     }
 
     /// The commit of a grant is durable: the leases are in force, and their holder hears of them.
@@ -185,10 +177,14 @@ impl Core {
         for (slot, grant) in grants {
             let queue = &mut self.queues[slot];
             queue.n_effects -= 1;
-            if let Some(lease) = queue.leases.get_mut(&grant.id.rank) {
-                lease.state = LeaseState::Held;
+            // A purge that was staged since has ended the lease: its holder is told when it settles.
+            match queue.lease_mut(&grant.id.rank) {
+                Some(lease) if lease.row.token == grant.token => {
+                    lease.state = LeaseState::Held;
+                    self.timers.insert((grant.deadline, Timer::LeaseEnds(slot, grant.id.rank)));
+                }
+                _ => self.touch(slot),
             }
-            self.timers.insert((grant.deadline, Timer::LeaseEnds(slot, grant.id.rank)));
             standing.push(position.attach(grant));
         }
         let grants = Grants { grants: standing, way_back: Some(self.way_back.clone()) };
@@ -200,9 +196,9 @@ impl Core {
     pub(super) fn take_back(&mut self, leases: &[LeaseRef]) {
         let uncounted = u32::from(!self.is_broken(Mutation::UnreceivedCounted));
         for lease in leases {
-            let Some(&slot) = self.slots.get(&lease.id.queue) else { continue };
+            let Some(slot) = self.queues.find(&lease.id.queue) else { continue };
             let rank = lease.id.rank;
-            let Some(held) = self.queues[slot].leases.get_mut(&rank) else { continue };
+            let Some(held) = self.queues[slot].lease_mut(&rank) else { continue };
             if held.row.token == lease.token && held.state == LeaseState::Held {
                 held.row.attempts -= uncounted;
                 self.stage_release(slot, rank, LeaseState::Settling, None);

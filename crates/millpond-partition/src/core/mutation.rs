@@ -42,11 +42,17 @@ pub(crate) enum Mutation {
     BusyQueueForgotten,
     /// What memory could serve of a queue counts as all of it.
     PartialScanTrusted,
+    /// A row that is older than what became of its queue since is taken for new.
+    StaleRowRecalled,
+    /// A queue that has not been brought back counts as empty.
+    UnrecalledTakenForEmpty,
+    /// A queue goes on while it is being purged.
+    PurgeUnmarked,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -65,6 +71,9 @@ impl Mutation {
         Self::SequenceUnreserved,
         Self::BusyQueueForgotten,
         Self::PartialScanTrusted,
+        Self::StaleRowRecalled,
+        Self::UnrecalledTakenForEmpty,
+        Self::PurgeUnmarked,
     ];
 }
 

@@ -1,21 +1,20 @@
-//! What a partition reads when it opens: the queues that have work and the leases. Never the entries.
+//! What a partition reads before it serves: the leases. Which queues have work it learns while it
+//! serves, and the entries it reads when they are wanted.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use millpond_inbox::Inbox;
 use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
 use millpond_types::{
-    ActiveKey, ActiveRow, EntryRank, Epoch, LeaseKey, LeaseRow, SystemKey, UnixMillis, decode_u64,
+    EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
 };
-use slab::Slab;
 
-use super::{Core, Lease, LeaseState, Mutation, Queue, SWEEP_MIN, Timer};
+use super::{Core, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics};
 use crate::PartitionError;
 use crate::command::Message;
 use crate::mailbox::MailboxSender;
-use crate::options::{LeasesAtOpen, PartitionOptions};
+use crate::options::PartitionOptions;
 use crate::report::Counters;
 
 const ROWS_PER_SCAN: usize = 4096;
@@ -26,8 +25,8 @@ const BYTES_PER_SCAN: usize = 1 << 20;
 pub(crate) struct Recovered {
     epoch: Epoch,
     next_sequence: u64,
-    active: Vec<(ActiveKey, ActiveRow)>,
     leases: Vec<(LeaseKey, LeaseRow)>,
+    n_rows_corrupt: u64,
 }
 
 impl Recovered {
@@ -38,19 +37,21 @@ impl Recovered {
             Some(stored) => decode_u64(&stored)?,
             None => 1,
         };
-        let mut active = Vec::new();
-        scan_table(store, Table::Active, |key, row| {
-            active.push((ActiveKey::decode(key)?, ActiveRow::decode(row)?));
-            Ok(())
-        })
-        .await?;
         let mut leases = Vec::new();
+        let mut n_rows_corrupt = 0;
         scan_table(store, Table::Leases, |key, row| {
-            leases.push((LeaseKey::decode(key)?, LeaseRow::decode(row)?));
+            match (LeaseKey::decode(key), LeaseRow::decode(row)) {
+                (Ok(key), Ok(row)) => leases.push((key, row)),
+                // Its entry counts as never leased: it is delivered again, and nothing is lost.
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::error!(key = %key.escape_ascii(), %error, "a lease is set aside");
+                    n_rows_corrupt += 1;
+                }
+            }
             Ok(())
         })
         .await?;
-        Ok(Self { epoch: store.epoch(), next_sequence, active, leases })
+        Ok(Self { epoch: store.epoch(), next_sequence, leases, n_rows_corrupt })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -110,78 +111,52 @@ pub async fn scan_table(
 }
 
 impl Core {
+    /// The state after a restart: nothing is in memory but the leases, and everything is to be
+    /// [brought back](super::recall).
     pub(crate) fn new(
         recovered: Recovered,
         options: PartitionOptions,
+        cheap_range_delete: bool,
         way_back: MailboxSender<Message>,
     ) -> Self {
-        let mut core = Self {
+        let mut leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>> = HashMap::new();
+        for (key, row) in recovered.leases {
+            let rank = EntryRank { priority: row.priority, sequence: key.sequence };
+            leases.entry(key.queue).or_default().push((rank, row));
+        }
+        let names = Names::new(options.names_cached_max);
+        let counters = Counters { n_rows_corrupt: recovered.n_rows_corrupt, ..Counters::default() };
+        Self {
             options,
+            cheap_range_delete,
             epoch: recovered.epoch,
             next_token: 1,
             next_sequence: recovered.next_sequence,
             reserved_sequence: recovered.next_sequence,
-            queues: Slab::new(),
-            slots: HashMap::new(),
-            topics: HashMap::new(),
+            queues: QueueSet::new(),
+            topics: Topics::default(),
+            names,
+            recall: Recall::everything(leases),
             queue_waiters: HashMap::new(),
             sweep_waiters_in: SWEEP_MIN,
             topics_to_serve: Vec::new(),
             queues_to_serve: Vec::new(),
             timers: BTreeSet::new(),
-            loads: VecDeque::new(),
-            n_scans_in_flight: 0,
+            urgent_loads: VecDeque::new(),
+            loads_ahead: VecDeque::new(),
+            purge_reads: VecDeque::new(),
+            reads: HashMap::new(),
+            cancelled: Vec::new(),
+            last_read: 0,
+            memory: Memory::default(),
             idle: VecDeque::new(),
+            surveys: VecDeque::new(),
             batch: WriteBatch::new(),
             effects: Vec::new(),
             dirty: Vec::new(),
             row_buffer: Vec::new(),
-            counters: Counters::default(),
+            counters,
             way_back,
-        };
-        for (key, row) in recovered.active {
-            core.recover_queue(key, row);
-        }
-        for (key, row) in recovered.leases {
-            core.recover_lease(key, row);
-        }
-        let slots: Vec<_> = core.queues.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            core.touch(slot);
-        }
-        core
-    }
-
-    fn recover_queue(&mut self, key: ActiveKey, row: ActiveRow) {
-        let inbox = Inbox::new(row.n_ready == 0, self.options.inbox);
-        let mut queue = Queue::new(key.queue, key.topic, inbox);
-        queue.stored = row;
-        let slot = self.queues.insert(queue);
-        self.slots.insert(key.queue, slot);
-    }
-
-    fn recover_lease(&mut self, key: LeaseKey, row: LeaseRow) {
-        let Some(&slot) = self.slots.get(&key.queue) else {
-            tracing::error!(queue = %key.queue, sequence = %key.sequence, "a lease without an entry");
-            return;
-        };
-        let rank = EntryRank { priority: row.priority, sequence: key.sequence };
-        let state = if row.is_released() {
-            LeaseState::Released
-        } else if self.options.leases_at_open == LeasesAtOpen::Release {
-            LeaseState::Expired
-        } else {
-            LeaseState::Held
-        };
-        let shown = self.is_broken(Mutation::RecoveredLeaseShown);
-        let queue = &mut self.queues[slot];
-        queue.leases.insert(rank, Lease { row, state });
-        if state == LeaseState::Held {
-            if !shown {
-                // Hidden before the first refill can see it.
-                queue.inbox.reserve(rank);
-            }
-            self.timers.insert((row.deadline, Timer::LeaseEnds(slot, rank)));
         }
     }
 }

@@ -1,74 +1,150 @@
 //! Answers to "how is it going?" and "why is it not running?".
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
+use millpond_sync::oneshot;
 use millpond_types::QueueId;
 
-use super::{Core, LeaseState, Queue, Slot};
+use super::{Core, LeaseState, Slot};
+use crate::PartitionError;
+use crate::command::Answer;
 use crate::report::{PartitionReport, QueueReport, QueueState};
+
+/// Slots that a survey passes in one turn of the loop.
+const STEPS_PER_TURN: usize = if cfg!(test) { 2 } else { 4096 };
+/// Queues of the round that are counted to tell how many come first.
+const AHEAD_MAX: usize = 10_000;
+
+/// A report on its way: it goes round all queues, a few in every turn.
+#[derive(Debug)]
+pub(super) struct Survey {
+    next: usize,
+    n_queues_max: usize,
+    n_queues: usize,
+    n_entries: u64,
+    n_leased: u64,
+    deepest: BinaryHeap<Reverse<(u64, Slot)>>,
+    reply: oneshot::Sender<Answer<PartitionReport>>,
+}
+
+impl Survey {
+    pub(super) fn refuse(self, error: &PartitionError) {
+        let _ = self.reply.send(Err(error.clone()));
+    }
+}
 
 impl Core {
     pub(super) fn report_queue(&self, id: QueueId) -> Option<QueueReport> {
-        let slot = *self.slots.get(&id)?;
+        let slot = self.queues.find(&id)?;
         Some(self.describe(slot))
     }
 
-    pub(super) fn report(&self, n_queues_max: usize) -> PartitionReport {
-        let mut deepest: Vec<(Reverse<u64>, Slot)> = self
-            .queues
-            .iter()
-            .filter(|(_, queue)| !queue.stored.is_empty())
-            .map(|(slot, queue)| (Reverse(queue.stored.n_ready), slot))
-            .collect();
-        let n_queues = deepest.len();
-        deepest.sort_unstable();
-        deepest.truncate(n_queues_max);
-        PartitionReport {
-            counters: self.counters.clone(),
-            n_queues,
-            n_entries: self.queues.iter().map(|(_, queue)| queue.stored.n_ready).sum(),
-            n_leased: self.queues.iter().map(|(_, queue)| queue.n_leased()).sum(),
-            deepest: deepest.into_iter().map(|(_, slot)| self.describe(slot)).collect(),
+    pub(super) fn start_survey(
+        &mut self,
+        n_queues_max: usize,
+        reply: oneshot::Sender<Answer<PartitionReport>>,
+    ) {
+        self.surveys.push_back(Survey {
+            next: 0,
+            n_queues_max,
+            n_queues: 0,
+            n_entries: 0,
+            n_leased: 0,
+            deepest: BinaryHeap::new(),
+            reply,
+        });
+    }
+
+    /// Whether a survey goes on.
+    pub(super) fn advance_surveys(&mut self) -> bool {
+        let Some(mut survey) = self.surveys.pop_front() else { return false };
+        let n_slots = self.queues.n_slots();
+        let until = (survey.next + STEPS_PER_TURN).min(n_slots);
+        for n in survey.next..until {
+            let Some((slot, queue)) = self.queues.at(n) else { continue };
+            if queue.stored.is_empty() {
+                continue;
+            }
+            survey.n_queues += 1;
+            survey.n_entries += queue.stored.n_ready;
+            survey.n_leased += queue.n_leased() as u64;
+            survey.deepest.push(Reverse((queue.stored.n_ready, slot)));
+            if survey.deepest.len() > survey.n_queues_max {
+                survey.deepest.pop();
+            }
         }
+        survey.next = until;
+        if until < n_slots {
+            self.surveys.push_front(survey);
+            return true;
+        }
+        self.finish_survey(survey);
+        !self.surveys.is_empty()
+    }
+
+    fn finish_survey(&self, survey: Survey) {
+        // A queue may have left since it was seen.
+        let deepest = survey.deepest.into_sorted_vec().into_iter().map(|Reverse((_, slot))| slot);
+        let deepest = deepest.filter(|slot| self.queues.contains(*slot));
+        let report = PartitionReport {
+            counters: self.counters.clone(),
+            n_queues: survey.n_queues,
+            n_entries: survey.n_entries,
+            n_leased: survey.n_leased,
+            n_resident: self.queues.len(),
+            window_bytes: self.memory.window_bytes(),
+            recalling: (!self.recall.is_done())
+                .then(|| self.recall.backing_off.as_ref().map(|(_, error)| error.clone())),
+            deepest: deepest.map(|slot| self.describe(slot)).collect(),
+        };
+        let _ = survey.reply.send(Ok(report));
     }
 
     fn describe(&self, slot: Slot) -> QueueReport {
         let queue = &self.queues[slot];
         QueueReport {
             id: queue.id,
-            topic: queue.topic,
-            names: queue.names.clone(),
+            topic: self.topics[queue.topic].id,
+            names: self.names.peek(&queue.id).cloned(),
             state: self.state(slot),
             n_entries: queue.stored.n_ready,
-            n_leased: queue.n_leased(),
-            n_cached: queue.inbox.len(),
-            head_enqueued_at: queue.inbox.peek().map(|(_, head)| head.enqueued_at),
+            n_leased: queue.n_leased() as u64,
+            n_cached: queue.window.len(),
+            window_bytes: queue.window.heap_bytes(),
+            n_set_aside: queue.busy.as_ref().map_or(0, |busy| busy.set_aside.len()),
+            head_enqueued_at: queue.window.peek().map(|(_, head)| head.enqueued_at),
         }
     }
 
     fn state(&self, slot: Slot) -> QueueState {
         let queue = &self.queues[slot];
-        if !queue.inbox.is_empty() {
-            let ring = self.topics.get(&queue.topic).map(|topic| &topic.ring);
-            let n_ahead = ring.and_then(|ring| ring.iter().position(|&other| other == slot));
-            return QueueState::Ready { n_ahead: n_ahead.unwrap_or(0) };
+        if queue.purge().is_some() {
+            return QueueState::Purging;
         }
-        if let Some((until, error)) = &queue.load.backing_off {
+        if !queue.window.is_empty() {
+            let ring = self.topics[queue.topic].ring.iter(&self.queues).take(AHEAD_MAX);
+            return QueueState::Ready { n_ahead: ring.take_while(|other| *other != slot).count() };
+        }
+        if let Some((until, error)) = queue.backing_off() {
             return QueueState::BackingOff { until: *until, error: error.clone() };
         }
-        if !queue.inbox.knows_whole_queue() {
+        if queue.is_coming() {
             return QueueState::Loading;
         }
-        let held = queue.leases.values().filter(|lease| lease.state == LeaseState::Held);
-        if let Some(until) = held.map(|lease| lease.row.deadline).min() {
+        if !queue.window.knows_whole_queue() {
+            return QueueState::Cold;
+        }
+        let held = queue.leases().filter(|(_, lease)| lease.state == LeaseState::Held);
+        if let Some(until) = held.map(|(_, lease)| lease.row.deadline).min() {
             return QueueState::Leased { until };
         }
-        if queue.n_effects > 0 { QueueState::Committing } else { QueueState::Empty }
-    }
-}
-
-impl Queue {
-    pub(super) fn n_leased(&self) -> u64 {
-        self.leases.values().filter(|lease| !lease.state.is_over()).count() as u64
+        if queue.n_effects > 0 {
+            return QueueState::Committing;
+        }
+        match queue.stored.n_ready {
+            0 => QueueState::Empty,
+            n_entries => QueueState::SetAside { n_entries },
+        }
     }
 }

@@ -29,8 +29,8 @@ impl Core {
     }
 
     fn check_lease(&self, now: UnixMillis, lease: LeaseRef) -> Result<Slot, StaleReason> {
-        let slot = *self.slots.get(&lease.id.queue).ok_or(StaleReason::NotLeased)?;
-        let held = self.queues[slot].leases.get(&lease.id.rank).ok_or(StaleReason::NotLeased)?;
+        let slot = self.queues.find(&lease.id.queue).ok_or(StaleReason::NotLeased)?;
+        let held = self.queues[slot].lease(&lease.id.rank).ok_or(StaleReason::NotLeased)?;
         if held.row.token != lease.token && !self.is_broken(Mutation::TokenUnchecked) {
             return Err(if held.row.token > lease.token {
                 StaleReason::Superseded
@@ -51,10 +51,10 @@ impl Core {
     fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Reply<()>) {
         self.counters.n_acked += 1;
         let queue = &mut self.queues[slot];
-        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        let id = queue.id;
+        let Some(lease) = queue.lease_mut(&rank) else { return };
         lease.state = LeaseState::Settling;
         let row = lease.row;
-        let id = queue.id;
         // Saturating: a damaged store may count fewer than there are.
         queue.stored.n_ready = queue.stored.n_ready.saturating_sub(1);
         queue.n_effects += 1;
@@ -83,13 +83,13 @@ impl Core {
         reply: Option<Reply<()>>,
     ) {
         let queue = &mut self.queues[slot];
-        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        let Some(lease) = queue.lease_mut(&rank) else { return };
         self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
         lease.state = meanwhile;
         lease.row.deadline = UnixMillis(0);
-        queue.n_effects += 1;
-        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
+        queue.n_effects += 1;
         self.effects.push(Effect::Released { slot, rank, reply });
     }
 
@@ -102,7 +102,8 @@ impl Core {
     ) {
         let stays = self.is_broken(Mutation::OldDeadlineStays);
         let queue = &mut self.queues[slot];
-        let Some(lease) = queue.leases.get_mut(&rank) else { return };
+        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+        let Some(lease) = queue.lease_mut(&rank) else { return };
         if !stays {
             self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
         }
@@ -110,15 +111,14 @@ impl Core {
         // crash before the commit brings the old deadline back, and then no receipt was given.
         lease.row.deadline = deadline;
         self.timers.insert((deadline, Timer::LeaseEnds(slot, rank)));
-        queue.n_effects += 1;
-        let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
+        queue.n_effects += 1;
         self.effects.push(Effect::Extended { slot, deadline, reply });
     }
 
     /// A lease reached its deadline.
     pub(super) fn lease_expired(&mut self, slot: Slot, rank: EntryRank) {
-        let lease = self.queues.get(slot).and_then(|queue| queue.leases.get(&rank));
+        let lease = self.queues.get(slot).and_then(|queue| queue.lease(&rank));
         let is_held = lease.is_some_and(|lease| lease.state == LeaseState::Held);
         if is_held && !self.is_broken(Mutation::ExpiryIgnored) {
             self.counters.n_expired += 1;
@@ -131,9 +131,11 @@ impl Core {
         let unconfirmed = self.is_broken(Mutation::DepartureUnconfirmed);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
-        queue.leases.remove(&rank);
+        if let Some(busy) = &mut queue.busy {
+            busy.leases.remove(&rank);
+        }
         if !unconfirmed {
-            queue.inbox.confirm(&rank);
+            self.with_window(slot, |window| window.confirm(&rank));
         }
         self.touch(slot);
     }
@@ -143,12 +145,13 @@ impl Core {
         let hidden = self.is_broken(Mutation::ReleasedNotRestored);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
-        if let Some(lease) = queue.leases.get_mut(&rank) {
+        // Unless a purge that was staged since has ended the lease together with the entry.
+        if let Some(lease) = queue.lease_mut(&rank) {
             let expired = lease.state == LeaseState::Expiring;
             lease.state = if expired { LeaseState::Expired } else { LeaseState::Released };
             let head = lease.head();
             if !hidden {
-                queue.inbox.restore(rank, head);
+                self.with_window(slot, |window| window.restore(rank, head));
             }
         }
         self.touch(slot);

@@ -1,0 +1,256 @@
+//! One queue that is in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use millpond_inbox::{Frontier, Inbox};
+use millpond_types::{
+    ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, UnixMillis,
+};
+
+use super::purge::Purge;
+use super::queues::{Links, Slot};
+use super::topics::TopicSlot;
+
+/// The window over a queue's ready rows.
+pub(super) type Window = Inbox<EntryRank, EntryHead>;
+
+/// What ends a lease, and whether that is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeaseState {
+    /// The grant is not durable yet.
+    Granting,
+    /// In force.
+    Held,
+    /// An ack, a nack or the return of an unreceived grant is not durable yet.
+    Settling,
+    /// Its end by the deadline is not durable yet.
+    Expiring,
+    /// Given back: the record only counts attempts.
+    Released,
+    /// As `Released`, by the deadline or by a new owner of the partition.
+    Expired,
+}
+
+impl LeaseState {
+    /// Whether nothing is left of the lease but its count of attempts.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Released | Self::Expired)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    pub(super) row: LeaseRow,
+    pub(super) state: LeaseState,
+}
+
+impl Lease {
+    /// What the window keeps of the entry while nobody leases it.
+    pub(super) fn head(&self) -> EntryHead {
+        EntryHead {
+            attempts: self.row.attempts,
+            enqueued_at: self.row.enqueued_at,
+            separate_body: self.row.separate_body,
+        }
+    }
+}
+
+/// How a queue without a known head comes to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Load {
+    /// It does not: its head is known, it has none, or nobody has asked yet.
+    #[default]
+    Idle,
+    /// In the list of those that will be wanted soon. Its turn may come before it is read.
+    Ahead,
+    /// In the list of those whose turn has come.
+    Urgent,
+    /// A read is in flight.
+    Reading,
+}
+
+/// A queue that has work, or had it recently.
+///
+/// There may be millions, most of them with a single entry: whatever a queue needs only at times is in
+/// [`Busy`].
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) id: QueueId,
+    pub(super) topic: TopicSlot,
+    /// Its neighbours in the ring of its topic.
+    pub(super) ring: Links,
+    pub(super) window: Window,
+    /// The row in `active`, as of the batch being staged.
+    pub(super) stored: ActiveRow,
+    /// The lowest rank among the entries staged and not yet in the window …
+    pub(super) lowest_entering: EntryRank,
+    /// … and how many they are.
+    pub(super) n_entering: u32,
+    /// Effects that wait for their commit. The queue stays in memory meanwhile.
+    pub(super) n_effects: u32,
+    pub(super) busy: Option<Box<Busy>>,
+    pub(super) load: Load,
+    /// Counted among the topic's queues that may turn out to have a head.
+    pub(super) counted: bool,
+    /// Its turn came while its head was unknown: it is served first once the head is there.
+    pub(super) turn_due: bool,
+    /// Memory could not serve the last scan: the next one may wait.
+    pub(super) may_wait: bool,
+    /// The row in `active` changed in the batch being staged.
+    pub(super) dirty: bool,
+    pub(super) in_ring: bool,
+    pub(super) in_idle: bool,
+    /// Its window was used since the hand of the clock came by.
+    pub(super) used: bool,
+}
+
+/// What most queues do not have most of the time.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    pub(super) leases: BTreeMap<EntryRank, Lease>,
+    /// Number of the read in flight.
+    pub(super) reading: Option<u64>,
+    /// Reads that failed in a row, until when the next one waits, and why.
+    pub(super) n_failures: u32,
+    pub(super) backing_off: Option<(UnixMillis, String)>,
+    pub(super) purge: Option<Purge>,
+    /// Rows that could not be decoded and are passed over.
+    pub(super) set_aside: BTreeSet<EntryRank>,
+}
+
+impl Busy {
+    fn is_unused(&self) -> bool {
+        self.leases.is_empty()
+            && self.reading.is_none()
+            && self.n_failures == 0
+            && self.backing_off.is_none()
+            && self.purge.is_none()
+            && self.set_aside.is_empty()
+    }
+}
+
+impl Queue {
+    pub(super) fn new(id: QueueId, topic: TopicSlot, stored: ActiveRow, window: Window) -> Self {
+        Self {
+            id,
+            topic,
+            ring: Links::default(),
+            window,
+            stored,
+            lowest_entering: EntryRank::default(),
+            n_entering: 0,
+            n_effects: 0,
+            busy: None,
+            load: Load::Idle,
+            counted: false,
+            turn_due: false,
+            may_wait: false,
+            dirty: false,
+            in_ring: false,
+            in_idle: false,
+            used: false,
+        }
+    }
+
+    pub(super) fn busy_mut(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    /// Gives back what is not needed any more.
+    pub(super) fn release_unused(&mut self) {
+        if self.busy.as_ref().is_some_and(|busy| busy.is_unused()) {
+            self.busy = None;
+        }
+    }
+
+    pub(super) fn lease(&self, rank: &EntryRank) -> Option<&Lease> {
+        self.busy.as_ref()?.leases.get(rank)
+    }
+
+    pub(super) fn lease_mut(&mut self, rank: &EntryRank) -> Option<&mut Lease> {
+        self.busy.as_mut()?.leases.get_mut(rank)
+    }
+
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&EntryRank, &Lease)> {
+        self.busy.iter().flat_map(|busy| &busy.leases)
+    }
+
+    /// Entries that nobody may be handed, because somebody has them.
+    pub(super) fn n_leased(&self) -> usize {
+        self.window.taken_len()
+    }
+
+    pub(super) fn purge(&self) -> Option<&Purge> {
+        self.busy.as_ref()?.purge.as_ref()
+    }
+
+    pub(super) fn backing_off(&self) -> Option<&(UnixMillis, String)> {
+        self.busy.as_ref()?.backing_off.as_ref()
+    }
+
+    /// Whether the window says neither what the head is nor that there is none.
+    pub(super) fn head_is_unknown(&self) -> bool {
+        self.window.is_empty() && !self.window.knows_whole_queue()
+    }
+
+    /// Whether it takes part in the round of its topic (P4).
+    pub(super) fn wants_turn(&self) -> bool {
+        if self.purge().is_some() {
+            return false;
+        }
+        let may_be_asked =
+            matches!(self.load, Load::Idle | Load::Ahead) && self.backing_off().is_none();
+        !self.window.is_empty() || self.head_is_unknown() && may_be_asked
+    }
+
+    /// Whether its head, unknown now, may be known soon.
+    pub(super) fn is_coming(&self) -> bool {
+        matches!(self.load, Load::Urgent | Load::Reading)
+    }
+
+    /// Nothing to do, nothing on its way: all that is known of it is that it is empty.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stored.is_empty()
+            && self.busy.is_none()
+            && self.n_effects == 0
+            && !self.dirty
+            && !self.in_ring
+            && self.load == Load::Idle
+            && self.window.is_known_empty()
+    }
+
+    pub(super) fn entering(&mut self, rank: EntryRank) {
+        self.lowest_entering =
+            if self.n_entering == 0 { rank } else { self.lowest_entering.min(rank) };
+        self.n_entering += 1;
+        self.stored.n_ready += 1;
+    }
+
+    /// The lowest rank that may be live (P3).
+    pub(super) fn floor(&self) -> EntryRank {
+        let known = self.known_floor();
+        if self.n_entering > 0 { known.min(self.lowest_entering) } else { known }
+    }
+
+    /// As [`floor`](Self::floor), without the entries on their way.
+    pub(super) fn known_floor(&self) -> EntryRank {
+        match self.window.floor() {
+            Frontier::Start => self.stored.floor,
+            Frontier::Before(rank) => rank,
+            Frontier::After(rank) => {
+                EntryRank { sequence: Sequence(rank.sequence.0.saturating_add(1)), ..rank }
+            }
+            Frontier::End => LAST_RANK,
+        }
+    }
+}
+
+pub(super) const LAST_RANK: EntryRank =
+    EntryRank { priority: Priority(u8::MAX), sequence: Sequence(u64::MAX) };
+
+/// Whom a grant names without a read.
+pub(super) type Names = quick_cache::unsync::Cache<QueueId, Arc<crate::QueueRef>>;
+
+const _: () = assert!(size_of::<Queue>() <= 176, "a million queues are in memory");
+const _: () = assert!(size_of::<Slot>() == 4);

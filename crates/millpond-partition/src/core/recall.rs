@@ -1,0 +1,353 @@
+//! Bringing queues back after a restart, without making anybody wait for the last of them.
+//!
+//! A sweep goes through the `active` table in small steps, one per turn of the loop. A topic that somebody
+//! wants work of goes first; a command for a queue that is not back yet waits while that one queue is
+//! looked up. So at any moment a queue is in memory, or not brought back yet, or empty.
+//!
+//! What a read says of a queue is only used if the queue is not in memory, and while such a read is in
+//! flight no queue leaves memory: a row that is older than what happened since is never taken for new.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use millpond_inbox::Inbox;
+use millpond_storage_api::{ScanEnd, ScanRequest, ScanRows, StoreError, Table};
+use millpond_types::{
+    ActiveKey, ActiveRow, EntryRank, LeaseRow, QueueId, TopicId, UnixMillis, prefix_successor,
+};
+
+use super::reads::{Read, ReadJob, Reading, StoredActive, pause_ms};
+use super::topics::{Recall as RecallOfTopic, TopicSlot};
+use super::{Core, Lease, LeaseState, Mutation, Queue, Slot, Timer};
+use crate::PartitionError;
+use crate::command::{LeaseSource, Message};
+use crate::options::LeasesAtOpen;
+
+/// Rows of `active` that one turn takes.
+const ROWS_PER_STEP: usize = if cfg!(test) { 2 } else { 512 };
+
+/// A part of `active` that has not been read.
+#[derive(Debug)]
+struct Range {
+    lower: Vec<u8>,
+    upper: Option<Vec<u8>>,
+    /// The one topic it is about; otherwise it is about all.
+    topic: Option<TopicId>,
+}
+
+/// What has not been brought back, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Recall {
+    ranges: VecDeque<Range>,
+    /// The range of which a step is being read.
+    current: Option<Range>,
+    /// Memory could not serve the last step.
+    may_wait: bool,
+    /// This turn has not taken its step.
+    pub(super) may_read: bool,
+    n_failures: u32,
+    pub(super) backing_off: Option<(UnixMillis, String)>,
+    /// Lease records of queues that are not back.
+    leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>>,
+    /// Commands that wait for their queue.
+    parked: HashMap<QueueId, Vec<Message>>,
+    n_parked: usize,
+    /// Queues to look up, and whether that may wait.
+    wanted: VecDeque<(QueueId, bool)>,
+    n_lookups: usize,
+    /// Queues whose row cannot be decoded. Nobody may write to them, for their entries would be lost.
+    damaged: HashSet<QueueId>,
+}
+
+impl Recall {
+    /// Everything is still to be brought back, with these leases.
+    pub(super) fn everything(leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>>) -> Self {
+        let all = Range { lower: Vec::new(), upper: None, topic: None };
+        Self {
+            ranges: [all].into(),
+            current: None,
+            may_wait: false,
+            may_read: true,
+            n_failures: 0,
+            backing_off: None,
+            leases,
+            parked: HashMap::new(),
+            n_parked: 0,
+            wanted: VecDeque::new(),
+            n_lookups: 0,
+            damaged: HashSet::new(),
+        }
+    }
+
+    /// Whether a queue that is not in memory is known to be empty.
+    pub(super) fn is_done(&self) -> bool {
+        self.ranges.is_empty() && self.current.is_none()
+    }
+
+    /// Whether queues of a topic may come back soon.
+    pub(super) fn may_bring(&self, topic: RecallOfTopic) -> bool {
+        !self.is_done() && topic != RecallOfTopic::Done && self.backing_off.is_none()
+    }
+
+    /// Whether a read is in flight that may bring a queue back.
+    pub(super) fn is_reading(&self) -> bool {
+        self.current.is_some() || self.n_lookups > 0
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        let step = self.current.is_none() && self.backing_off.is_none() && !self.ranges.is_empty();
+        step || !self.wanted.is_empty()
+    }
+
+    pub(super) fn n_parked(&self) -> usize {
+        self.n_parked
+    }
+
+    pub(super) fn take_parked(&mut self) -> impl Iterator<Item = Message> + use<> {
+        self.n_parked = 0;
+        std::mem::take(&mut self.parked).into_values().flatten()
+    }
+}
+
+impl Core {
+    /// Sets a command aside whose queue has to be looked up first, and refuses one for a queue that cannot
+    /// be read.
+    pub(super) fn park_if_unknown(&mut self, message: Message) -> Option<Message> {
+        let recall = &mut self.recall;
+        if recall.is_done() && recall.parked.is_empty() && recall.damaged.is_empty() {
+            return Some(message);
+        }
+        let Some(id) = queue_of(&message) else { return Some(message) };
+        if recall.damaged.contains(&id) {
+            message.refuse(&damaged(id));
+            return None;
+        }
+        let is_parked = recall.parked.contains_key(&id);
+        let is_known = recall.is_done() || self.queues.find(&id).is_some();
+        if is_known && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
+            return Some(message);
+        }
+        if !is_parked {
+            self.recall.wanted.push_back((id, false));
+        }
+        self.recall.n_parked += 1;
+        self.recall.parked.entry(id).or_default().push(message);
+        None
+    }
+
+    /// Somebody wants work of a topic: its queues come back before those of others.
+    pub(super) fn recall_topic(&mut self, slot: TopicSlot) {
+        let topic = &mut self.topics[slot];
+        if self.recall.is_done() || topic.recall != RecallOfTopic::Unasked {
+            return;
+        }
+        topic.recall = RecallOfTopic::Asked;
+        self.recall.ranges.push_front(Range {
+            lower: topic.id.0.to_vec(),
+            upper: prefix_successor(&topic.id.0),
+            topic: Some(topic.id),
+        });
+    }
+
+    /// The next step of the sweep, once per turn.
+    pub(super) fn poll_recall(&mut self) -> Option<ReadJob> {
+        let recall = &mut self.recall;
+        if !recall.may_read || recall.current.is_some() || recall.backing_off.is_some() {
+            return None;
+        }
+        let range = recall.ranges.pop_front()?;
+        recall.may_read = false;
+        let request = ScanRequest {
+            table: Table::Active,
+            lower: range.lower.clone(),
+            upper: range.upper.clone(),
+            rows_max: ROWS_PER_STEP,
+            bytes_max: self.options.scan_bytes_max,
+            skip_max: self.options.scan_skip_max,
+        };
+        let may_wait = recall.may_wait;
+        recall.current = Some(range);
+        Some(self.start_read(Reading::Recall, Read::Rows(request), may_wait, true))
+    }
+
+    /// The next look-up of a queue that a command waits for.
+    pub(super) fn poll_parked(&mut self) -> Option<ReadJob> {
+        loop {
+            let (id, may_wait) = self.recall.wanted.pop_front()?;
+            // The sweep may have brought it back meanwhile.
+            if self.recall.parked.contains_key(&id) {
+                self.recall.n_lookups += 1;
+                return Some(self.start_read(Reading::Active(id), Read::Active(id), may_wait, true));
+            }
+        }
+    }
+
+    /// Takes the result of a step.
+    pub(super) fn handle_recalled(
+        &mut self,
+        now: UnixMillis,
+        rows: &ScanRows,
+        outcome: Result<ScanEnd, StoreError>,
+    ) {
+        let mut may_wait = self.recall.may_wait;
+        let end = match self.scan_end(rows, outcome, &mut may_wait) {
+            Ok(end) => end,
+            Err(error) => return self.recall_failed(now, error.to_string()),
+        };
+        self.recall.may_wait = may_wait;
+        self.recall.n_failures = 0;
+        for (key, row) in rows.iter() {
+            match (ActiveKey::decode(key), ActiveRow::decode(row)) {
+                (Ok(key), Ok(row)) => self.bring_back(now, key.topic, key.queue, row),
+                (key, row) => self.row_is_damaged(key.ok().map(|key| key.queue), row.err()),
+            }
+        }
+        let Some(mut range) = self.recall.current.take() else { return };
+        match end {
+            Some(ScanEnd::Exhausted) => self.range_ended(&range),
+            Some(ScanEnd::Truncated { last }) => {
+                range.lower = [&last[..], &[0]].concat();
+                self.recall.ranges.push_front(range);
+            }
+            None => self.recall.ranges.push_front(range),
+        }
+        self.evict_idle();
+    }
+
+    fn range_ended(&mut self, range: &Range) {
+        if let Some(id) = range.topic {
+            if let Some(slot) = self.topics.find(id) {
+                self.topics[slot].recall = RecallOfTopic::Done;
+                self.list_topic(slot);
+            }
+            return;
+        }
+        self.recall.ranges.clear();
+        let topics: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
+        topics.into_iter().for_each(|slot| self.list_topic(slot));
+        for (queue, leases) in std::mem::take(&mut self.recall.leases) {
+            if !self.recall.damaged.contains(&queue) {
+                let n = leases.len();
+                tracing::error!(%queue, "{n} leases of a queue that holds nothing are ignored");
+            }
+        }
+    }
+
+    fn row_is_damaged(&mut self, queue: Option<QueueId>, error: Option<millpond_types::DecodeError>) {
+        self.counters.n_rows_corrupt += 1;
+        let why = error.map_or_else(|| "its key is malformed".to_owned(), |error| error.to_string());
+        tracing::error!(?queue, why, "a row of `active` is set aside");
+        if let Some(id) = queue {
+            self.recall.damaged.insert(id);
+            self.refuse_parked(id, &damaged(id));
+        }
+    }
+
+    fn refuse_parked(&mut self, id: QueueId, error: &PartitionError) {
+        for message in self.unpark(id) {
+            message.refuse(error);
+        }
+    }
+
+    fn unpark(&mut self, id: QueueId) -> Vec<Message> {
+        let messages = self.recall.parked.remove(&id).unwrap_or_default();
+        self.recall.n_parked -= messages.len();
+        messages
+    }
+
+    pub(super) fn recall_failed(&mut self, now: UnixMillis, error: String) {
+        self.counters.n_scans_failed += 1;
+        tracing::warn!(error, "reading which queues have work failed");
+        let until = now.plus(pause_ms(self.recall.n_failures, QueueId([0; 16])));
+        self.recall.n_failures += 1;
+        self.recall.backing_off = Some((until, error));
+        self.timers.insert((until, Timer::RetryRecall));
+        let range = self.recall.current.take();
+        self.recall.ranges.extend(range);
+        // Until then, nobody who does not wait can be told more than that nothing is known.
+        let asked: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
+        asked.into_iter().for_each(|slot| self.list_topic(slot));
+    }
+
+    /// Takes the result of a look-up.
+    pub(super) fn handle_active(
+        &mut self,
+        now: UnixMillis,
+        id: QueueId,
+        outcome: Result<StoredActive, PartitionError>,
+    ) {
+        self.recall.n_lookups -= 1;
+        match outcome {
+            Ok(Some((topic, row))) => self.bring_back(now, topic, id, row),
+            Ok(None) => {}
+            Err(PartitionError::Read(error)) if error.would_block() => {
+                self.counters.n_would_block += 1;
+                return self.recall.wanted.push_back((id, true));
+            }
+            Err(error) => {
+                self.counters.n_scans_failed += 1;
+                if matches!(error, PartitionError::Corrupt(_)) {
+                    self.recall.damaged.insert(id);
+                }
+                self.refuse_parked(id, &error);
+            }
+        }
+        for message in self.unpark(id) {
+            self.dispatch(now, message);
+        }
+        self.evict_idle();
+    }
+
+    /// Takes a queue into memory as its row describes it, unless it is there.
+    fn bring_back(&mut self, now: UnixMillis, topic: TopicId, id: QueueId, row: ActiveRow) {
+        if self.queues.find(&id).is_some() {
+            return;
+        }
+        self.counters.n_queues_recalled += 1;
+        let topic = self.topics.find_or_add(topic);
+        let window = Inbox::new(row.n_ready == 0, self.options.inbox);
+        let slot = self.add_queue(topic, Queue::new(id, topic, row, window));
+        for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
+            self.recover_lease(slot, rank, row);
+        }
+        self.touch(slot);
+        for message in self.unpark(id) {
+            self.dispatch(now, message);
+        }
+    }
+
+    fn recover_lease(&mut self, slot: Slot, rank: EntryRank, row: LeaseRow) {
+        let state = if row.is_released() {
+            LeaseState::Released
+        } else if self.options.leases_at_open == LeasesAtOpen::Release {
+            LeaseState::Expired
+        } else {
+            LeaseState::Held
+        };
+        self.queues[slot].busy_mut().leases.insert(rank, Lease { row, state });
+        if state == LeaseState::Held {
+            if !self.is_broken(Mutation::RecoveredLeaseShown) {
+                // Hidden before the first refill can see it.
+                self.with_window(slot, |window| window.reserve(rank));
+            }
+            self.timers.insert((row.deadline, Timer::LeaseEnds(slot, rank)));
+        }
+    }
+}
+
+fn damaged(id: QueueId) -> PartitionError {
+    PartitionError::Corrupt(format!("the `active` row of queue {id} cannot be decoded").into())
+}
+
+/// The queue that a command is about.
+fn queue_of(message: &Message) -> Option<QueueId> {
+    match message {
+        Message::Enqueue { queue, .. } => Some(queue.id),
+        Message::Lease { source: LeaseSource::Queue(id), .. } => Some(*id),
+        Message::Settle { lease, .. } => Some(lease.id.queue),
+        Message::Purge { id, .. } | Message::ReportQueue { id, .. } => Some(*id),
+        Message::Lease { source: LeaseSource::Topic(_), .. }
+        | Message::Unreceived(_)
+        | Message::Report { .. }
+        | Message::Close => None,
+    }
+}
