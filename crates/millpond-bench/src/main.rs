@@ -7,8 +7,10 @@
 //!
 //! | bench | subject | peers |
 //! |---|---|---|
+//! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
 
+mod dead_prefix;
 mod engine;
 mod measure;
 mod raw_file;
@@ -30,7 +32,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["engine"])]
+    #[arg(value_parser = ["dead-prefix", "engine"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -51,7 +53,13 @@ fn main() -> ExitCode {
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
     let run = || -> Result<(), Box<dyn std::error::Error>> {
         let mut report = Report::new(arguments.json.as_deref())?;
-        if arguments.names.is_empty() || arguments.names.iter().any(|name| name == "engine") {
+        let wanted = |bench: &str| {
+            arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
+        };
+        if wanted("dead-prefix") {
+            dead_prefix::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("engine") {
             engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         Ok(())
