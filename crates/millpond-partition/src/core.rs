@@ -127,15 +127,23 @@ impl Core {
         }
     }
 
-    /// Takes over what a durable commit changed.
-    pub(crate) fn handle_durable(&mut self, effects: Effects, position: Durable<LogPosition>) {
-        self.counters.n_commits += 1;
-        self.counters.n_commit_bytes += effects.n_bytes as u64;
-        for effect in effects.effects {
-            self.apply(effect, &position);
+    /// Takes over what a durable commit changed, in order, and as much of it as `n_left` entries allow; to
+    /// be called again with what is left, before any later commit.
+    pub(crate) fn handle_durable(
+        &mut self,
+        effects: &mut Effects,
+        position: &Durable<LogPosition>,
+        n_left: &mut usize,
+    ) {
+        self.counters.n_commits += u64::from(effects.n_bytes.is_some());
+        self.counters.n_commit_bytes += effects.n_bytes.take().unwrap_or_default() as u64;
+        while *n_left > 0 {
+            let Some(effect) = effects.effects.next() else { break };
+            *n_left = n_left.saturating_sub(effect.n_entries());
+            self.apply(effect, position);
         }
         if self.is_broken(Mutation::AnswerBeforeDurable) {
-            std::mem::take(&mut self.effects).into_iter().for_each(|e| self.apply(e, &position));
+            std::mem::take(&mut self.effects).into_iter().for_each(|e| self.apply(e, position));
         }
     }
 
@@ -195,14 +203,19 @@ impl Core {
             }
         }
         let batch = std::mem::take(&mut self.batch);
-        let effects = std::mem::take(&mut self.effects);
-        let n_bytes = batch.n_bytes();
+        let effects = std::mem::take(&mut self.effects).into_iter();
+        let n_bytes = Some(batch.n_bytes());
         Some((batch, Effects { effects, n_bytes }))
     }
 
     /// Whether there is nothing to submit.
     pub(crate) fn staged_is_empty(&self) -> bool {
         self.effects.is_empty() && self.batch.is_empty()
+    }
+
+    /// How much follows from the batch being staged.
+    pub(crate) fn n_staged_effects(&self) -> usize {
+        self.effects.len()
     }
 
     /// Size of the batch being staged, in bytes.

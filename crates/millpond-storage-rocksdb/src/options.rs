@@ -14,9 +14,9 @@ pub(crate) const PREFIX_BYTES: usize = 16;
 /// Largest memtable of one table, in bytes; smaller budgets get a quarter of the budget.
 const MEMTABLE_BYTES_MAX: usize = 64 << 20;
 const MEMTABLE_BYTES_MIN: usize = 1 << 20;
-/// Bytes of log after which the tables that hold the oldest of it are flushed. It bounds what a restart
-/// replays.
-const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of log after which the tables that hold the oldest of it are flushed. It bounds what the open
+/// after a crash replays, at some 14 ms per MB.
+const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Old log files kept for their blocks, each as long as a log file gets (about one memtable).
 const RECYCLED_LOGS: usize = 2;
 /// Open files of one store. Each costs a descriptor; index and filter blocks are in the cache.

@@ -211,7 +211,7 @@ impl Drop for CheckpointSlot {
     }
 }
 
-fn flush_all(db: &DB) -> Result<(), StoreError> {
+pub(crate) fn flush_all(db: &DB) -> Result<(), StoreError> {
     for table in Table::ALL {
         db.flush_cf(handle(db, table)?).map_err(|error| read_error(&error))?;
     }

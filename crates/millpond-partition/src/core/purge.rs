@@ -160,7 +160,9 @@ impl Core {
         }
         self.counters.n_purged += purge.removed.n_entries;
         let (removed, next) = (purge.removed, std::mem::take(&mut purge.next));
-        queue.busy_mut().purge = None;
+        let busy = queue.busy_mut();
+        busy.purge = None;
+        busy.set_aside.clear();
         // Entries on their way are shown when they arrive. Those that have arrived meanwhile were not, and
         // whoever counts none has neither.
         let known_empty = forgets || queue.stored.n_ready == u64::from(queue.n_entering);

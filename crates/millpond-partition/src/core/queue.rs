@@ -159,9 +159,13 @@ impl Queue {
 
     /// Gives back what is not needed any more.
     pub(super) fn release_unused(&mut self) {
-        let nothing_to_read = self.window.knows_whole_queue();
-        if let Some(busy) = self.busy.as_mut().filter(|_| nothing_to_read) {
-            busy.n_failures = 0;
+        if let Some(busy) = &mut self.busy {
+            if self.window.knows_whole_queue() {
+                busy.n_failures = 0;
+            }
+            if self.stored.is_empty() {
+                busy.set_aside.clear();
+            }
         }
         if self.busy.as_ref().is_some_and(|busy| busy.is_unused()) {
             self.busy = None;

@@ -367,7 +367,11 @@ impl World {
                 Some(Ok(position)) => {
                     let (_, effects) = self.node.commits.pop_front().expect("just looked at");
                     self.handled = *position.get();
-                    self.node.core.handle_durable(effects, position);
+                    let mut effects = effects;
+                    while {
+                        self.node.core.handle_durable(&mut effects, &position, &mut 2);
+                        !effects.is_empty()
+                    } {}
                     // A purge that waited for another begins when that one ends.
                     self.after_reads()?;
                     self.model.forget_removed(self.handled);

@@ -150,7 +150,7 @@ impl Node {
 
     /// Everything that waits for its commit, staged or submitted.
     pub(in crate::core::tests) fn effects(&self) -> impl Iterator<Item = &Effect> {
-        let submitted = self.commits.iter().flat_map(|(_, effects)| &effects.effects);
+        let submitted = self.commits.iter().flat_map(|(_, effects)| effects.effects.as_slice());
         submitted.chain(&self.core.effects)
     }
 
