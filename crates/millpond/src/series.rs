@@ -95,11 +95,14 @@ const fn series<R: Copy>(
     Series { name, unit, help, read }
 }
 
+type Counted = Series<fn(&Counters) -> u64>;
+type Measured = Series<fn(&Sizes<'_>) -> f64>;
+
 const N: Option<Unit> = Some(Unit::Count);
 const BYTES: Option<Unit> = Some(Unit::Bytes);
 const SECONDS: Option<Unit> = Some(Unit::Seconds);
 
-const COUNTERS: &[Series<fn(&Counters) -> u64>] = &[
+const COUNTERS: &[Counted] = &[
     series("millpond_entries_enqueued_total", N, "entries accepted", |c| c.n_enqueued),
     series("millpond_entries_acked_total", N, "entries acknowledged", |c| c.n_acked),
     series("millpond_entries_nacked_total", N, "entries given back", |c| c.n_nacked),
@@ -139,7 +142,7 @@ const COUNTERS: &[Series<fn(&Counters) -> u64>] = &[
     }),
 ];
 
-const GAUGES: &[Series<fn(&Sizes<'_>) -> f64>] = &[
+const GAUGES: &[Measured] = &[
     series("millpond_queues", N, "queues that hold something", |s| {
         number(s.report.n_queues as u64)
     }),

@@ -16,12 +16,14 @@ const DOCUMENTATION: &str = include_str!("../../../../docs/metrics.md");
 /// Kind, unit and meaning of a series.
 type About = (&'static str, String, String);
 
+/// Kind and value, by name and labels.
+type Values = Arc<Mutex<BTreeMap<(String, String), (&'static str, f64)>>>;
+
 /// Remembers what it is told.
 #[derive(Default)]
 struct Heard {
     described: Mutex<BTreeMap<String, About>>,
-    /// By name and labels.
-    values: Arc<Mutex<BTreeMap<(String, String), (&'static str, f64)>>>,
+    values: Values,
 }
 
 impl Heard {
@@ -51,7 +53,7 @@ impl Heard {
 struct Slot {
     kind: &'static str,
     place: (String, String),
-    values: Arc<Mutex<BTreeMap<(String, String), (&'static str, f64)>>>,
+    values: Values,
 }
 
 impl Slot {
