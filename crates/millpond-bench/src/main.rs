@@ -7,9 +7,13 @@
 //!
 //! | bench | subject | peers |
 //! |---|---|---|
+//! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
+//! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
 
+mod dead_prefix;
 mod engine;
+mod inbox;
 mod measure;
 mod raw_file;
 mod raw_rocksdb;
@@ -30,7 +34,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["engine"])]
+    #[arg(value_parser = ["dead-prefix", "engine", "inbox"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -51,8 +55,17 @@ fn main() -> ExitCode {
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
     let run = || -> Result<(), Box<dyn std::error::Error>> {
         let mut report = Report::new(arguments.json.as_deref())?;
-        if arguments.names.is_empty() || arguments.names.iter().any(|name| name == "engine") {
+        let wanted = |bench: &str| {
+            arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
+        };
+        if wanted("dead-prefix") {
+            dead_prefix::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("engine") {
             engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("inbox") {
+            inbox::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         Ok(())
     };
