@@ -6,7 +6,7 @@ use millpond_partition::{Clock, QueueRef, QueueReport, QueueState, inspect};
 use millpond_storage_api::StoreRead;
 use millpond_types::UnixMillis;
 
-use super::rows::{self, Active, Front, Leases};
+use super::rows::{self, Active, Leases};
 use super::{Explanation, LeaseInfo, QueueInfo, View, WindowInfo};
 use crate::Error;
 
@@ -34,17 +34,16 @@ async fn explain_stopped(
 ) -> Result<Explanation, Error> {
     let mut queue = nothing(view, names);
     let mut leases = Leases::new();
-    let mut front = Front::default();
     if let Some(stored) = inspect::queue(store, names).await? {
         let active = Active { key: stored.key, row: stored.row };
         leases = rows::leases_in_force(store, names.id).await?;
-        front = rows::front(store, &active, &leases).await?;
+        let head = rows::head_enqueued_at(store, &active, &leases).await?;
         queue.n_entries = active.n_entries();
         queue.n_leased = leases.len() as u64;
-        queue.head_waits_ms = front.head_enqueued_at.map(|enqueued_at| now.since(enqueued_at));
+        queue.head_waits_ms = head.map(|enqueued_at| now.since(enqueued_at));
     }
     let leases = listed(leases, now);
-    let (state, reason) = stopped_state(&queue, &front, leases.first());
+    let (state, reason) = stopped_state(&queue, leases.first());
     Ok(Explanation { queue, state: state.to_owned(), reason, window: None, leases })
 }
 
@@ -97,17 +96,16 @@ fn listed(leases: Leases, now: UnixMillis) -> Vec<LeaseInfo> {
     leases.into_iter().map(info).collect()
 }
 
-fn stopped_state(
-    queue: &QueueInfo,
-    front: &Front,
-    first: Option<&LeaseInfo>,
-) -> (&'static str, String) {
-    match (queue.head_waits_ms, first) {
-        _ if queue.n_entries == 0 => ("empty", holds_nothing()),
-        (Some(_), _) => ("stopped", "it has ready entries, and no engine is running".to_owned()),
-        (None, _) if front.n_set_aside > 0 => ("set_aside", undecodable(front.n_set_aside)),
-        (None, Some(lease)) => ("leased", all_leased(lease.ends_in_ms)),
-        (None, None) => ("stopped", "its counters and its entries do not agree".to_owned()),
+fn stopped_state(queue: &QueueInfo, first: Option<&LeaseInfo>) -> (&'static str, String) {
+    if queue.n_entries == 0 {
+        return ("empty", holds_nothing());
+    }
+    if queue.head_waits_ms.is_some() {
+        return ("stopped", "it has ready entries, and no engine is running".to_owned());
+    }
+    match (queue.n_entries.saturating_sub(queue.n_leased), first) {
+        (0, Some(lease)) => ("leased", all_leased(lease.ends_in_ms)),
+        (n_left, _) => ("set_aside", undecodable(n_left)),
     }
 }
 
@@ -155,7 +153,11 @@ fn undecodable(n_entries: u64) -> String {
 }
 
 fn window(report: &QueueReport) -> WindowInfo {
-    let (n_entries, n_set_aside) = (report.n_cached as u64, report.n_set_aside as u64);
+    let n_entries = report.n_cached as u64;
+    let n_set_aside = match report.state {
+        QueueState::SetAside { n_entries } => n_entries,
+        _ => report.n_set_aside as u64,
+    };
     let n_known = n_entries.saturating_add(report.n_leased).saturating_add(n_set_aside);
     let refill = match &report.state {
         QueueState::Cold => "on its turn",

@@ -188,7 +188,7 @@ async fn describe(
 ) -> Result<QueueInfo, Error> {
     let (topic, key) = rows::names(store, active.key).await?;
     let leases = rows::leases_in_force(store, active.key.queue).await?;
-    let front = rows::front(store, active, &leases).await?;
+    let head = rows::head_enqueued_at(store, active, &leases).await?;
     Ok(QueueInfo {
         topic,
         key,
@@ -196,7 +196,7 @@ async fn describe(
         partition: number(partition),
         n_entries: active.n_entries(),
         n_leased: leases.len() as u64,
-        head_waits_ms: front.head_enqueued_at.map(|enqueued_at| now.since(enqueued_at)),
+        head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
     })
 }
 

@@ -89,47 +89,33 @@ pub(super) fn in_text(names: &QueueRef) -> (String, String) {
     (names.topic.to_string(), names.key.to_string())
 }
 
-/// What stands at the front of a queue.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Front {
-    /// When the first entry that nobody leases was accepted.
-    pub(super) head_enqueued_at: Option<UnixMillis>,
-    /// Undecodable entries before it.
-    pub(super) n_set_aside: u64,
-}
-
-/// Reads a queue from its floor up to the first entry that nobody leases.
-pub(super) async fn front(
+/// When the first entry that nobody leases was accepted. Reads the queue from its floor up to there; what
+/// cannot be decoded is passed over.
+pub(super) async fn head_enqueued_at(
     store: &dyn StoreRead,
     Active { key: ActiveKey { queue, .. }, row }: &Active,
     leases: &Leases,
-) -> Result<Front, Error> {
-    let mut front = Front::default();
+) -> Result<Option<UnixMillis>, Error> {
     if row.n_ready <= leases.len() as u64 {
-        return Ok(front);
+        return Ok(None);
     }
     let lower = EntryKey { queue: *queue, stage: Stage::Ready, rank: row.floor }.encode();
     let upper = prefix_successor(&EntryKey::stage_prefix(*queue, Stage::Ready));
+    let mut head = None;
     inspect::scan_range(store, Table::Entries, (lower.to_vec(), upper), |key, row| {
         match (EntryKey::decode(key), EntryRow::decode_head(row)) {
-            (Ok(key), Ok(_)) if leases.contains_key(&key.rank.sequence) => {
-                ControlFlow::Continue(())
-            }
-            (Ok(_), Ok(head)) => {
-                front.head_enqueued_at = Some(head.enqueued_at);
+            (Ok(key), Ok(row)) if !leases.contains_key(&key.rank.sequence) => {
+                head = Some(row.enqueued_at);
                 ControlFlow::Break(())
             }
-            _ => {
-                front.n_set_aside += 1;
-                ControlFlow::Continue(())
-            }
+            _ => ControlFlow::Continue(()),
         }
     })
     .await?;
-    Ok(front)
+    Ok(head)
 }
 
-/// When the head was accepted. A running queue whose head is not in memory has it in storage.
+/// As [`head_enqueued_at`], of a running queue: if its head is not in memory, it is in storage.
 pub(super) async fn head_of_report(
     store: &dyn StoreRead,
     report: &QueueReport,
@@ -141,7 +127,7 @@ pub(super) async fn head_of_report(
     let row = store.get(Table::Active, &key.encode()).await.map_err(PartitionError::from)?;
     let Some(row) = row.and_then(|row| ActiveRow::decode(&row).ok()) else { return Ok(None) };
     let leases = leases_in_force(store, key.queue).await?;
-    Ok(front(store, &Active { key, row }, &leases).await?.head_enqueued_at)
+    head_enqueued_at(store, &Active { key, row }, &leases).await
 }
 
 pub(super) fn key_of(report: &QueueReport) -> ActiveKey {
