@@ -305,8 +305,11 @@ impl Core {
             _ => {}
         }
         if wants_turn {
-            self.list_topic(topic);
             self.list_queue(id);
+        }
+        // Also when it left: it may have been the last that a caller could hope for.
+        if wants_turn || was_in_ring {
+            self.list_topic(topic);
         }
     }
 

@@ -15,7 +15,7 @@ use millpond_types::{
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
-use super::{Core, Load, Mutation, Timer};
+use super::{Core, Load, Mutation, Queue, Timer};
 
 /// Heads of one topic that are read at a time, for callers that wait.
 pub(super) const HEADS_AHEAD: usize = if cfg!(test) { 2 } else { 64 };
@@ -72,7 +72,8 @@ impl Core {
     /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way.
     pub(super) fn first_servable(&mut self, topic: TopicSlot) -> Option<Slot> {
         let mut next = self.topics[topic].ring.front();
-        for _ in 0..HEADS_AHEAD {
+        let mut n_passed = 0;
+        while n_passed < HEADS_AHEAD {
             let slot = next?;
             let queue = &self.queues[slot];
             if !queue.window.is_empty() {
@@ -80,7 +81,10 @@ impl Core {
             }
             next = queue.ring.next.map(Slot::from);
             if self.topics[topic].n_loading < HEADS_AHEAD {
+                // It leaves the ring until it is read.
                 self.demand_head(slot);
+            } else {
+                n_passed += 1;
             }
         }
         None
@@ -158,7 +162,7 @@ impl Core {
             busy.n_failures = 0;
         }
         self.load_ended(slot);
-        if self.queues[slot].head_is_unknown() {
+        if self.queues.get(slot).is_some_and(Queue::head_is_unknown) {
             // Memory could not serve it, or a change was in the way: at once again, and not after a turn.
             if turn_due { self.demand_head(slot) } else { self.read_ahead(slot) }
         }

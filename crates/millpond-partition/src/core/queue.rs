@@ -159,6 +159,10 @@ impl Queue {
 
     /// Gives back what is not needed any more.
     pub(super) fn release_unused(&mut self) {
+        let nothing_to_read = self.window.knows_whole_queue();
+        if let Some(busy) = self.busy.as_mut().filter(|_| nothing_to_read) {
+            busy.n_failures = 0;
+        }
         if self.busy.as_ref().is_some_and(|busy| busy.is_unused()) {
             self.busy = None;
         }

@@ -19,7 +19,7 @@ use super::reads::{Read, ReadJob, Reading, StoredActive, pause_ms};
 use super::topics::{Recall as RecallOfTopic, TopicSlot};
 use super::{Core, Lease, LeaseState, Mutation, Queue, Slot, Timer};
 use crate::PartitionError;
-use crate::command::{LeaseSource, Message};
+use crate::command::{LeaseRef, LeaseSource, Message};
 use crate::options::LeasesAtOpen;
 
 /// Rows of `active` that one turn takes.
@@ -98,6 +98,11 @@ impl Recall {
         step || !self.wanted.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_parked(&self, id: &QueueId) -> bool {
+        self.parked.contains_key(id)
+    }
+
     pub(super) fn n_parked(&self) -> usize {
         self.n_parked
     }
@@ -116,6 +121,11 @@ impl Core {
         if recall.is_done() && recall.parked.is_empty() && recall.damaged.is_empty() {
             return Some(message);
         }
+        let message = match message {
+            Message::Unreceived(leases) => return Some(self.park_unreceived(leases)),
+            message => message,
+        };
+        let recall = &mut self.recall;
         let Some(id) = queue_of(&message) else { return Some(message) };
         if recall.damaged.contains(&id) {
             message.refuse(&damaged(id));
@@ -126,12 +136,31 @@ impl Core {
         if is_known && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
             return Some(message);
         }
-        if !is_parked {
+        self.park(id, message);
+        None
+    }
+
+    /// Leases of an earlier owner may be of queues that are not back yet.
+    fn park_unreceived(&mut self, leases: Vec<LeaseRef>) -> Message {
+        let is_known = |core: &Self, lease: &LeaseRef| {
+            core.recall.is_done() || core.queues.find(&lease.id.queue).is_some()
+        };
+        let (known, unknown): (Vec<LeaseRef>, Vec<LeaseRef>) =
+            leases.into_iter().partition(|lease| is_known(self, lease));
+        for lease in unknown {
+            self.park(lease.id.queue, Message::Unreceived(vec![lease]));
+        }
+        Message::Unreceived(known)
+    }
+
+    /// Sets a command aside until its queue is looked up.
+    fn park(&mut self, id: QueueId, message: Message) {
+        let parked = self.recall.parked.entry(id).or_default();
+        if parked.is_empty() {
             self.recall.wanted.push_back((id, false));
         }
+        parked.push(message);
         self.recall.n_parked += 1;
-        self.recall.parked.entry(id).or_default().push(message);
-        None
     }
 
     /// Somebody wants work of a topic: its queues come back before those of others.
@@ -266,6 +295,7 @@ impl Core {
         // Until then, nobody who does not wait can be told more than that nothing is known.
         let asked: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
         asked.into_iter().for_each(|slot| self.list_topic(slot));
+        self.evict_idle();
     }
 
     /// Takes the result of a look-up.
@@ -281,7 +311,8 @@ impl Core {
             Ok(None) => {}
             Err(PartitionError::Read(error)) if error.would_block() => {
                 self.counters.n_would_block += 1;
-                return self.recall.wanted.push_back((id, true));
+                self.recall.wanted.push_back((id, true));
+                return self.evict_idle();
             }
             Err(error) => {
                 self.counters.n_scans_failed += 1;
