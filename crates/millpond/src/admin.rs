@@ -118,11 +118,12 @@ impl Admin {
 
     /// Up to `n_max` queues that hold something.
     ///
-    /// Memory is bounded by `n_max`, and so is what is read, but for this: [`Order::Name`] reads the names
-    /// of up to [`NAMES_READ_MAX`](Self::NAMES_READ_MAX) queues and [`Order::Oldest`] the heads of up to
-    /// [`HEADS_READ_MAX`](Self::HEADS_READ_MAX); where there are more, the answer says so.
-    /// [`Order::Deepest`] costs a running engine a walk through its memory, and a stopped one, or one
-    /// topic of a running one, one small row per queue.
+    /// However many queues there are, memory and reads are bounded. [`Order::Name`] compares the names of up
+    /// to [`LISTED_MAX`](Self::LISTED_MAX) queues, and [`Order::Oldest`] reads the heads of those
+    /// [`HEADS_READ_MAX`](Self::HEADS_READ_MAX) queues of each partition that seem oldest; where there are
+    /// more, the answer says so. [`Order::Deepest`] takes all into account: a running engine answers from
+    /// memory. A stopped one reads one small row per queue, and so does a running one that still brings
+    /// queues back, or is asked for one topic or for more than a hundred queues.
     ///
     /// # Errors
     ///
@@ -140,8 +141,8 @@ impl Admin {
         }
     }
 
-    /// Most queues among which [`queues`](Self::queues) sorts by name.
-    pub const NAMES_READ_MAX: usize = if cfg!(test) { 5 } else { 100_000 };
+    /// Most queues in a list, and most of which the names are compared.
+    pub const LISTED_MAX: usize = if cfg!(test) { 5 } else { 100_000 };
 
     /// Most queues of a partition among which [`queues`](Self::queues) looks for the oldest head.
     pub const HEADS_READ_MAX: usize = if cfg!(test) { 3 } else { 10_000 };

@@ -23,6 +23,7 @@ pub(super) async fn queues(
     n_max: usize,
 ) -> Result<QueueList, Error> {
     let topic = topic.map(TopicName::new).transpose()?.map(|name| TopicId::derive(&name));
+    let n_max = n_max.min(Admin::LISTED_MAX);
     let mut listing = Listing { view, topic, now: Clock::start().now(), n_max, passed_over: None };
     let queues = match order {
         Order::Name => listing.by_name().await?,
@@ -48,7 +49,7 @@ type Found = (usize, Active);
 impl Listing<'_> {
     async fn by_name(&mut self) -> Result<Vec<QueueInfo>, Error> {
         let mut first = Lowest::new(self.n_max);
-        let mut n_left = Admin::NAMES_READ_MAX;
+        let mut n_left = Admin::LISTED_MAX;
         let mut is_cut = false;
         for (partition, store) in self.view.stores().into_iter().enumerate() {
             let mut found = Vec::new();
@@ -69,7 +70,7 @@ impl Listing<'_> {
             }
         }
         if is_cut {
-            let n = Admin::NAMES_READ_MAX;
+            let n = Admin::LISTED_MAX;
             self.passed_over = Some(format!("only {n} queues were looked at; name a topic"));
         }
         self.describe_all(first.into_sorted()).await
@@ -78,6 +79,7 @@ impl Listing<'_> {
     async fn by_depth(&mut self) -> Result<Vec<QueueInfo>, Error> {
         let mut deepest = Lowest::new(self.n_max);
         let mut infos = Lowest::new(self.n_max);
+        let mut n_seen = 0;
         for (partition, store) in self.view.stores().into_iter().enumerate() {
             if let View::Running(engine) = self.view
                 && let Some(reports) = self.reported(engine, partition).await?
@@ -89,11 +91,15 @@ impl Listing<'_> {
                 continue;
             }
             let n_malformed = rows::each_active(&*store, self.topic, |active| {
+                n_seen += 1;
                 deepest.push(Reverse(active.n_entries()), (partition, active));
                 ControlFlow::Continue(())
             })
             .await?;
             self.note_malformed(n_malformed);
+        }
+        if n_seen > Admin::LISTED_MAX && self.n_max == Admin::LISTED_MAX {
+            self.passed_over = Some(format!("it ends after {} queues", Admin::LISTED_MAX));
         }
         for info in self.describe_all(deepest.into_sorted()).await? {
             infos.push(Reverse(info.n_entries), info);

@@ -222,7 +222,7 @@ async fn under_load_every_entry_leaves_exactly_once() {
     for consumer in consumers {
         consumer.await.unwrap();
     }
-    let acked = books.acked.lock().unwrap();
+    let acked = std::mem::take(&mut *books.acked.lock().unwrap());
     assert!(last.iter().all(|id| acked.contains(id)), "an entry was lost");
     let n_accepted = books.accepted.lock().unwrap().len() + last.len();
     assert_eq!(acked.len() as u64 + purged.n_entries, n_accepted as u64);

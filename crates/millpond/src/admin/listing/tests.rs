@@ -64,7 +64,6 @@ fn five() -> Stored {
 async fn each_order_gives_its_first() {
     assert_eq!(five().list(None, Order::Name, 3).await, ("a b c".to_owned(), false));
     assert_eq!(five().list(None, Order::Deepest, 3).await, ("b d a".to_owned(), false));
-    assert_eq!(five().list(None, Order::Deepest, 99).await, ("b d a e c".to_owned(), false));
 }
 
 #[tokio::test]
@@ -88,6 +87,18 @@ async fn more_names_than_are_read_are_owned_up_to() {
     let mut six = five();
     six.queue("u", "f", 1, 60);
     assert_eq!(six.list(Some("u"), Order::Name, 99).await, ("f".to_owned(), false));
+}
+
+#[tokio::test]
+async fn a_list_that_is_cut_off_says_so_and_one_that_was_to_be_short_does_not() {
+    let six = || {
+        let mut six = five();
+        six.queue("u", "f", 6, 60);
+        six
+    };
+    assert_eq!(six().list(None, Order::Deepest, 9).await, ("f b d a e".to_owned(), true));
+    assert_eq!(six().list(None, Order::Deepest, 2).await, ("f b".to_owned(), false));
+    assert_eq!(five().list(None, Order::Deepest, 9).await, ("b d a e c".to_owned(), false));
 }
 
 #[tokio::test]
