@@ -92,11 +92,12 @@ impl Core {
         ids: &[EntryId],
         separate: &[bool],
     ) {
+        let all_shown = self.is_broken(Mutation::PurgedArrivalShown);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         queue.n_entering -= u32::try_from(ids.len()).expect("as many as entered");
         let purge = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut());
-        let purged_upto = purge.as_ref().map(|purge| purge.upto);
+        let purged_upto = purge.as_ref().map(|purge| purge.upto).filter(|_| !all_shown);
         if let Some(purge) = purge {
             ids.iter().for_each(|id| purge.keep(id.rank));
         }

@@ -5,8 +5,10 @@
 //! CLOCK algorithm (Corbató 1968), spares what was used since it came by, and takes the rest down to its
 //! head at first, to nothing the next time.
 
+use millpond_inbox::Inbox;
+
 use super::queues::Slot;
-use super::{Core, Load, Window};
+use super::{Core, Load, Mutation, Window};
 use crate::options::PartitionOptions;
 
 /// Slots that the hand passes in one turn of the loop.
@@ -71,6 +73,11 @@ impl Core {
         self.with_window(slot, |window| window.shrink_to(n_kept));
         self.queues[slot].used = false;
         self.counters.n_windows_shrunk += 1;
+        if self.is_broken(Mutation::ShrunkenTrusted) {
+            // As a window that forgets from its end and keeps claiming to know it.
+            let empty = Inbox::new(true, self.options.inbox);
+            self.with_window(slot, |window| *window = empty);
+        }
         self.touch(slot);
     }
 }

@@ -48,11 +48,17 @@ pub(crate) enum Mutation {
     UnrecalledTakenForEmpty,
     /// A queue goes on while it is being purged.
     PurgeUnmarked,
+    /// An entry that arrives during a purge is shown although the purge concerns it.
+    PurgedArrivalShown,
+    /// A queue counts as empty after its purge, whatever has arrived meanwhile.
+    PurgeForgetsArrivals,
+    /// A shrunken window counts as the whole queue.
+    ShrunkenTrusted,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -74,6 +80,9 @@ impl Mutation {
         Self::StaleRowRecalled,
         Self::UnrecalledTakenForEmpty,
         Self::PurgeUnmarked,
+        Self::PurgedArrivalShown,
+        Self::PurgeForgetsArrivals,
+        Self::ShrunkenTrusted,
     ];
 }
 

@@ -6,7 +6,7 @@ impl World {
     /// With every fault gone and every lease ended, everything that is left can be leased and acked, in
     /// order, and nothing remains behind.
     pub(in crate::core::tests) fn drain(mut self) -> Checked {
-        for _round in 0..60 {
+        for _round in 0..200 {
             self.now = self.now.plus(10_000);
             self.settle_down()?;
             if self.model.entries.is_empty() && self.node.is_still() {

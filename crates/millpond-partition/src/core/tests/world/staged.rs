@@ -1,6 +1,6 @@
 //! Commands, the rows they stage, and those that have to wait until their queue is looked up.
 
-use millpond_storage_api::WriteBatch;
+use millpond_storage_api::{Op as StagedOp, Table, WriteBatch};
 
 use super::*;
 use crate::Purged;
@@ -150,9 +150,8 @@ impl World {
     fn judge_range(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
         let next = staged.by_queue.get(&queue).and_then(|ops| ops.front()).copied();
         let op = next.and_then(|at| staged.batch.ops().nth(at));
-        if let Some(millpond_storage_api::Op::DeleteRange { .. }) = op
-            && let Some(change) = self.next_change(queue, staged)?
-        {
+        let of_entries = matches!(op, Some(StagedOp::DeleteRange { table: Table::Entries, .. }));
+        if of_entries && let Some(change) = self.next_change(queue, staged)? {
             self.purge_row(queue, &change)?;
         }
         Ok(())
@@ -364,13 +363,12 @@ fn is_refused<T>(answer: Option<Answer<T>>) -> Checked<bool> {
     }
 }
 
-fn queue_of(op: &millpond_storage_api::Op<'_>) -> Option<QueueId> {
-    use millpond_storage_api::{Op, Table};
+fn queue_of(op: &StagedOp<'_>) -> Option<QueueId> {
     let (table, key) = match op {
-        Op::Put { table, key, .. } | Op::Delete { table, key } | Op::SingleDelete { table, key } => {
-            (table, key)
-        }
-        Op::DeleteRange { table, lower, .. } => (table, lower),
+        StagedOp::Put { table, key, .. }
+        | StagedOp::Delete { table, key }
+        | StagedOp::SingleDelete { table, key } => (table, key),
+        StagedOp::DeleteRange { table, lower, .. } => (table, lower),
     };
     let starts_with_queue = matches!(table, Table::Entries | Table::Leases | Table::Payloads);
     let id = key.first_chunk::<16>().filter(|_| starts_with_queue)?;
