@@ -303,7 +303,9 @@ impl Driver {
             };
             let none = ScanRows::new();
             let outcome = match &completion.outcome {
-                Outcome::Completed(Found::Rows(rows, end)) => ReadOutcome::Rows(rows, Ok(end.clone())),
+                Outcome::Completed(Found::Rows(rows, end)) => {
+                    ReadOutcome::Rows(rows, Ok(end.clone()))
+                }
                 Outcome::Completed(Found::Active(found)) => ReadOutcome::Active(Ok(*found)),
                 Outcome::Failed(PartitionError::Read(error)) if flight.of_rows => {
                     ReadOutcome::Rows(&none, still_ours(Err(never_blocks(error.clone())))?)
@@ -324,9 +326,11 @@ fn perform(store: &dyn PartitionStore, job: Job) {
     let mut reads: FuturesUnordered<_> = reads
         .map(|(read, ticket)| async move {
             let found = match read {
-                Read::Rows(request) => {
-                    store.scan(request).await.map(|(rows, end)| Found::Rows(rows, end)).map_err(Into::into)
-                }
+                Read::Rows(request) => store
+                    .scan(request)
+                    .await
+                    .map(|(rows, end)| Found::Rows(rows, end))
+                    .map_err(Into::into),
                 Read::Active(id) => read_active(store, id).await.map(Found::Active),
             };
             match found {

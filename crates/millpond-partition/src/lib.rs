@@ -97,11 +97,11 @@ pub use command::{
     Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, NewEntry, Purged, QueueRef,
 };
 pub use error::{PartitionError, StaleReason};
+pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
-pub use latency::Latency;
 pub use report::{Counters, PartitionReport, QueueReport, QueueState};
 
 #[cfg(test)]

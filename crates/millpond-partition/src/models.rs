@@ -126,7 +126,9 @@ struct Job(millpond_sync::oneshot::Sender<()>);
 #[test]
 fn a_job_submitted_while_a_thread_falls_asleep_is_run() {
     model("executor_submit_against_sleep", || {
-        let executor = Executor::new(1, |Job(sender)| drop(sender.send(())));
+        let executor = Executor::new(1, |Job(sender)| {
+            let _ = sender.send(());
+        });
         for _ in 0..2 {
             let (sender, receiver) = millpond_sync::oneshot::channel();
             executor.submit(Job(sender), false);
@@ -138,7 +140,9 @@ fn a_job_submitted_while_a_thread_falls_asleep_is_run() {
 #[test]
 fn a_job_is_run_or_dropped_when_the_executor_goes() {
     model("executor_submit_against_drop", || {
-        let executor = Executor::new(1, |Job(sender)| drop(sender.send(())));
+        let executor = Executor::new(1, |Job(sender)| {
+            let _ = sender.send(());
+        });
         let (sender, receiver) = millpond_sync::oneshot::channel();
         executor.submit(Job(sender), true);
         drop(executor);

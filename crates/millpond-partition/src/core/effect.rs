@@ -4,8 +4,8 @@ use millpond_sync::oneshot;
 use millpond_types::{EntryHead, EntryId, EntryRank, UnixMillis};
 
 use super::Slot;
-use crate::{PartitionError, Purged};
 use crate::command::{Answer, Grant, Grants, Reply};
+use crate::{PartitionError, Purged};
 
 /// What a commit changes in memory once it is durable.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use millpond_inbox::Inbox;
 use millpond_storage_api::Table;
 use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{
-    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence, Stage,
-    StoredBody, UnixMillis,
+    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence,
+    Stage, StoredBody, UnixMillis,
 };
 
 use super::{Core, Effect, Mutation, Queue, Slot};

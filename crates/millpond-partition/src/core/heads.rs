@@ -189,8 +189,8 @@ impl Core {
     /// A row cannot be decoded: its neighbours flow, and the row stays where it is.
     fn set_aside(&mut self, slot: Slot, rank: Option<EntryRank>) {
         let set_aside = &mut self.queues[slot].busy_mut().set_aside;
-        let is_new = rank
-            .is_none_or(|rank| set_aside.len() >= SET_ASIDE_MAX || set_aside.insert(rank));
+        let is_new =
+            rank.is_none_or(|rank| set_aside.len() >= SET_ASIDE_MAX || set_aside.insert(rank));
         self.counters.n_rows_corrupt += u64::from(is_new);
     }
 

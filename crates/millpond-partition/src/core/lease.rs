@@ -167,7 +167,14 @@ impl Core {
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());
         let names = self.names.get(&id.queue).cloned();
-        Grant { id, token, attempt: row.attempts, enqueued_at: row.enqueued_at, deadline, queue: names }
+        Grant {
+            id,
+            token,
+            attempt: row.attempts,
+            enqueued_at: row.enqueued_at,
+            deadline,
+            queue: names,
+        }
     }
 
     /// The commit of a grant is durable: the leases are in force, and their holder hears of them.

@@ -253,7 +253,9 @@ impl Core {
             return;
         };
         if rank.sequence >= purge.upto {
-            return if stage == Stage::Ready { purge.keep(rank) };
+            return if stage == Stage::Ready {
+                purge.keep(rank)
+            };
         }
         let count = match stage {
             Stage::Ready => &mut queue.stored.n_ready,

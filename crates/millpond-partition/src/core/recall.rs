@@ -205,7 +205,12 @@ impl Core {
             // The sweep may have brought it back meanwhile.
             if self.recall.parked.contains_key(&id) {
                 self.recall.n_lookups += 1;
-                return Some(self.start_read(Reading::Active(id), Read::Active(id), may_wait, true));
+                return Some(self.start_read(
+                    Reading::Active(id),
+                    Read::Active(id),
+                    may_wait,
+                    true,
+                ));
             }
         }
     }
@@ -261,9 +266,14 @@ impl Core {
         }
     }
 
-    fn row_is_damaged(&mut self, queue: Option<QueueId>, error: Option<millpond_types::DecodeError>) {
+    fn row_is_damaged(
+        &mut self,
+        queue: Option<QueueId>,
+        error: Option<millpond_types::DecodeError>,
+    ) {
         self.counters.n_rows_corrupt += 1;
-        let why = error.map_or_else(|| "its key is malformed".to_owned(), |error| error.to_string());
+        let why =
+            error.map_or_else(|| "its key is malformed".to_owned(), |error| error.to_string());
         tracing::error!(?queue, why, "a row of `active` is set aside");
         if let Some(id) = queue {
             self.recall.damaged.insert(id);

@@ -38,7 +38,8 @@ impl World {
         prop_assert!(is_pinned || core.idle.len() <= core.options.idle_queues_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
         prop_assert_eq!(core.memory.window_bytes(), window_bytes);
-        let is_of_queue = |timer: &Timer| matches!(timer, Timer::LeaseEnds(..) | Timer::RetryLoad(_));
+        let is_of_queue =
+            |timer: &Timer| matches!(timer, Timer::LeaseEnds(..) | Timer::RetryLoad(_));
         let timers = core.timers.iter().filter(|(_, timer)| is_of_queue(timer)).copied();
         prop_assert_eq!(timers.collect::<BTreeSet<_>>(), expected_timers(core));
         for id in self.model.entries.keys() {
@@ -54,7 +55,8 @@ impl World {
         let n_live = entries.values().filter(|entry| entry.removed.is_none()).count();
         prop_assert_eq!(queue.stored.n_ready, n_live as u64, "counter of {}", queue.id);
         // A purge raises the floor in the batch that removes the rows.
-        let mut there = entries.iter().filter(|(_, entry)| !entry.purged || entry.removed.is_none());
+        let mut there =
+            entries.iter().filter(|(_, entry)| !entry.purged || entry.removed.is_none());
         if let Some((lowest, _)) = there.next() {
             prop_assert!(queue.floor() <= *lowest, "floor {:?} above {:?}", queue.floor(), lowest);
         }
@@ -98,7 +100,26 @@ impl World {
             let may_come = n_loading > 0 || !ring.is_empty() || core.recall.may_bring(topic.recall);
             let may_answer = has_head && !topic.waiters.is_empty()
                 || !may_come && open.any(|waiter| !waiter.wait);
-            prop_assert!(!may_answer || topic.listed, "a caller of a topic is overlooked: {:?} {:?} head {} come {} recall {:?} parked {}", topic, mine().map(|(s, q)| (s, q.load, q.in_ring, q.window.len(), q.counted, q.purge().is_some(), q.backing_off().is_some())).collect::<Vec<_>>(), has_head, may_come, core.recall, 0);
+            prop_assert!(
+                !may_answer || topic.listed,
+                "a caller of a topic is overlooked: {:?} {:?} head {} come {} recall {:?} parked {}",
+                topic,
+                mine()
+                    .map(|(s, q)| (
+                        s,
+                        q.load,
+                        q.in_ring,
+                        q.window.len(),
+                        q.counted,
+                        q.purge().is_some(),
+                        q.backing_off().is_some()
+                    ))
+                    .collect::<Vec<_>>(),
+                has_head,
+                may_come,
+                core.recall,
+                0
+            );
             // What nobody has asked for is asked for by the next turn.
             let is_stuck = n_loading == 0 && !ring.is_empty() && !topic.waiters.is_empty();
             prop_assert!(!is_stuck || topic.listed, "a topic with callers stands still");
@@ -132,7 +153,11 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     prop_assert_eq!(n_of(core.dirty.iter(), &&slot), usize::from(queue.dirty));
     prop_assert_eq!(n_of(core.idle.iter(), &&slot), usize::from(queue.in_idle));
     prop_assert!(!queue.is_idle() || queue.in_idle, "an idle queue would never leave");
-    prop_assert!(queue.busy.is_none() || !is_unused(queue), "{:?} keeps what it does not need", queue);
+    prop_assert!(
+        queue.busy.is_none() || !is_unused(queue),
+        "{:?} keeps what it does not need",
+        queue
+    );
     Ok(())
 }
 
@@ -140,7 +165,8 @@ fn is_unused(queue: &Queue) -> bool {
     let mut copy = queue.busy.as_ref().map(|busy| (busy.leases.len(), busy.set_aside.len()));
     let none = copy.take() == Some((0, 0));
     let calm = queue.backing_off().is_none() && queue.purge().is_none();
-    let failed = queue.busy.as_ref().is_some_and(|busy| busy.n_failures > 0 || busy.reading.is_some());
+    let failed =
+        queue.busy.as_ref().is_some_and(|busy| busy.n_failures > 0 || busy.reading.is_some());
     none && calm && !failed
 }
 

@@ -59,7 +59,10 @@ pub(super) enum Change {
     Entered(EntryId),
     Granted(EntryId, LeaseRow),
     Extended(EntryId, UnixMillis),
-    Released { id: EntryId, attempts: u32 },
+    Released {
+        id: EntryId,
+        attempts: u32,
+    },
     Removed(EntryId),
     /// Everything the queue holds.
     Purged(QueueId),

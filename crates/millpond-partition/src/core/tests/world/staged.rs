@@ -8,9 +8,20 @@ use crate::command::{Answer, Reply};
 
 /// A command whose rows are due when the core gets to it.
 pub(super) enum Command {
-    Enqueue { queue: Arc<QueueRef>, new: Vec<NewEntry>, answer: EnqueueAnswer },
-    Settle { lease: LeaseRef, action: Action, reply: SettleAnswer },
-    Purge { queue: QueueId, answer: PurgeAnswer },
+    Enqueue {
+        queue: Arc<QueueRef>,
+        new: Vec<NewEntry>,
+        answer: EnqueueAnswer,
+    },
+    Settle {
+        lease: LeaseRef,
+        action: Action,
+        reply: SettleAnswer,
+    },
+    Purge {
+        queue: QueueId,
+        answer: PurgeAnswer,
+    },
     /// Stages nothing by itself.
     Lease,
     GiveBack(LeaseRef),
@@ -132,7 +143,9 @@ impl World {
 
     fn judge(&mut self, id: QueueId, command: Command, staged: &mut Staged) -> Checked {
         match command {
-            Command::Enqueue { queue, new, answer } => self.judge_enqueue(&queue, new, answer, staged),
+            Command::Enqueue { queue, new, answer } => {
+                self.judge_enqueue(&queue, new, answer, staged)
+            }
             Command::Settle { lease, action, reply } => {
                 self.judge_settle(id, lease, action, reply, staged)
             }
