@@ -92,19 +92,15 @@ impl Core {
         ids: &[EntryId],
         separate: &[bool],
     ) {
-        let all_shown = self.is_broken(Mutation::PurgedArrivalShown);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         queue.n_entering -= u32::try_from(ids.len()).expect("as many as entered");
-        let purge = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut());
-        let purged_upto = purge.as_ref().map(|purge| purge.upto).filter(|_| !all_shown);
-        if let Some(purge) = purge {
+        if let Some(purge) = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut()) {
+            // Neither what the purge concerns nor what stays is shown: the window knows nothing until the
+            // purge is through.
             ids.iter().for_each(|id| purge.keep(id.rank));
         }
         for (index, id) in ids.iter().enumerate() {
-            if purged_upto.is_some_and(|upto| id.rank.sequence < upto) {
-                continue;
-            }
             let separate_body = separate.get(index).copied().unwrap_or(false);
             let head = EntryHead { separate_body, ..head };
             self.with_window(slot, |window| window.insert(id.rank, head));

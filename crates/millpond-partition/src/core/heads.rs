@@ -111,11 +111,6 @@ impl Core {
             queue.busy_mut().reading = Some(self.last_read + 1);
             self.count_load(slot);
             self.place(slot);
-            if urgent {
-                self.counters.n_refills_demanded += 1;
-            } else {
-                self.counters.n_refills_ahead += 1;
-            }
             let request = ScanRequest {
                 table: Table::Entries,
                 lower: scan_start(id, floor, &wanted.from),
@@ -144,6 +139,10 @@ impl Core {
             Err(error) => return self.head_failed(now, slot, error.to_string()),
         };
         self.queues[slot].may_wait = may_wait;
+        if end.is_some() {
+            let cause = &mut self.counters;
+            *(if turn_due { &mut cause.n_refills_demanded } else { &mut cause.n_refills_ahead }) += 1;
+        }
         let entries = self.decode_rows(slot, rows);
         let end = match end {
             Some(ScanEnd::Exhausted) => RefillEnd::Exhausted,

@@ -5,6 +5,7 @@ mod callers;
 mod drain;
 mod lifecycle;
 mod node;
+mod restart;
 mod staged;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
