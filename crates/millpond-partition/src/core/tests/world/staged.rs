@@ -312,13 +312,12 @@ impl World {
     fn note_purges(&mut self, of: impl Fn(&QueueId) -> bool) {
         for (_, queue) in self.node.core.queues.iter().filter(|(_, queue)| of(&queue.id)) {
             let Some(purge) = queue.purge() else { continue };
-            if self.begun.insert(queue.id, purge.upto) == Some(purge.upto) {
-                continue;
-            }
+            let is_new = self.begun.insert(queue.id, purge.upto) != Some(purge.upto);
             let (mut n_entries, mut n_leased) = (0, 0);
+            // Also of one seen before: entries that were parked with it are known only now.
             let mine = self.model.entries.iter_mut().filter(|(id, _)| id.queue == queue.id);
             for (id, entry) in mine.filter(|(id, _)| id.rank.sequence < purge.upto) {
-                if entry.removed.is_none() {
+                if entry.removed.is_none() && !entry.purged {
                     n_entries += 1;
                     let lease = entry.lease.as_ref();
                     n_leased += u64::from(lease.is_some_and(|l| !l.is_over(self.handled)));
@@ -329,7 +328,13 @@ impl World {
             if n_leased > 0 {
                 note(Situation::PurgedWhileLeased);
             }
-            self.started.push_back((queue.id, n_entries));
+            if is_new {
+                self.started.push_back((queue.id, 0));
+            }
+            let mut newest = self.started.iter_mut().rev();
+            if let Some((_, n)) = newest.find(|(id, _)| *id == queue.id) {
+                *n += n_entries;
+            }
         }
     }
 
