@@ -141,7 +141,8 @@ impl Core {
         self.queues[slot].may_wait = may_wait;
         if end.is_some() {
             let cause = &mut self.counters;
-            *(if turn_due { &mut cause.n_refills_demanded } else { &mut cause.n_refills_ahead }) += 1;
+            *(if turn_due { &mut cause.n_refills_demanded } else { &mut cause.n_refills_ahead }) +=
+                1;
         }
         let entries = self.decode_rows(slot, rows);
         let end = match end {
