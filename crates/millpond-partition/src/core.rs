@@ -55,6 +55,9 @@ const SEQUENCE_BLOCK: u64 = 1 << 16;
 /// Lists shorter than this are never searched for what no longer belongs there.
 const SWEEP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
+/// Idle queues that leave memory in one turn, besides those that make room for another.
+const EVICTED_PER_TURN: usize = if cfg!(test) { 1 } else { 512 };
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     LeaseEnds(Slot, EntryRank),
@@ -260,7 +263,8 @@ impl Core {
     pub(crate) fn tidy(&mut self) -> bool {
         let memory_is_tight = self.shrink_windows();
         let survey_goes_on = self.advance_surveys();
-        memory_is_tight || survey_goes_on
+        let more_leave = self.evict_idle(EVICTED_PER_TURN);
+        memory_is_tight || survey_goes_on || more_leave
     }
 
     /// Answers everybody who still waits: the partition ends.
@@ -347,18 +351,23 @@ impl Core {
             return;
         }
         self.idle.push_back(slot);
-        self.evict_idle();
+        // Two for one, so that what had to stay while reads were in flight leaves by and by.
+        self.evict_idle(2);
     }
 
-    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one.
-    fn evict_idle(&mut self) {
+    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one. Whether more
+    /// should leave.
+    fn evict_idle(&mut self, n_max: usize) -> bool {
         let broken = self.is_broken(Mutation::BusyQueueForgotten);
         // What a read in flight says of a queue may be older than what became of the queue since.
         if self.recall.is_reading() && !self.is_broken(Mutation::StaleRowRecalled) {
-            return;
+            return false;
         }
-        while self.idle.len() > self.options.idle_queues_max {
-            let Some(oldest) = self.idle.pop_front() else { return };
+        for _ in 0..n_max {
+            if self.idle.len() <= self.options.idle_queues_max {
+                return false;
+            }
+            let Some(oldest) = self.idle.pop_front() else { return false };
             let queue = &mut self.queues[oldest];
             queue.in_idle = false;
             if queue.is_idle() || broken {
@@ -368,6 +377,7 @@ impl Core {
                 self.topics.tidy(topic);
             }
         }
+        self.idle.len() > self.options.idle_queues_max
     }
 
     fn mark_dirty(&mut self, slot: Slot) {

@@ -125,15 +125,17 @@ impl Core {
             Message::Unreceived(leases) => return Some(self.park_unreceived(leases)),
             message => message,
         };
-        let recall = &mut self.recall;
         let Some(id) = queue_of(&message) else { return Some(message) };
-        if recall.damaged.contains(&id) {
+        let is_parked = self.recall.parked.contains_key(&id);
+        let is_there = self.queues.find(&id).is_some();
+        if is_there && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
+            return Some(message);
+        }
+        if self.recall.damaged.contains(&id) {
             message.refuse(&damaged(id));
             return None;
         }
-        let is_parked = recall.parked.contains_key(&id);
-        let is_known = recall.is_done() || self.queues.find(&id).is_some();
-        if is_known && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
+        if self.recall.is_done() && !is_parked {
             return Some(message);
         }
         self.park(id, message);
@@ -244,7 +246,6 @@ impl Core {
             }
             None => self.recall.ranges.push_front(range),
         }
-        self.evict_idle();
     }
 
     fn range_ended(&mut self, range: &Range) {
@@ -305,7 +306,6 @@ impl Core {
         // Until then, nobody who does not wait can be told more than that nothing is known.
         let asked: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
         asked.into_iter().for_each(|slot| self.list_topic(slot));
-        self.evict_idle();
     }
 
     /// Takes the result of a look-up.
@@ -321,8 +321,7 @@ impl Core {
             Ok(None) => {}
             Err(PartitionError::Read(error)) if error.would_block() => {
                 self.counters.n_would_block += 1;
-                self.recall.wanted.push_back((id, true));
-                return self.evict_idle();
+                return self.recall.wanted.push_back((id, true));
             }
             Err(error) => {
                 self.counters.n_scans_failed += 1;
@@ -335,7 +334,6 @@ impl Core {
         for message in self.unpark(id) {
             self.dispatch(now, message);
         }
-        self.evict_idle();
     }
 
     /// Takes a queue into memory as its row describes it, unless it is there.
@@ -344,6 +342,7 @@ impl Core {
             return;
         }
         self.counters.n_queues_recalled += 1;
+        self.recall.damaged.remove(&id);
         let topic = self.topics.find_or_add(topic);
         let window = Inbox::new(row.n_ready == 0, self.options.inbox);
         let slot = self.add_queue(topic, Queue::new(id, topic, row, window));

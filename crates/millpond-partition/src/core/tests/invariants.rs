@@ -34,8 +34,6 @@ impl World {
         self.check_topics()?;
         prop_assert_eq!(self.node.reads.len(), core.reads.len());
         prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
-        let is_pinned = core.recall.is_reading();
-        prop_assert!(is_pinned || core.idle.len() <= core.options.idle_queues_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
         prop_assert_eq!(core.memory.window_bytes(), window_bytes);
         let is_of_queue =

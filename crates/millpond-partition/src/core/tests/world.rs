@@ -409,6 +409,9 @@ impl World {
         let window_bytes = self.node.core.memory.window_bytes();
         let is_within = window_bytes <= self.setup.options.window_bytes_max;
         prop_assert!(goes_on || is_within, "{} bytes of windows", window_bytes);
+        let core = &self.node.core;
+        let may_stay = goes_on || core.recall.is_reading();
+        prop_assert!(may_stay || core.idle.len() <= core.options.idle_queues_max, "idle queues");
         Ok(())
     }
 
