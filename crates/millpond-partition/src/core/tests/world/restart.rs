@@ -83,3 +83,43 @@ fn nothing_is_read_that_nobody_asks_for() -> Checked {
     assert_eq!((counters.n_refills_ahead, world.node.core.memory.window_bytes()), (0, 0));
     world.drain()
 }
+
+/// Reads of heads during 1000 dequeues, first in first out, at a constant depth.
+fn refills_at_depth(depth: usize) -> Checked<u64> {
+    let mut world = World::new(&calm())?;
+    world.enqueue(0, &vec![(128, false); depth])?;
+    world.commit_turn()?;
+    for _ in 0..1000 {
+        world.lease(LeaseSource::Topic(world.queues[0].topic_id), 1, 1000, true)?;
+        world.plain_turn()?;
+        world.accept(0);
+        let lease = *world.received.last().expect("there is work");
+        world.settle(lease, Action::Ack)?;
+        world.enqueue(0, &[(128, false)])?;
+        world.plain_turn()?;
+    }
+    let counters = &world.node.core.counters;
+    assert_eq!(counters.n_granted, 1000);
+    Ok(counters.n_refills_demanded + counters.n_refills_ahead)
+}
+
+impl World {
+    /// A turn and its commit, without looking at every row afterwards.
+    fn plain_turn(&mut self) -> Checked {
+        self.turn()?;
+        self.disk.sync_all();
+        self.take_commits()
+    }
+}
+
+#[test]
+fn a_thousand_dequeues_cost_few_refills_through_the_whole_core() -> Checked {
+    let mut refills = Vec::new();
+    for depth in [2, 8, 24, 48, 500] {
+        refills.push(refills_at_depth(depth)?);
+    }
+    assert_eq!(refills[..3], [0, 0, 0]);
+    assert!(refills[3] <= 40 && refills[4] <= 42, "{refills:?}");
+    println!("refills per 1000 dequeues at depth 2, 8, 24, 48, 500: {refills:?}");
+    Ok(())
+}
