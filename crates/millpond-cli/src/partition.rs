@@ -31,8 +31,14 @@ fn listed(partitions: &[PartitionInfo]) -> String {
     let activity = |info: &PartitionInfo| Some((info.partition, info.activity.clone()?));
     let active: Vec<_> = partitions.iter().filter_map(activity).collect();
     if !active.is_empty() {
-        text = format!("{text}\n{}\n{}", in_memory(&active), refills(&active));
+        text = format!("{text}\n{}", doing(&active));
     }
+    text
+}
+
+/// How the partitions of a running engine are doing.
+pub(crate) fn doing(active: &[(u16, Activity)]) -> String {
+    let mut text = format!("{}\n{}", in_memory(active), refills(active));
     for (partition, activity) in active.iter().filter(|(_, activity)| activity.recalling) {
         let _ = match &activity.recall_failure {
             None => writeln!(text, "\npartition {partition}: bringing queues back"),

@@ -3,24 +3,31 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use millpond::admin::{Admin, Explanation, Order, PurgeInfo, QueueInfo};
+use millpond::admin::{Admin, Explanation, Order, PartitionInfo, PurgeInfo, QueueInfo};
+use serde::Serialize;
 
 use crate::args::{Place, QueueVerb, TopBy};
 use crate::ask;
 use crate::failure::Failure;
 use crate::output::{Column, bytes, count, duration_us, print, print_json, table};
+use crate::partition;
 
 pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
     match verb {
         QueueVerb::Ls { place, topic, limit } => {
-            list(&place, topic.as_deref(), Order::Name, limit).await
+            let admin = Admin::connect(&place.data).await?;
+            let queues = list(&admin, topic.as_deref(), Order::Name, limit).await?;
+            if place.json { print_json(&queues) } else { print(&listed(&queues)) }
         }
         QueueVerb::Top { place, topic, by, limit } => {
             let order = match by {
                 TopBy::Deepest => Order::Deepest,
                 TopBy::Oldest => Order::Oldest,
             };
-            list(&place, topic.as_deref(), order, limit).await
+            let admin = Admin::connect(&place.data).await?;
+            let queues = list(&admin, topic.as_deref(), order, limit).await?;
+            let top = Top { queues, partitions: admin.partitions().await? };
+            if place.json { print_json(&top) } else { print(&topmost(&top)) }
         }
         QueueVerb::Explain { place, topic, key } => {
             let admin = Admin::connect(&place.data).await?;
@@ -34,16 +41,34 @@ pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
     }
 }
 
-async fn list(place: &Place, topic: Option<&str>, order: Order, limit: u64) -> Result<(), Failure> {
-    let admin = Admin::connect(&place.data).await?;
+/// Queues, and how the partitions they are in are doing.
+#[derive(Serialize)]
+struct Top {
+    queues: Vec<QueueInfo>,
+    partitions: Vec<PartitionInfo>,
+}
+
+fn topmost(top: &Top) -> String {
+    let active =
+        top.partitions.iter().filter_map(|info| Some((info.partition, info.activity.clone()?)));
+    let active: Vec<_> = active.collect();
+    let queues = listed(&top.queues);
+    if active.is_empty() { queues } else { format!("{queues}\n{}", partition::doing(&active)) }
+}
+
+async fn list(
+    admin: &Admin,
+    topic: Option<&str>,
+    order: Order,
+    limit: u64,
+) -> Result<Vec<QueueInfo>, Failure> {
     let n_max = usize::try_from(limit).unwrap_or(usize::MAX);
     let list = admin.queues(topic, order, n_max).await?;
-    if place.json { print_json(&list.queues) } else { print(&listed(&list.queues)) }?;
     if let Some(why) = list.incomplete {
         // Standard error may be closed, and then there is nobody to tell.
         let _ = writeln!(io::stderr(), "millpond: the list may lack queues: {why}");
     }
-    Ok(())
+    Ok(list.queues)
 }
 
 fn listed(queues: &[QueueInfo]) -> String {
@@ -76,7 +101,7 @@ fn waits(queue: &QueueInfo) -> String {
 }
 
 fn explained(explanation: &Explanation) -> String {
-    let Explanation { queue, state, reason, window, leases } = explanation;
+    let Explanation { queue, state, reason, window, activity, leases } = explanation;
     let mut text = format!("{} / {}: {state}: {reason}\n\n", queue.topic, queue.key);
     let mut facts = vec![
         ("entries", count(queue.n_entries)),
@@ -107,6 +132,9 @@ fn explained(explanation: &Explanation) -> String {
         });
         text.push('\n');
         text += &table(columns, rows);
+    }
+    if let Some(activity) = activity {
+        text = format!("{text}\n{}", partition::doing(&[(queue.partition, activity.clone())]));
     }
     text
 }

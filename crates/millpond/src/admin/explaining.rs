@@ -7,7 +7,7 @@ use millpond_storage_api::StoreRead;
 use millpond_types::UnixMillis;
 
 use super::rows::{self, Active, Leases};
-use super::{Explanation, LeaseInfo, QueueInfo, View, WindowInfo};
+use super::{Activity, Explanation, LeaseInfo, QueueInfo, View, WindowInfo};
 use crate::Error;
 
 /// Leases that are listed.
@@ -21,7 +21,11 @@ pub(super) async fn explain(view: &View, names: &Arc<QueueRef>) -> Result<Explan
         View::Running(engine) => {
             let partition = &engine.0.partitions[partition];
             let report = partition.report_queue(names.id).await?;
-            explain_running(view, &**partition.store(), names, report.as_ref(), now).await
+            let store = &**partition.store();
+            let mut explanation = explain_running(view, store, names, report.as_ref(), now).await?;
+            let report = partition.report(0).await?;
+            explanation.activity = Some(Activity::new(&report, engine.0.window_bytes_max));
+            Ok(explanation)
         }
     }
 }
@@ -44,7 +48,7 @@ async fn explain_stopped(
     }
     let leases = listed(leases, now);
     let (state, reason) = stopped_state(&queue, leases.first());
-    Ok(Explanation { queue, state: state.to_owned(), reason, window: None, leases })
+    Ok(Explanation { queue, state: state.to_owned(), reason, window: None, activity: None, leases })
 }
 
 async fn explain_running(
@@ -65,7 +69,8 @@ async fn explain_running(
     }
     let (state, reason) = running_state(report, now);
     let window = Some(report.map(window).unwrap_or_default());
-    Ok(Explanation { queue, state: state.to_owned(), reason, window, leases: listed(leases, now) })
+    let leases = listed(leases, now);
+    Ok(Explanation { queue, state: state.to_owned(), reason, window, activity: None, leases })
 }
 
 /// What is said of a queue that holds nothing.

@@ -32,7 +32,7 @@ pub struct QueueList {
 }
 
 /// Why a queue is, or is not, being served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The queue.
     #[serde(flatten)]
@@ -45,6 +45,9 @@ pub struct Explanation {
     /// What the engine keeps of it in memory; absent when the engine is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowInfo>,
+    /// How its partition is doing; absent when the engine is not running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
     /// The leases in force, nearest deadline first; at most 100.
     pub leases: Vec<LeaseInfo>,
 }
