@@ -127,3 +127,42 @@ async fn a_partition_that_has_gone_missing_is_not_made_anew() {
     assert_eq!(open(directory.path()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!directory.path().join("partition-001").exists());
 }
+
+/// More data than the memtables and the block cache hold together, so that heads come from sorted files:
+/// the loop's own read says that it would block, a thread reads it, and the queue goes on.
+#[tokio::test]
+async fn heads_in_cold_files_are_read_by_the_threads_and_come_back() {
+    const N_QUEUES: usize = 200;
+    const DEPTH: usize = 80;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).await.unwrap();
+    for key in 0..N_QUEUES {
+        let entry = |n: usize| Entry::new(format!("{key:03} {n:03} {}", "x".repeat(1000)));
+        let batch: Vec<Entry> = (0..DEPTH).map(entry).collect();
+        engine.topic("t").queue(format!("{key:03}")).enqueue_batch(batch).await.unwrap();
+    }
+    engine.close().await.unwrap();
+
+    let engine = open(directory.path()).await.unwrap();
+    let mut next = [0; N_QUEUES];
+    loop {
+        let deliveries = engine.topic("t").lease().max(100).fetch().await.unwrap();
+        if deliveries.is_empty() {
+            break;
+        }
+        let mut acks = tokio::task::JoinSet::new();
+        for delivery in deliveries {
+            let payload = millpond_it::text(&delivery);
+            let (key, n): (usize, usize) =
+                (payload[..3].parse().unwrap(), payload[4..7].parse().unwrap());
+            assert_eq!(n, next[key], "queue {key} in order, each entry once");
+            next[key] += 1;
+            acks.spawn(async move { delivery.ack().await.map(drop) });
+        }
+        acks.join_all().await.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
+    }
+    assert_eq!(next, [DEPTH; N_QUEUES]);
+    let counters = status(&engine).await.unwrap().counters;
+    assert!(counters.n_would_block > 0 && counters.n_scans_waited > 0, "{counters:?}");
+    engine.close().await.unwrap();
+}
