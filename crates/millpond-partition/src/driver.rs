@@ -37,7 +37,7 @@ const COMMANDS_TIME: Duration = Duration::from_millis(2);
 const COMMANDS_PER_LOOK: usize = 32;
 
 /// Entries of a durable commit that one turn takes over.
-const ENTRIES_PER_TURN: usize = 2048;
+const ENTRIES_PER_TURN: usize = 1024;
 
 /// Changes that a commit may bring about before the loop stops taking commands.
 const EFFECTS_PER_BATCH_MAX: usize = 8192;

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 const US_MAX: u64 = 60_000_000;
 
 /// Durations, within one percent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
 // A histogram of integers equals itself.
@@ -44,5 +44,17 @@ impl Latency {
     /// The longest.
     pub fn max(&self) -> Duration {
         Duration::from_micros(self.0.max())
+    }
+}
+
+/// The figures, and not the thousands of counts behind them.
+impl std::fmt::Debug for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Latency")
+            .field("n", &self.n())
+            .field("p50", &self.quantile(0.5))
+            .field("p99", &self.quantile(0.99))
+            .field("max", &self.max())
+            .finish_non_exhaustive()
     }
 }

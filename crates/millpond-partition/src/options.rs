@@ -65,7 +65,7 @@ impl Default for PartitionOptions {
             refill_tasks_max: 2,
             scan_bytes_max: 256 << 10,
             scan_skip_max: 1000,
-            scans_per_turn: 256,
+            scans_per_turn: 128,
             timers_per_turn: 1024,
             idle_queues_max: 1024,
             names_cached_max: 16_384,

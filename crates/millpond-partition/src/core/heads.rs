@@ -17,7 +17,9 @@ use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
 use super::{Core, Load, Mutation, Queue, Timer};
 
-/// Heads of one topic that are read at a time, for callers that wait.
+/// Heads of one topic that are read at a time for callers that wait: as many as a caller wants, but so
+/// many at least, and at most.
+const HEADS_AHEAD_MIN: usize = if cfg!(test) { 2 } else { 4 };
 pub(super) const HEADS_AHEAD: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Queues that may be read ahead of their turn at a time.
@@ -69,8 +71,10 @@ impl Core {
         }
     }
 
-    /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way.
-    pub(super) fn first_servable(&mut self, topic: TopicSlot) -> Option<Slot> {
+    /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way, for a
+    /// caller that wants so many entries.
+    pub(super) fn first_servable(&mut self, topic: TopicSlot, n_wanted: usize) -> Option<Slot> {
+        let n_ahead = n_wanted.clamp(HEADS_AHEAD_MIN, HEADS_AHEAD);
         let mut next = self.topics[topic].ring.front();
         let mut n_passed = 0;
         while n_passed < HEADS_AHEAD {
@@ -80,7 +84,7 @@ impl Core {
                 return Some(slot);
             }
             next = queue.ring.next.map(Slot::from);
-            if self.topics[topic].n_loading < HEADS_AHEAD {
+            if self.topics[topic].n_loading < n_ahead {
                 // It leaves the ring until it is read.
                 self.demand_head(slot);
             } else {

@@ -88,9 +88,9 @@ impl Core {
     }
 
     fn serve_topic(&mut self, now: UnixMillis, slot: TopicSlot) {
-        while !self.topics[slot].waiters.is_empty() {
+        while let Some(n_wanted) = self.topics[slot].waiters.first_wants() {
             self.recall_topic(slot);
-            let has_queue = self.first_servable(slot).is_some();
+            let has_queue = self.first_servable(slot, n_wanted).is_some();
             let topic = &mut self.topics[slot];
             if !has_queue {
                 let may_have = topic.n_loading > 0 || !topic.ring.is_empty();
@@ -116,7 +116,8 @@ impl Core {
         let deadline = now.plus(waiter.call.lease_ms);
         let mut grants = Vec::new();
         while grants.len() < waiter.call.n_max {
-            let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic)));
+            let n_left = waiter.call.n_max - grants.len();
+            let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic, n_left)));
             let Some(slot) = next else { break };
             let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
             grants.push((slot, self.stage_lease(slot, rank, head, deadline)));

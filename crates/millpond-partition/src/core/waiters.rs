@@ -33,6 +33,11 @@ impl Waiters {
         Some(waiter)
     }
 
+    /// How many entries the first call wants, if there is one.
+    pub(super) fn first_wants(&self) -> Option<usize> {
+        self.calls.front().map(|waiter| waiter.call.n_max)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.calls.len()
     }
