@@ -44,6 +44,9 @@
 //! | which moment a scan sees, and when it completes | [`MemoryDisk::hold_scans`] |
 //! | whether a second handle is refused or fences the first | [`Sharing`] |
 //!
+//! What should depend on the table or the keys that are read goes through an [`InterceptedStore`], which
+//! asks its caller about each read and tells of each commit.
+//!
 //! What cannot be chosen:
 //!
 //! 1. Durable rows change only by the oldest pending batch becoming durable, so what survives is a prefix.
@@ -61,12 +64,14 @@ mod discipline;
 mod disk;
 mod fault;
 mod handle;
+mod intercept;
 mod options;
 mod store;
 mod tables;
 
 pub use disk::MemoryDisk;
 pub use fault::{BlockReads, FailedBatch, SnapshotAt};
+pub use intercept::{Intercept, InterceptedStore};
 pub use options::{MemoryOptions, Sharing, SyncMode, Visibility};
 pub use store::MemoryStore;
 

@@ -1,20 +1,14 @@
 //! One queue that cannot be read, and the others that must not notice.
 
-use std::sync::Arc;
-
-use millpond_partition::{
-    LeaseSource, Partition, PartitionError, PartitionOptions, PartitionStore, QueueState,
-};
-use millpond_storage_api::{
-    Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch, GetFuture,
-    LogPosition, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead,
-    Table, WriteBatch,
-};
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+use millpond_partition::{LeaseSource, Partition, PartitionError, PartitionOptions, QueueState};
+use millpond_storage_api::{ScanRequest, StoreError, StoreErrorKind, Table};
+use millpond_storage_memory::{Intercept, MemoryDisk, MemoryOptions};
 use millpond_sync::thread::block_on;
 use millpond_types::{ActiveKey, EntryId, LeaseKey, QueueId};
 
-use crate::fixture::{call, enqueue, entry, lease, lease_ref, on_new_disk, open, queue, store};
+use crate::fixture::{
+    call, enqueue, entry, intercepted, lease, lease_ref, on_new_disk, open, queue, store,
+};
 
 /// What reading the entries of one queue comes to.
 #[derive(Clone, Copy)]
@@ -23,74 +17,22 @@ enum Reads {
     Panic,
 }
 
-/// A store in which the entries of one queue cannot be read.
+/// The entries of one queue cannot be read.
 struct OneQueueUnreadable {
-    inner: MemoryStore,
     queue: QueueId,
     reads: Reads,
 }
 
-impl OneQueueUnreadable {
-    fn concerns(&self, request: &ScanRequest) -> bool {
-        request.table == Table::Entries && request.lower.starts_with(&self.queue.0)
-    }
-}
-
-impl StoreRead for OneQueueUnreadable {
-    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
-        if self.concerns(request) {
-            out.clear();
-            return Err(StoreError::new(StoreErrorKind::WouldBlock, "not in memory"));
+impl Intercept for OneQueueUnreadable {
+    fn before_scan(&self, request: &ScanRequest, may_wait: bool) -> Result<(), StoreError> {
+        if request.table != Table::Entries || !request.lower.starts_with(&self.queue.0) {
+            return Ok(());
         }
-        self.inner.try_scan(request, out)
-    }
-
-    fn scan(&self, request: ScanRequest) -> ScanFuture {
         match self.reads {
-            _ if !self.concerns(&request) => self.inner.scan(request),
-            Reads::Fail => {
-                Box::pin(async { Err(StoreError::new(StoreErrorKind::Io, "a bad sector")) })
-            }
-            Reads::Panic => Box::pin(async { panic!("a store with a defect") }),
+            _ if !may_wait => Err(StoreError::new(StoreErrorKind::WouldBlock, "not in memory")),
+            Reads::Fail => Err(StoreError::new(StoreErrorKind::Io, "a bad sector")),
+            Reads::Panic => panic!("a store with a defect"),
         }
-    }
-
-    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, StoreError> {
-        self.inner.try_get(table, key)
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
-        self.inner.get(table, key)
-    }
-}
-
-impl PartitionStore for OneQueueUnreadable {
-    fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        self.inner.submit(batch)
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.inner.epoch()
-    }
-
-    fn durable_position(&self) -> LogPosition {
-        self.inner.durable_position()
-    }
-
-    fn checkpoint(&self) -> CheckpointFuture {
-        self.inner.checkpoint()
-    }
-
-    fn log(&self) -> &dyn CommitLog {
-        self.inner.log()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn close(&self) -> CloseFuture {
-        self.inner.close()
     }
 }
 
@@ -100,10 +42,9 @@ fn reopened_with(reads: Reads) -> (Partition, EntryId, EntryId) {
     let bad = enqueue(&partition, &queue("bad"), 1)[0];
     let good = enqueue(&partition, &queue("good"), 1)[0];
     block_on(partition.close()).expect("the store has not failed");
-    let inner = MemoryStore::open(&disk, MemoryOptions::default()).expect("it was closed");
-    let store = OneQueueUnreadable { inner, queue: bad.queue, reads };
-    let partition = block_on(Partition::open(Arc::new(store), PartitionOptions::default()));
-    (partition.expect("the leases can be read"), bad, good)
+    let unreadable = OneQueueUnreadable { queue: bad.queue, reads };
+    let store = intercepted(&disk, MemoryOptions::default(), unreadable);
+    (open(store, PartitionOptions::default()), bad, good)
 }
 
 fn backs_off_and_lets_the_others_flow(reads: Reads, why: &str) {

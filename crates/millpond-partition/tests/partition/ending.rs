@@ -1,20 +1,16 @@
 //! However a partition ends, everybody who waits is told so, and told why.
 
-use std::sync::Arc;
-
 use millpond_partition::{LeaseSource, Partition, PartitionError, PartitionOptions};
 use millpond_storage_api::{
-    Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch, GetFuture,
-    LogPosition, PartitionStore, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError,
-    StoreErrorKind, StoreRead, Table, WriteBatch,
+    LogPosition, PartitionStore, ScanRequest, StoreError, StoreErrorKind, WriteBatch,
 };
-use millpond_storage_memory::{FailedBatch, MemoryDisk, MemoryOptions, MemoryStore, Sharing};
+use millpond_storage_memory::{FailedBatch, Intercept, MemoryDisk, MemoryOptions, Sharing};
 use millpond_sync::thread::block_on;
 use millpond_types::ErrorKind;
 
 use crate::fixture::{
-    answered, barrier, call, enqueue, entry, lease, lease_ref, on_new_disk, open, queue, start,
-    stepped, store,
+    answered, barrier, call, enqueue, entry, intercepted, lease, lease_ref, on_new_disk, open,
+    queue, start, stepped, store,
 };
 
 fn one_commit_at_a_time() -> PartitionOptions {
@@ -149,59 +145,24 @@ fn a_partition_whose_store_was_taken_over_is_fenced() {
     block_on(other.ack(lease_ref(&held))).expect("its deadline is far");
 }
 
-/// A store that goes wrong in ways of its own.
-struct Fragile {
-    store: Arc<MemoryStore>,
-    panics_at: LogPosition,
-    reads_are_fenced: bool,
-}
+/// Somebody else owns the store, as a read is the first to find.
+struct ReadsAreFenced;
 
-impl Fragile {
-    fn new(store: Arc<MemoryStore>) -> Self {
-        Self { store, panics_at: LogPosition(u64::MAX), reads_are_fenced: false }
-    }
-}
-
-impl StoreRead for Fragile {
-    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
-        if self.reads_are_fenced {
-            return Err(StoreError::new(StoreErrorKind::Fenced, "somebody else owns it"));
+impl Intercept for ReadsAreFenced {
+    fn before_scan(&self, _: &ScanRequest, may_wait: bool) -> Result<(), StoreError> {
+        match may_wait {
+            true => Ok(()),
+            false => Err(StoreError::new(StoreErrorKind::Fenced, "somebody else owns it")),
         }
-        self.store.try_scan(request, out)
-    }
-    fn scan(&self, request: ScanRequest) -> ScanFuture {
-        self.store.scan(request)
-    }
-    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, StoreError> {
-        self.store.try_get(table, key)
-    }
-    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
-        self.store.get(table, key)
     }
 }
 
-impl PartitionStore for Fragile {
-    fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        assert!(self.durable_position() < self.panics_at, "a panic on purpose");
-        self.store.submit(batch)
-    }
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-    fn durable_position(&self) -> LogPosition {
-        self.store.durable_position()
-    }
-    fn checkpoint(&self) -> CheckpointFuture {
-        self.store.checkpoint()
-    }
-    fn log(&self) -> &dyn CommitLog {
-        self.store.log()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-    fn close(&self) -> CloseFuture {
-        self.store.close()
+/// The first commit succeeds, and submitting the next one panics.
+struct PanicsAtTheSecondCommit(MemoryDisk);
+
+impl Intercept for PanicsAtTheSecondCommit {
+    fn before_submit(&self, _: &WriteBatch) {
+        assert!(self.0.durable_position() < LogPosition(1), "a panic on purpose");
     }
 }
 
@@ -212,8 +173,8 @@ fn a_read_that_finds_the_store_taken_over_stops_the_partition() {
     enqueue(&partition, &queue, 1);
     block_on(partition.close()).expect("the store has not failed");
 
-    let fenced = Fragile { reads_are_fenced: true, ..Fragile::new(store(&disk, stepped())) };
-    let partition = open(Arc::new(fenced), PartitionOptions::default());
+    let fenced = intercepted(&disk, stepped(), ReadsAreFenced);
+    let partition = open(fenced, PartitionOptions::default());
     // No commit is under way that could tell.
     let waiting = call(&partition, LeaseSource::Queue(queue.id), 1, true);
     assert_eq!(answered(waiting).expect_err("nothing can be granted").kind(), ErrorKind::Fenced);
@@ -226,9 +187,8 @@ fn a_read_that_finds_the_store_taken_over_stops_the_partition() {
 fn a_panic_in_the_loop_answers_everybody_and_gives_the_store_up() {
     let disk = MemoryDisk::new();
     let exclusive = MemoryOptions { sharing: Sharing::Exclusive, ..MemoryOptions::default() };
-    let panics_at = LogPosition(1);
-    let fragile = Fragile { panics_at, ..Fragile::new(store(&disk, exclusive)) };
-    let partition = open(Arc::new(fragile), PartitionOptions::default());
+    let fragile = intercepted(&disk, exclusive, PanicsAtTheSecondCommit(disk.clone()));
+    let partition = open(fragile, PartitionOptions::default());
     let kept = enqueue(&partition, &queue("a"), 1)[0];
     let waiting = call(&partition, LeaseSource::Queue(queue("b").id), 1, true);
 

@@ -10,7 +10,9 @@ use millpond_partition::{
     PartitionOptions, QueueRef,
 };
 use millpond_storage_api::{Durable, PartitionStore};
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore, SyncMode};
+use millpond_storage_memory::{
+    Intercept, InterceptedStore, MemoryDisk, MemoryOptions, MemoryStore, SyncMode,
+};
 use millpond_sync::thread::block_on;
 use millpond_types::{Body, EntryId, Priority, QueueKey, TopicName};
 
@@ -23,6 +25,16 @@ pub(crate) fn stepped() -> MemoryOptions {
 
 pub(crate) fn store(disk: &MemoryDisk, options: MemoryOptions) -> Arc<MemoryStore> {
     Arc::new(MemoryStore::open(disk, options).expect("the disk is free"))
+}
+
+/// As [`store`], past the hooks of `intercept`.
+pub(crate) fn intercepted(
+    disk: &MemoryDisk,
+    options: MemoryOptions,
+    intercept: impl Intercept,
+) -> Arc<InterceptedStore> {
+    let store = MemoryStore::open(disk, options).expect("the disk is free");
+    Arc::new(InterceptedStore::new(store, Arc::new(intercept)))
 }
 
 pub(crate) fn open(store: Arc<dyn PartitionStore>, options: PartitionOptions) -> Partition {

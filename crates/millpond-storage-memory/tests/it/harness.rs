@@ -8,26 +8,36 @@ use std::task::{Context, Poll, Waker};
 use millpond_storage_api::{OpenError, PartitionStore, StoreErrorKind};
 use millpond_storage_conformance::{FaultHarness, Harness};
 use millpond_storage_memory::{
-    BlockReads, FailedBatch, MemoryDisk, MemoryOptions, MemoryStore, Sharing, SyncMode, Visibility,
+    BlockReads, FailedBatch, Intercept, InterceptedStore, MemoryDisk, MemoryOptions, MemoryStore,
+    Sharing, SyncMode, Visibility,
 };
 
 pub(crate) struct MemoryHarness {
     disk: MemoryDisk,
     options: MemoryOptions,
     failed_batch: FailedBatch,
+    intercepted: bool,
     n_crashes: usize,
 }
+
+struct LetsEverythingThrough;
+
+impl Intercept for LetsEverythingThrough {}
 
 impl MemoryHarness {
     fn new(options: MemoryOptions) -> Self {
         let disk = MemoryDisk::new();
-        Self { disk, options, failed_batch: FailedBatch::Lost, n_crashes: 0 }
+        Self { disk, options, failed_batch: FailedBatch::Lost, intercepted: false, n_crashes: 0 }
     }
 }
 
 impl Harness for MemoryHarness {
     fn open(&mut self) -> Result<Arc<dyn PartitionStore>, OpenError> {
-        Ok(Arc::new(MemoryStore::open(&self.disk, self.options)?))
+        let store = MemoryStore::open(&self.disk, self.options)?;
+        Ok(match self.intercepted {
+            true => Arc::new(InterceptedStore::new(store, Arc::new(LetsEverythingThrough))),
+            false => Arc::new(store),
+        })
     }
 
     fn crash(&mut self) {
@@ -93,5 +103,10 @@ impl MemoryHarness {
         let harness = Self::stepped();
         harness.disk.block_reads(BlockReads::AfterRows(2));
         harness
+    }
+
+    /// As [`blocking`](Self::blocking), past hooks that do nothing.
+    pub(crate) fn intercepted() -> Self {
+        Self { intercepted: true, ..Self::blocking() }
     }
 }

@@ -8,6 +8,7 @@ mod broken;
 mod crash;
 mod faults;
 mod harness;
+mod intercept;
 mod properties;
 
 macro_rules! suites {
@@ -20,4 +21,4 @@ macro_rules! suites {
         }
     )*};
 }
-suites!(automatic, stepped, late, blocking, resolving);
+suites!(automatic, stepped, late, blocking, resolving, intercepted);

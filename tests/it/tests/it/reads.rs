@@ -7,10 +7,10 @@ use millpond::{Engine, Entry};
 use millpond_it::{drain, status};
 use millpond_storage_memory::MemoryDisk;
 
-use crate::watched::{Watch, Watched};
+use crate::watched::Watch;
 
 async fn engine_on(disk: &MemoryDisk) -> (Engine, Arc<Watch>) {
-    let (store, watch) = Watched::open(disk);
+    let (store, watch) = Watch::open(disk);
     let engine = Engine::with_stores(vec![Arc::new(store)], Default::default()).await.unwrap();
     (engine, watch)
 }
@@ -52,7 +52,7 @@ async fn an_engine_whose_queues_do_not_come_back_says_so_until_they_do() {
     assert!(before.window_bytes > 0 && before.recall_failure.is_none());
     engine.close().await.unwrap();
 
-    let (store, watch) = Watched::open(&disk);
+    let (store, watch) = Watch::open(&disk);
     watch.refuses_active.store(true, Ordering::SeqCst);
     let engine = Engine::with_stores(vec![Arc::new(store)], Default::default()).await.unwrap();
     let failure = loop {

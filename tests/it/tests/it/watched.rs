@@ -1,17 +1,13 @@
-//! A store that tells what is read from it, and refuses what the test wants refused.
+//! What is read from a store, and what is to be refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use millpond::{Bytes, Epoch, PartitionStore};
-use millpond_storage_api::{
-    Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, GetFuture, LogPosition,
-    ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead, Table,
-    WriteBatch,
+use millpond_storage_api::{ScanRequest, StoreError, StoreErrorKind, Table};
+use millpond_storage_memory::{
+    Intercept, InterceptedStore, MemoryDisk, MemoryOptions, MemoryStore,
 };
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 
-/// What was read, and what is to be refused.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// Rows of `entries`, looked up or scanned.
@@ -21,11 +17,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    fn check(&self, request: &ScanRequest) -> Result<(), StoreError> {
-        if request.table == Table::Active && self.refuses_active.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Io, "refused by the test"));
-        }
-        Ok(())
+    /// Opens the store on `disk` under a new watch.
+    pub(crate) fn open(disk: &MemoryDisk) -> (InterceptedStore, Arc<Self>) {
+        let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
+        let watch = Arc::new(Self::default());
+        (InterceptedStore::new(store, watch.clone()), watch)
     }
 
     fn count(&self, table: Table, n_rows: usize) {
@@ -35,77 +31,20 @@ impl Watch {
     }
 }
 
-pub(crate) struct Watched {
-    store: MemoryStore,
-    watch: Arc<Watch>,
-}
-
-impl Watched {
-    pub(crate) fn open(disk: &MemoryDisk) -> (Self, Arc<Watch>) {
-        let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
-        let watch = Arc::new(Watch::default());
-        (Self { store, watch: watch.clone() }, watch)
-    }
-}
-
-impl StoreRead for Watched {
-    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
-        out.clear();
-        self.watch.check(request)?;
-        let end = self.store.try_scan(request, out);
-        self.watch.count(request.table, out.len());
-        end
+impl Intercept for Watch {
+    fn before_scan(&self, request: &ScanRequest, _: bool) -> Result<(), StoreError> {
+        if request.table == Table::Active && self.refuses_active.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Io, "refused by the test"));
+        }
+        Ok(())
     }
 
-    fn scan(&self, request: ScanRequest) -> ScanFuture {
-        let (watch, table) = (self.watch.clone(), request.table);
-        let checked = watch.check(&request);
-        let scan = self.store.scan(request);
-        Box::pin(async move {
-            checked?;
-            let (rows, end) = scan.await?;
-            watch.count(table, rows.len());
-            Ok((rows, end))
-        })
+    fn after_scan(&self, table: Table, n_rows: usize) {
+        self.count(table, n_rows);
     }
 
-    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.watch.count(table, 1);
-        self.store.try_get(table, key)
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
-        self.watch.count(table, 1);
-        self.store.get(table, key)
-    }
-}
-
-impl PartitionStore for Watched {
-    fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        self.store.submit(batch)
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-
-    fn durable_position(&self) -> LogPosition {
-        self.store.durable_position()
-    }
-
-    fn checkpoint(&self) -> CheckpointFuture {
-        self.store.checkpoint()
-    }
-
-    fn log(&self) -> &dyn CommitLog {
-        self.store.log()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn close(&self) -> CloseFuture {
-        self.store.close()
+    fn before_get(&self, table: Table, _: &[u8], _: bool) -> Result<(), StoreError> {
+        self.count(table, 1);
+        Ok(())
     }
 }
