@@ -1,6 +1,6 @@
 //! However a partition ends, everybody who waits is told so, and told why.
 
-use millpond_partition::{LeaseSource, Partition, PartitionError, PartitionOptions};
+use millpond_partition::{LeaseCall, LeaseSource, Partition, PartitionError, PartitionOptions};
 use millpond_storage_api::{
     LogPosition, PartitionStore, ScanRequest, StoreError, StoreErrorKind, WriteBatch,
 };
@@ -9,8 +9,8 @@ use millpond_sync::thread::block_on;
 use millpond_types::ErrorKind;
 
 use crate::fixture::{
-    answered, barrier, call, enqueue, entry, intercepted, lease, lease_ref, on_new_disk, open,
-    queue, start, stepped, store,
+    LEASE_MS, answered, barrier, call, enqueue, entry, intercepted, lease, lease_ref, on_new_disk,
+    open, queue, start, stepped, store,
 };
 
 fn one_commit_at_a_time() -> PartitionOptions {
@@ -175,9 +175,12 @@ fn a_read_that_finds_the_store_taken_over_stops_the_partition() {
 
     let fenced = intercepted(&disk, stepped(), ReadsAreFenced);
     let partition = open(fenced, PartitionOptions::default());
-    // No commit is under way that could tell.
-    let waiting = call(&partition, LeaseSource::Queue(queue.id), 1, true);
-    assert_eq!(answered(waiting).expect_err("nothing can be granted").kind(), ErrorKind::Fenced);
+    // No commit is under way that could tell. The loop may read, and stop, before it gets the call.
+    let (call, answer) = LeaseCall::new(1, LEASE_MS);
+    let source = LeaseSource::Queue(queue.id);
+    let refused = block_on(partition.lease(source, &call, true)).err();
+    let error = refused.unwrap_or_else(|| answered(answer).expect_err("nothing can be granted"));
+    assert_eq!(error.kind(), ErrorKind::Fenced);
     let error = block_on(partition.enqueue(&queue, vec![entry(3)])).expect_err("it has stopped");
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert_eq!(block_on(partition.close()).expect_err("so did it end").kind(), ErrorKind::Fenced);
