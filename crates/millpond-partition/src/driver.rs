@@ -158,11 +158,12 @@ impl Driver {
             // Most reads end at once, and whoever waits for them is there.
             self.core.serve(now);
         }
-        if self.core.tidy() || !self.closing && self.core.has_reads_waiting() {
-            // In a turn of its own, so that nobody waits for it.
+        let goes_on = self.core.tidy() || !self.closing && self.core.has_reads_waiting();
+        self.submit();
+        // What was submitted made room for the commands that are left.
+        if goes_on || !self.commands.is_empty() && !self.is_full() {
             self.sender.notify();
         }
-        self.submit();
         self.take_commits()?;
         self.core.note_turn(self.clock.elapsed().saturating_sub(started));
         Ok(true)
@@ -194,11 +195,8 @@ impl Driver {
             self.handle(now, message);
             let looks = n % COMMANDS_PER_LOOK == 0;
             if looks && self.clock.elapsed().saturating_sub(started) > COMMANDS_TIME {
-                break;
+                return;
             }
-        }
-        if !self.commands.is_empty() {
-            self.sender.notify();
         }
     }
 

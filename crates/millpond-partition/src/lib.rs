@@ -68,6 +68,7 @@
 //!   its turn comes its head is read, together with those that come next; a queue that was just served is
 //!   read ahead while there is memory. What memory cannot serve goes to a few threads, urgent reads first,
 //!   neighbours in one job.
+//! * *Topics are few.* Each costs some 250 bytes, and the end of the sweep visits all of them in one turn.
 //! * *One byte budget* for all windows, [`window_bytes_max`](PartitionOptions::window_bytes_max).
 //! * *Floors.* The lowest rank that may be live is stored with the counters of each queue, in the row that
 //!   every commit writes anyway, so that the first read after a restart walks over no dead rows.
