@@ -101,14 +101,21 @@ impl Core {
                 None => (self.loads_ahead.pop_front()?, false),
             };
             let listed = if urgent { Load::Urgent } else { Load::Ahead };
+            let is_tight = self.memory.is_tight(&self.options);
+            if is_tight {
+                self.move_hand();
+            }
             // One that became urgent still stands in the other list.
             let Some(queue) = self.queues.get_mut(slot).filter(|queue| queue.load == listed) else {
                 continue;
             };
-            let Some(wanted) = queue.window.refill_wanted() else {
+            let Some(mut wanted) = queue.window.refill_wanted() else {
                 self.load_ended(slot);
                 continue;
             };
+            if is_tight {
+                wanted.rows_max = (wanted.rows_max - queue.window.batch()).saturating_add(1);
+            }
             let (id, floor, may_wait) = (queue.id, queue.stored.floor, queue.may_wait);
             queue.load = Load::Reading;
             queue.window.refill_started(wanted.clone());

@@ -121,9 +121,6 @@ impl Core {
             let Some(slot) = next else { break };
             let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
             grants.push((slot, self.stage_lease(slot, rank, head, deadline)));
-            if topic.is_some() {
-                self.shrink_if_tight(slot);
-            }
             self.read_ahead(slot);
             self.turn_taken(slot);
         }

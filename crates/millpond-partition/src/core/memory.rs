@@ -3,11 +3,13 @@
 //! A window forgets from its end, and what it forgot is read again when it is wanted, so shrinking is
 //! always right and only costs a read.
 //!
-//! Near the budget, the window that gives way is that of the queue just served: in a round it is wanted
-//! again after all others, and Belady's rule is to forget what is wanted last. (What was not used for
-//! longest, as LRU has it, is what the round wants next.) Beyond the budget, which takes entries that
-//! nobody consumes, a hand goes round the queues as in the CLOCK algorithm (Corbató 1968), spares what
-//! was used since it came by, and takes the rest down to its head at first, to nothing the next time.
+//! What shrinks is chosen as in the CLOCK algorithm (Corbató 1968): a hand goes round the queues, spares
+//! what was used since it came by, and takes the rest down to its head at first, to nothing the next time.
+//! How fast it goes decides. A round visits every queue once, so a hand that is faster than the round takes
+//! exactly what the round wants next, and nothing in memory is ever of use. So near the budget a read
+//! brings a single row, which is handed out at once and leaves nothing behind, and moves the hand by one
+//! queue: as fast as the round, in which what consumers use survives and what nobody uses goes. Only
+//! beyond the budget, where entries come that nobody consumes, the hand runs until there is room.
 
 use millpond_inbox::Inbox;
 
@@ -30,8 +32,8 @@ impl Memory {
         self.window_bytes
     }
 
-    /// Whether nothing should be read that nobody waits for, and nothing kept that is wanted last. Some way
-    /// below the budget, so that the hand does not take what the round wants next.
+    /// Whether nothing should be read that nobody waits for. Some way below the budget, so that what must be
+    /// read does not reach it.
     pub(super) fn is_tight(&self, options: &PartitionOptions) -> bool {
         self.window_bytes >= options.window_bytes_max - options.window_bytes_max / 8
     }
@@ -56,25 +58,20 @@ impl Core {
             if self.memory.window_bytes <= self.options.window_bytes_max {
                 return false;
             }
-            let n_slots = self.queues.n_slots();
-            self.memory.hand = if self.memory.hand < n_slots { self.memory.hand } else { 0 };
-            let next = self.queues.at(self.memory.hand).map(|(slot, _)| slot);
-            self.memory.hand += 1;
-            if let Some(slot) = next {
-                self.shrink(slot);
-            }
+            self.move_hand();
         }
         self.memory.window_bytes > self.options.window_bytes_max
     }
 
-    /// A queue was served in its turn.
-    pub(super) fn shrink_if_tight(&mut self, slot: Slot) {
-        let queue = &self.queues[slot];
-        if queue.load == Load::Reading || !self.memory.is_tight(&self.options) {
-            return;
+    /// Looks at one more queue.
+    pub(super) fn move_hand(&mut self) {
+        let n_slots = self.queues.n_slots();
+        self.memory.hand = if self.memory.hand < n_slots { self.memory.hand } else { 0 };
+        let next = self.queues.at(self.memory.hand).map(|(slot, _)| slot);
+        self.memory.hand += 1;
+        if let Some(slot) = next {
+            self.shrink(slot);
         }
-        let n_forgotten = self.with_window(slot, |window| window.shrink_to(0));
-        self.counters.n_windows_shrunk += u64::from(n_forgotten > 0);
     }
 
     fn shrink(&mut self, slot: Slot) {
