@@ -133,6 +133,10 @@ pub struct Status {
     pub n_entries: u64,
     /// Entries leased.
     pub n_leased: u64,
+    /// Bytes of the in-memory windows over all queues.
+    pub window_bytes: usize,
+    /// Whether a restart still brings queues back. Until it has, the sizes count what is back.
+    pub recalling: bool,
     /// Counts since opening.
     pub counters: Counters,
 }
@@ -248,6 +252,8 @@ impl Engine {
             status.n_queues += report.n_queues;
             status.n_entries += report.n_entries;
             status.n_leased += report.n_leased;
+            status.window_bytes += report.window_bytes;
+            status.recalling |= report.recalling.is_some();
             status.counters.add(&report.counters);
         }
         Ok(status)
