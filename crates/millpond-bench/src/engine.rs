@@ -14,7 +14,7 @@ use millpond::{Counters, Engine, Entry, PartitionOptions, PartitionStore};
 use millpond_storage_rocksdb::{BudgetOptions, OpenMode, RocksBudget, RocksStore};
 use tokio::task::JoinSet;
 
-use crate::measure::{Effort, median};
+use crate::measure::{Effort, count, median};
 use crate::raw_rocksdb::{self, Shape};
 use crate::report::{Figure, Report};
 use crate::{N_QUEUES, raw_file};
@@ -128,11 +128,6 @@ fn report_case(
     report.figure(&figure("raw-rocksdb", "entries", median(raw), "1/s", ratio, to_floor))?;
     report.figure(&figure("bare-fdatasync", "entries", median(floor), "1/s", None, None))?;
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark stay far below 2^52")]
-fn count(n: impl TryInto<u64>) -> f64 {
-    n.try_into().unwrap_or(u64::MAX) as f64
 }
 
 #[tokio::main]
