@@ -86,7 +86,7 @@ fn report(out: &mut Figures<'_>, points: &[Point; 3]) -> Outcome<()> {
             for (of, ratio) in [
                 ("time", here.time / first.time),
                 ("time by fresh", here.by_fresh / first.by_fresh),
-                ("loop", here.loop_ran / first.loop_ran),
+                ("loop by fresh", here.loop_by_fresh / first.loop_by_fresh),
             ] {
                 out.at_most(&format!("to first, {of}"), ratio * 100.0, "%", PERCENT_MAX)?;
             }
@@ -102,17 +102,22 @@ struct Medians {
     /// Time beside the fresh queue that was consumed next.
     by_fresh: f64,
     loop_ran: f64,
+    loop_by_fresh: f64,
     process_ran: f64,
 }
 
 impl Medians {
     fn of(groups: &Groups) -> Self {
         let of = |cost: fn(&Cost) -> f64| median(groups.deep.iter().map(cost).collect());
-        let pairs = groups.deep.iter().zip(&groups.fresh);
+        let beside = |cost: fn(&Cost) -> f64| {
+            let pairs = groups.deep.iter().zip(&groups.fresh);
+            median(pairs.map(|(deep, fresh)| cost(deep) / cost(fresh)).collect())
+        };
         Self {
             time: of(|cost| cost.time),
-            by_fresh: median(pairs.map(|(deep, fresh)| deep.time / fresh.time).collect()),
+            by_fresh: beside(|cost| cost.time),
             loop_ran: of(|cost| cost.loop_ran),
+            loop_by_fresh: beside(|cost| cost.loop_ran),
             process_ran: of(|cost| cost.process_ran),
         }
     }

@@ -184,7 +184,9 @@ pub(super) async fn settled(
     }
     let status = engine.status().await?;
     if !as_expected(&status) {
-        return Err(format!("the engine does not hold what it should: {status:?}").into());
+        let Status { n_queues, n_entries, n_leased, .. } = status;
+        let found = format!("{n_queues} queues, {n_entries} entries, {n_leased} leased");
+        return Err(format!("the engine does not hold what it should, but {found}").into());
     }
     Ok(status)
 }
