@@ -2,7 +2,7 @@
 //! loop stays quick meanwhile; a queue of a million entries; and windows under a budget of bytes.
 //!
 //! A part that has to begin with nothing in memory runs in a process of its own: the program starts
-//! itself with a [`Step`] and reads the result from its standard output.
+//! itself with a step to do and reads the result from its standard output.
 
 mod cold;
 mod deep;
