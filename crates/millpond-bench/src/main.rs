@@ -7,10 +7,14 @@
 //!
 //! | bench | subject | peers |
 //! |---|---|---|
+//! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
+//! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
 //! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
 
+mod dead_prefix;
 mod engine;
+mod inbox;
 mod measure;
 mod queues;
 mod raw_file;
@@ -32,7 +36,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["engine", "queues"])]
+    #[arg(value_parser = ["dead-prefix", "engine", "inbox", "queues"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -62,10 +66,17 @@ fn main() -> ExitCode {
             return queues::run_child(step);
         }
         let mut report = Report::new(arguments.json.as_deref())?;
-        let wanted =
-            |bench| arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench);
+        let wanted = |bench: &str| {
+            arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
+        };
+        if wanted("dead-prefix") {
+            dead_prefix::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
         if wanted("engine") {
             engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("inbox") {
+            inbox::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         if wanted("queues") {
             let n_queues = arguments.queues;

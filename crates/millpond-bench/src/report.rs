@@ -21,6 +21,19 @@ pub(crate) struct Figure<'a> {
     pub(crate) ratio_to: Option<&'a str>,
 }
 
+/// The same work with and without something.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison<'a> {
+    pub(crate) bench: &'a str,
+    pub(crate) case: &'a str,
+    /// What makes the difference.
+    pub(crate) subject: &'a str,
+    pub(crate) metric: &'a str,
+    pub(crate) unit: &'a str,
+    pub(crate) with: f64,
+    pub(crate) without: f64,
+}
+
 #[derive(Debug, Serialize)]
 struct Header {
     machine: String,
@@ -45,7 +58,7 @@ impl Report {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             rustc: output("rustc", &["--version"]),
             commit: output("git", &["rev-parse", "--short", "HEAD"]),
-            fsync_policy: "fdatasync before every receipt, every peer too",
+            fsync_policy: "engine, queues: fdatasync before every receipt, every peer too; inbox: no sync",
         };
         println!(
             "{} · {} cores · {} · commit {}\nfsync policy: {}\n",
@@ -70,6 +83,27 @@ impl Report {
             figure.bench, figure.case, figure.subject, figure.metric, figure.value, figure.unit
         );
         self.line(figure)
+    }
+
+    /// What the columns of [`comparison`](Self::comparison) are.
+    pub(crate) fn comparison_heading(&self) {
+        println!(
+            "{:<36} {:<20} {:<22} {:<4} {:>10} {:>10} {:>8}",
+            "case", "subject", "metric", "unit", "with", "without", "ratio"
+        );
+    }
+
+    /// Adds a comparison; its ratio is what the metric grows by without the subject.
+    pub(crate) fn comparison(&mut self, comparison: &Comparison<'_>) -> io::Result<()> {
+        let Comparison { case, subject, metric, unit, with, without, .. } = comparison;
+        let ratio = match without / with {
+            ratio if ratio.is_finite() => format!("{ratio:.2}"),
+            _ => "–".to_owned(),
+        };
+        println!(
+            "{case:<36} {subject:<20} {metric:<22} {unit:<4} {with:>10.1} {without:>10.1} {ratio:>8}"
+        );
+        self.line(comparison)
     }
 
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Replay a job log through durable queues, and account for every job
     Replay(Box<ReplayArguments>),
-    /// Look at queues, in a running or a stopped engine
+    /// Look at queues and purge them, in a running or a stopped engine
     Queue {
         #[command(subcommand)]
         verb: QueueVerb,
@@ -92,6 +92,18 @@ pub(crate) enum QueueVerb {
         topic: String,
         /// The queue's key
         key: String,
+    },
+    /// Remove everything that a queue holds, leased or not; asks first
+    Purge {
+        #[command(flatten)]
+        place: Place,
+        /// The topic
+        topic: String,
+        /// The queue's key
+        key: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

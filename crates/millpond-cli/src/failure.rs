@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Stopped = 9,
     /// A job log is not one.
     BadLog = 10,
+    /// The user was asked whether to go on, and did not want to.
+    Declined = 11,
     Interrupted = 130,
     Terminated = 143,
 }
@@ -38,11 +40,12 @@ Exit codes:
   8    stored bytes do not mean what they should
   9    the engine stopped or does not answer; try again
   10   the job log is damaged
+  11   you were asked and said no; nothing was changed
   130  interrupted by Ctrl-C, after closing cleanly
   143  terminated, after closing cleanly";
 
 impl Exit {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Problem,
         Self::Usage,
         Self::NotFound,
@@ -53,6 +56,7 @@ impl Exit {
         Self::Corrupt,
         Self::Stopped,
         Self::BadLog,
+        Self::Declined,
         Self::Interrupted,
         Self::Terminated,
     ];

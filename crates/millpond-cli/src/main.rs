@@ -1,10 +1,12 @@
 //! The `millpond` command: replays a job log through durable queues and accounts for every job, looks into
-//! a running or stopped engine, and checks a machine. It is not a server; it opens an engine only to replay.
+//! a running or stopped engine, purges queues, and checks a machine. It is not a server; it opens an engine
+//! only to replay, and to purge a queue of one that is stopped.
 //!
 //! Every answer comes as a table, or as JSON with `--json`. How a command ends is one of a few exit codes,
 //! listed by `millpond --help`, and one sentence on standard error.
 
 mod args;
+mod ask;
 mod clock;
 mod doctor;
 mod failure;

@@ -98,6 +98,11 @@ fn three_digits(value: f64, unit: &str) -> String {
     }
 }
 
+/// A part from 0 to 1 in percent.
+pub(crate) fn percent(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
+}
+
 /// Bytes in binary units.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn bytes(n: u64) -> String {
@@ -129,6 +134,7 @@ mod tests {
         }
         assert_eq!((bytes(1023), bytes(1536)), ("1023 B".to_owned(), "1.50 KiB".to_owned()));
         assert_eq!(bytes(76 << 30), "76.0 GiB");
+        assert_eq!((percent(1.0), percent(0.0625)), ("100.0 %".to_owned(), "6.2 %".to_owned()));
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! `millpond partition`: what the partitions hold, and whether their rows agree.
+//! `millpond partition`: what the partitions hold, how they are doing, and whether their rows agree.
 
 use std::fmt::Write as _;
 
-use millpond::admin::{Admin, Order, PartitionCheck};
-use serde::Serialize;
+use millpond::admin::{Activity, Admin, PartitionCheck, PartitionInfo};
 
 use crate::args::{PartitionVerb, Place};
 use crate::failure::{Exit, Failure};
-use crate::output::{Column, count, print, print_json, table};
+use crate::output::{Column, bytes, count, duration_us, percent, print, print_json, table};
 
 pub(crate) async fn run(verb: PartitionVerb) -> Result<(), Failure> {
     match verb {
@@ -16,36 +15,82 @@ pub(crate) async fn run(verb: PartitionVerb) -> Result<(), Failure> {
     }
 }
 
-/// What one partition holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-struct Holding {
-    partition: u16,
-    n_queues: u64,
-    n_entries: u64,
-    n_leased: u64,
-}
-
 async fn list(place: &Place) -> Result<(), Failure> {
     let admin = Admin::connect(&place.data).await?;
-    let partitions = 0..admin.n_partitions();
-    let mut holdings: Vec<_> =
-        partitions.map(|partition| Holding { partition, ..Holding::default() }).collect();
-    for queue in admin.queues(None, Order::Name, usize::MAX).await? {
-        if let Some(holding) = holdings.get_mut(usize::from(queue.partition)) {
-            holding.n_queues += 1;
-            holding.n_entries += queue.n_entries;
-            holding.n_leased += queue.n_leased;
-        }
-    }
-    if place.json {
-        return print_json(&holdings);
-    }
+    let partitions = admin.partitions().await?;
+    if place.json { print_json(&partitions) } else { print(&listed(&partitions)) }
+}
+
+fn listed(partitions: &[PartitionInfo]) -> String {
     let columns = ["partition", "queues", "entries", "leased"].map(Column::Number);
-    let rows = holdings.iter().map(|holding| {
-        let Holding { partition, n_queues, n_entries, n_leased } = holding;
+    let rows = partitions.iter().map(|info| {
+        let PartitionInfo { partition, n_queues, n_entries, n_leased, .. } = info;
         [partition.to_string(), count(*n_queues), count(*n_entries), count(*n_leased)]
     });
-    print(&table(columns, rows))
+    let mut text = table(columns, rows);
+    let activity = |info: &PartitionInfo| Some((info.partition, info.activity.clone()?));
+    let active: Vec<_> = partitions.iter().filter_map(activity).collect();
+    if !active.is_empty() {
+        text = format!("{text}\n{}", doing(&active));
+    }
+    text
+}
+
+/// How the partitions of a running engine are doing.
+pub(crate) fn doing(active: &[(u16, Activity)]) -> String {
+    let mut text = format!("{}\n{}", in_memory(active), refills(active));
+    for (partition, activity) in active.iter().filter(|(_, activity)| activity.recalling) {
+        let _ = match &activity.recall_failure {
+            None => writeln!(text, "\npartition {partition}: bringing queues back"),
+            Some(why) => {
+                writeln!(text, "\npartition {partition}: bringing queues back fails: {why}")
+            }
+        };
+    }
+    text
+}
+
+/// What the partitions of a running engine keep in memory.
+fn in_memory(active: &[(u16, Activity)]) -> String {
+    let columns = ["partition", "queues in memory", "windows", "of", "hit rate", "set aside"];
+    let rows = active.iter().map(|(partition, activity)| {
+        [
+            partition.to_string(),
+            count(activity.n_resident),
+            bytes(activity.window_bytes),
+            bytes(activity.window_bytes_max),
+            percent(activity.hit_rate),
+            count(activity.n_set_aside),
+        ]
+    });
+    table(columns.map(Column::Number), rows)
+}
+
+/// How the heads of queues came into memory.
+fn refills(active: &[(u16, Activity)]) -> String {
+    let columns = [
+        "partition",
+        "read on demand",
+        "read ahead",
+        "p50",
+        "p99",
+        "max",
+        "would block",
+        "overflows",
+    ];
+    let rows = active.iter().map(|(partition, activity)| {
+        [
+            partition.to_string(),
+            count(activity.n_refills_demanded),
+            count(activity.n_refills_ahead),
+            duration_us(activity.refill_p50_us),
+            duration_us(activity.refill_p99_us),
+            duration_us(activity.refill_max_us),
+            percent(activity.would_block_rate),
+            count(activity.n_overlay_overflows),
+        ]
+    });
+    table(columns.map(Column::Number), rows)
 }
 
 async fn verify(place: &Place) -> Result<(), Failure> {

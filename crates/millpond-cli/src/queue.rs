@@ -1,38 +1,74 @@
-//! `millpond queue`: which queues there are, and why one is, or is not, being served.
+//! `millpond queue`: which queues there are, why one is, or is not, being served, and emptying one.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
-use millpond::admin::{Admin, Explanation, Order, QueueInfo};
+use millpond::admin::{Admin, Explanation, Order, PartitionInfo, PurgeInfo, QueueInfo};
+use serde::Serialize;
 
 use crate::args::{Place, QueueVerb, TopBy};
+use crate::ask;
 use crate::failure::Failure;
-use crate::output::{Column, count, duration_us, print, print_json, table};
+use crate::output::{Column, bytes, count, duration_us, print, print_json, table};
+use crate::partition;
 
 pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
     match verb {
         QueueVerb::Ls { place, topic, limit } => {
-            list(&place, topic.as_deref(), Order::Name, limit).await
+            let admin = Admin::connect(&place.data).await?;
+            let queues = list(&admin, topic.as_deref(), Order::Name, limit).await?;
+            if place.json { print_json(&queues) } else { print(&listed(&queues)) }
         }
         QueueVerb::Top { place, topic, by, limit } => {
             let order = match by {
                 TopBy::Deepest => Order::Deepest,
                 TopBy::Oldest => Order::Oldest,
             };
-            list(&place, topic.as_deref(), order, limit).await
+            let admin = Admin::connect(&place.data).await?;
+            let queues = list(&admin, topic.as_deref(), order, limit).await?;
+            let top = Top { queues, partitions: admin.partitions().await? };
+            if place.json { print_json(&top) } else { print(&topmost(&top)) }
         }
         QueueVerb::Explain { place, topic, key } => {
             let admin = Admin::connect(&place.data).await?;
             let explanation = admin.explain(&topic, key.as_bytes()).await?;
             if place.json { print_json(&explanation) } else { print(&explained(&explanation)) }
         }
+        QueueVerb::Purge { place, topic, key, yes } => {
+            let purged = purge(&place, &topic, &key, yes).await?;
+            if place.json { print_json(&purged) } else { print(&removed(&purged)) }
+        }
     }
 }
 
-async fn list(place: &Place, topic: Option<&str>, order: Order, limit: u64) -> Result<(), Failure> {
-    let admin = Admin::connect(&place.data).await?;
+/// Queues, and how the partitions they are in are doing.
+#[derive(Serialize)]
+struct Top {
+    queues: Vec<QueueInfo>,
+    partitions: Vec<PartitionInfo>,
+}
+
+fn topmost(top: &Top) -> String {
+    let active =
+        top.partitions.iter().filter_map(|info| Some((info.partition, info.activity.clone()?)));
+    let active: Vec<_> = active.collect();
+    let queues = listed(&top.queues);
+    if active.is_empty() { queues } else { format!("{queues}\n{}", partition::doing(&active)) }
+}
+
+async fn list(
+    admin: &Admin,
+    topic: Option<&str>,
+    order: Order,
+    limit: u64,
+) -> Result<Vec<QueueInfo>, Failure> {
     let n_max = usize::try_from(limit).unwrap_or(usize::MAX);
-    let queues = admin.queues(topic, order, n_max).await?;
-    if place.json { print_json(&queues) } else { print(&listed(&queues)) }
+    let list = admin.queues(topic, order, n_max).await?;
+    if let Some(why) = list.incomplete {
+        // Standard error may be closed, and then there is nobody to tell.
+        let _ = writeln!(io::stderr(), "millpond: the list may lack queues: {why}");
+    }
+    Ok(list.queues)
 }
 
 fn listed(queues: &[QueueInfo]) -> String {
@@ -65,15 +101,22 @@ fn waits(queue: &QueueInfo) -> String {
 }
 
 fn explained(explanation: &Explanation) -> String {
-    let Explanation { queue, state, reason, leases } = explanation;
+    let Explanation { queue, state, reason, window, activity, leases } = explanation;
     let mut text = format!("{} / {}: {state}: {reason}\n\n", queue.topic, queue.key);
-    let facts = [
+    let mut facts = vec![
         ("entries", count(queue.n_entries)),
         ("leased", count(queue.n_leased)),
         ("head waits", waits(queue)),
-        ("partition", queue.partition.to_string()),
-        ("id", queue.id.clone()),
     ];
+    if let Some(window) = window {
+        let n_entries = entries(window.n_entries);
+        facts.extend([
+            ("in memory", format!("{n_entries}, {}", bytes(window.n_bytes))),
+            ("refill", window.refill.clone()),
+            ("set aside", count(window.n_set_aside)),
+        ]);
+    }
+    facts.extend([("partition", queue.partition.to_string()), ("id", queue.id.clone())]);
     for (name, value) in facts {
         let _ = writeln!(text, "{name:<11} {value}");
     }
@@ -90,5 +133,45 @@ fn explained(explanation: &Explanation) -> String {
         text.push('\n');
         text += &table(columns, rows);
     }
+    if let Some(activity) = activity {
+        text = format!("{text}\n{}", partition::doing(&[(queue.partition, activity.clone())]));
+    }
     text
+}
+
+async fn purge(place: &Place, topic: &str, key: &str, yes: bool) -> Result<PurgeInfo, Failure> {
+    if !yes {
+        ask::somebody_is_there("purge a queue")?;
+    }
+    let admin = Admin::connect(&place.data).await?;
+    if !yes {
+        let queue = admin.explain(topic, key.as_bytes()).await?.queue;
+        let QueueInfo { topic, key, n_entries, n_leased, .. } = queue;
+        if n_entries == 0 {
+            // Whatever comes now is not what was meant.
+            return Ok(PurgeInfo { topic, key, n_entries, n_leased });
+        }
+        let held = counted(n_entries, n_leased);
+        ask::or_decline(&format!("Remove everything that {topic} / {key} holds ({held})?"))?;
+    }
+    Ok(admin.purge(topic, key.as_bytes()).await?)
+}
+
+fn removed(purged: &PurgeInfo) -> String {
+    let PurgeInfo { topic, key, n_entries, n_leased } = purged;
+    match n_entries {
+        0 => format!("{topic} / {key} holds nothing\n"),
+        _ => format!("{topic} / {key}: removed {}\n", counted(*n_entries, *n_leased)),
+    }
+}
+
+fn counted(n_entries: u64, n_leased: u64) -> String {
+    match n_leased {
+        0 => entries(n_entries),
+        _ => format!("{}, {} of them leased", entries(n_entries), count(n_leased)),
+    }
+}
+
+fn entries(n: u64) -> String {
+    format!("{} {}", count(n), if n == 1 { "entry" } else { "entries" })
 }

@@ -136,7 +136,7 @@ async fn check_store(arguments: &ReplayArguments) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, text));
     }
     let topic = arguments.topic.as_str();
-    if admin.queues(Some(topic), Order::Name, 1).await?.is_empty() {
+    if admin.queues(Some(topic), Order::Deepest, 1).await?.queues.is_empty() {
         return Ok(());
     }
     let text = format!("topic `{topic}` in {path} is not empty: name another --data or --topic");

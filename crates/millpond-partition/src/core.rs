@@ -55,6 +55,9 @@ const SEQUENCE_BLOCK: u64 = 1 << 16;
 /// Lists shorter than this are never searched for what no longer belongs there.
 const SWEEP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
+/// Idle queues that leave memory in one turn, besides those that make room for another.
+const EVICTED_PER_TURN: usize = if cfg!(test) { 1 } else { 512 };
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     LeaseEnds(Slot, EntryRank),
@@ -127,15 +130,23 @@ impl Core {
         }
     }
 
-    /// Takes over what a durable commit changed.
-    pub(crate) fn handle_durable(&mut self, effects: Effects, position: Durable<LogPosition>) {
-        self.counters.n_commits += 1;
-        self.counters.n_commit_bytes += effects.n_bytes as u64;
-        for effect in effects.effects {
-            self.apply(effect, &position);
+    /// Takes over what a durable commit changed, in order, and as much of it as `n_left` entries allow; to
+    /// be called again with what is left, before any later commit.
+    pub(crate) fn handle_durable(
+        &mut self,
+        effects: &mut Effects,
+        position: &Durable<LogPosition>,
+        n_left: &mut usize,
+    ) {
+        self.counters.n_commits += u64::from(effects.n_bytes.is_some());
+        self.counters.n_commit_bytes += effects.n_bytes.take().unwrap_or_default() as u64;
+        while *n_left > 0 {
+            let Some(effect) = effects.effects.next() else { break };
+            *n_left = n_left.saturating_sub(effect.n_entries());
+            self.apply(effect, position);
         }
         if self.is_broken(Mutation::AnswerBeforeDurable) {
-            std::mem::take(&mut self.effects).into_iter().for_each(|e| self.apply(e, &position));
+            std::mem::take(&mut self.effects).into_iter().for_each(|e| self.apply(e, position));
         }
     }
 
@@ -195,14 +206,19 @@ impl Core {
             }
         }
         let batch = std::mem::take(&mut self.batch);
-        let effects = std::mem::take(&mut self.effects);
-        let n_bytes = batch.n_bytes();
+        let effects = std::mem::take(&mut self.effects).into_iter();
+        let n_bytes = Some(batch.n_bytes());
         Some((batch, Effects { effects, n_bytes }))
     }
 
     /// Whether there is nothing to submit.
     pub(crate) fn staged_is_empty(&self) -> bool {
         self.effects.is_empty() && self.batch.is_empty()
+    }
+
+    /// How much follows from the batch being staged.
+    pub(crate) fn n_staged_effects(&self) -> usize {
+        self.effects.len()
     }
 
     /// Size of the batch being staged, in bytes.
@@ -247,7 +263,8 @@ impl Core {
     pub(crate) fn tidy(&mut self) -> bool {
         let memory_is_tight = self.shrink_windows();
         let survey_goes_on = self.advance_surveys();
-        memory_is_tight || survey_goes_on
+        let more_leave = self.evict_idle(EVICTED_PER_TURN);
+        memory_is_tight || survey_goes_on || more_leave
     }
 
     /// Answers everybody who still waits: the partition ends.
@@ -305,8 +322,11 @@ impl Core {
             _ => {}
         }
         if wants_turn {
-            self.list_topic(topic);
             self.list_queue(id);
+        }
+        // Also when it left: it may have been the last that a caller could hope for.
+        if wants_turn || was_in_ring {
+            self.list_topic(topic);
         }
     }
 
@@ -331,18 +351,23 @@ impl Core {
             return;
         }
         self.idle.push_back(slot);
-        self.evict_idle();
+        // Two for one, so that what had to stay while reads were in flight leaves by and by.
+        self.evict_idle(2);
     }
 
-    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one.
-    fn evict_idle(&mut self) {
+    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one. Whether more
+    /// should leave.
+    fn evict_idle(&mut self, n_max: usize) -> bool {
         let broken = self.is_broken(Mutation::BusyQueueForgotten);
         // What a read in flight says of a queue may be older than what became of the queue since.
         if self.recall.is_reading() && !self.is_broken(Mutation::StaleRowRecalled) {
-            return;
+            return false;
         }
-        while self.idle.len() > self.options.idle_queues_max {
-            let Some(oldest) = self.idle.pop_front() else { return };
+        for _ in 0..n_max {
+            if self.idle.len() <= self.options.idle_queues_max {
+                return false;
+            }
+            let Some(oldest) = self.idle.pop_front() else { return false };
             let queue = &mut self.queues[oldest];
             queue.in_idle = false;
             if queue.is_idle() || broken {
@@ -352,6 +377,7 @@ impl Core {
                 self.topics.tidy(topic);
             }
         }
+        self.idle.len() > self.options.idle_queues_max
     }
 
     fn mark_dirty(&mut self, slot: Slot) {

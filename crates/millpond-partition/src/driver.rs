@@ -11,7 +11,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use millpond_inbox::completions::{Completions, Outcome, RefillFlight, RefillTicket};
 use millpond_storage_api::{
-    CommitTicket, PartitionStore, ScanEnd, ScanRows, StoreError, StoreErrorKind,
+    CommitTicket, Durable, LogPosition, PartitionStore, ScanEnd, ScanRows, StoreError,
+    StoreErrorKind,
 };
 use millpond_sync::thread::block_on;
 use millpond_types::UnixMillis;
@@ -29,6 +30,17 @@ use crate::options::PartitionOptions;
 
 /// Control messages that one turn takes.
 const SHARE: usize = 1024;
+
+/// How long one turn goes on taking commands …
+const COMMANDS_TIME: Duration = Duration::from_millis(2);
+/// … looking at the clock once in so many.
+const COMMANDS_PER_LOOK: usize = 32;
+
+/// Entries of a durable commit that one turn takes over.
+const ENTRIES_PER_TURN: usize = 2048;
+
+/// Changes that a commit may bring about before the loop stops taking commands.
+const EFFECTS_PER_BATCH_MAX: usize = 8192;
 
 /// Reads that one job performs: neighbours in the store, at the same time.
 const READS_PER_JOB: usize = 16;
@@ -61,13 +73,16 @@ pub(crate) struct Driver {
     options: PartitionOptions,
     clock: Clock,
     commits: VecDeque<(CommitTicket, Effects)>,
+    /// A durable commit that has not been taken over to its end.
+    durable: Option<(Effects, Durable<LogPosition>)>,
     commit_waker: Waker,
     executor: Executor<Job>,
     completions: Completions<u64, Found, PartitionError>,
     flights: HashMap<u64, Flight>,
     rows: ScanRows,
     /// Taken from the mailbox and not handled yet.
-    messages: VecDeque<Message>,
+    control: VecDeque<Message>,
+    commands: VecDeque<Message>,
     closing: bool,
     end: Arc<End>,
 }
@@ -92,12 +107,14 @@ impl Driver {
             options,
             clock: Clock::start(),
             commits: VecDeque::new(),
+            durable: None,
             commit_waker,
             executor,
             completions: Completions::new(move || notified.notify()),
             flights: HashMap::new(),
             rows: ScanRows::new(),
-            messages: VecDeque::new(),
+            control: VecDeque::new(),
+            commands: VecDeque::new(),
             closing: false,
             end,
         }
@@ -120,20 +137,20 @@ impl Driver {
 
     /// One turn. `false` when everything is done and the loop was asked to close.
     fn turn(&mut self) -> Result<bool, PartitionError> {
-        let shares = self.shares();
-        if self.closing && self.commits.is_empty() && self.core.staged_is_empty() {
+        let [control, commands] = self.shares();
+        let is_durable = self.commits.is_empty() && self.durable.is_none();
+        if self.closing && is_durable && self.core.staged_is_empty() {
             return Ok(false);
         }
-        self.mailbox.wait(shares, self.deadline());
+        self.mailbox.wait([control, commands], self.deadline());
         let started = self.clock.elapsed();
-        self.mailbox.drain(&mut self.messages, shares);
+        self.mailbox.drain(&mut self.control, [control, 0]);
+        self.mailbox.drain(&mut self.commands, [0, commands]);
         let now = self.clock.now();
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
         self.take_reads(now)?;
-        while let Some(message) = self.messages.pop_front() {
-            self.handle(now, message);
-        }
+        self.take_commands(now, started);
         self.core.handle_timeout(now);
         if !self.closing {
             self.core.serve(now);
@@ -154,9 +171,35 @@ impl Driver {
     /// How many messages of each class this turn may take. Commands wait while the next batch is full:
     /// that is the back-pressure, and it reaches the callers through the mailbox's capacity.
     fn shares(&self) -> [usize; 2] {
-        let full = self.core.staged_bytes() >= self.options.batch_bytes_max
-            || self.core.n_parked() >= self.options.mailbox_capacity;
-        [SHARE, if full { 0 } else { self.options.commands_per_turn }]
+        let n_commands = self.options.commands_per_turn.saturating_sub(self.commands.len());
+        [SHARE, if self.is_full() { 0 } else { n_commands }]
+    }
+
+    fn is_full(&self) -> bool {
+        self.core.staged_bytes() >= self.options.batch_bytes_max
+            || self.core.n_staged_effects() >= EFFECTS_PER_BATCH_MAX
+            || self.core.n_parked() >= self.options.mailbox_capacity
+    }
+
+    /// Handles messages for as long as one turn allows. What is left comes first in the next.
+    fn take_commands(&mut self, now: UnixMillis, started: Duration) {
+        while let Some(message) = self.control.pop_front() {
+            self.handle(now, message);
+        }
+        for n in 1.. {
+            if self.is_full() {
+                return;
+            }
+            let Some(message) = self.commands.pop_front() else { return };
+            self.handle(now, message);
+            let looks = n % COMMANDS_PER_LOOK == 0;
+            if looks && self.clock.elapsed().saturating_sub(started) > COMMANDS_TIME {
+                break;
+            }
+        }
+        if !self.commands.is_empty() {
+            self.sender.notify();
+        }
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {
@@ -180,27 +223,34 @@ impl Driver {
         }
     }
 
-    /// Takes over every commit that has become durable, and leaves a waker with the first that has not.
+    /// Takes over what has become durable, as far as one turn allows, and leaves a waker with the first
+    /// commit that has not.
     fn take_commits(&mut self) -> Result<(), PartitionError> {
-        let mut context = Context::from_waker(&self.commit_waker);
-        while let Some((ticket, _)) = self.commits.front_mut() {
-            let Poll::Ready(outcome) = Pin::new(ticket).poll(&mut context) else { break };
-            let (_, staged) = self.commits.pop_front().expect("the front was just polled");
-            match outcome {
-                Ok(position) => {
-                    self.core.handle_durable(staged, position);
-                    // What has become ready is served in a turn of its own.
-                    self.sender.notify();
+        let mut n_left = ENTRIES_PER_TURN;
+        loop {
+            if let Some((effects, position)) = &mut self.durable {
+                self.core.handle_durable(effects, position, &mut n_left);
+                // What has become ready is served in a turn of its own, and the rest is taken over there.
+                self.sender.notify();
+                if !effects.is_empty() {
+                    return Ok(());
                 }
+                self.durable = None;
+            }
+            let Some((ticket, _)) = self.commits.front_mut() else { return Ok(()) };
+            let mut context = Context::from_waker(&self.commit_waker);
+            let Poll::Ready(outcome) = Pin::new(ticket).poll(&mut context) else { return Ok(()) };
+            let (_, effects) = self.commits.pop_front().expect("the front was just polled");
+            match outcome {
+                Ok(position) => self.durable = Some((effects, position)),
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; the partition stops");
                     let error = PartitionError::Stopped(error);
-                    staged.refuse(&error);
+                    effects.refuse(&error);
                     return Err(error);
                 }
             }
         }
-        Ok(())
     }
 
     /// Performs what reads memory can serve, and hands the others over, neighbours together.
@@ -253,7 +303,9 @@ impl Driver {
             };
             let none = ScanRows::new();
             let outcome = match &completion.outcome {
-                Outcome::Completed(Found::Rows(rows, end)) => ReadOutcome::Rows(rows, Ok(end.clone())),
+                Outcome::Completed(Found::Rows(rows, end)) => {
+                    ReadOutcome::Rows(rows, Ok(end.clone()))
+                }
                 Outcome::Completed(Found::Active(found)) => ReadOutcome::Active(Ok(*found)),
                 Outcome::Failed(PartitionError::Read(error)) if flight.of_rows => {
                     ReadOutcome::Rows(&none, still_ours(Err(never_blocks(error.clone())))?)
@@ -274,9 +326,11 @@ fn perform(store: &dyn PartitionStore, job: Job) {
     let mut reads: FuturesUnordered<_> = reads
         .map(|(read, ticket)| async move {
             let found = match read {
-                Read::Rows(request) => {
-                    store.scan(request).await.map(|(rows, end)| Found::Rows(rows, end)).map_err(Into::into)
-                }
+                Read::Rows(request) => store
+                    .scan(request)
+                    .await
+                    .map(|(rows, end)| Found::Rows(rows, end))
+                    .map_err(Into::into),
                 Read::Active(id) => read_active(store, id).await.map(Found::Active),
             };
             match found {
@@ -302,8 +356,12 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.end.because(PartitionError::Stopped(panicked()));
         let why = self.end.error();
-        for message in self.messages.drain(..).chain(self.mailbox.close()) {
+        let waiting = self.control.drain(..).chain(self.commands.drain(..));
+        for message in waiting.chain(self.mailbox.close()) {
             message.refuse(&why);
+        }
+        if let Some((effects, _)) = self.durable.take() {
+            effects.refuse(&why);
         }
         for (_, staged) in self.commits.drain(..) {
             staged.refuse(&why);

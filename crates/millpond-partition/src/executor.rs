@@ -73,7 +73,8 @@ impl<J: Send + 'static> Executor<J> {
 
     fn start_thread(&self) {
         let shared = self.shared.clone();
-        let started = Builder::new().name("millpond-refill".to_owned()).spawn(move || shared.serve());
+        let started =
+            Builder::new().name("millpond-refill".to_owned()).spawn(move || shared.serve());
         let Err(error) = started else { return };
         tracing::error!(%error, "no thread for reads");
         let dropped = {

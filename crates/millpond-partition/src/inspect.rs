@@ -1,5 +1,6 @@
 //! Reading queues and entries straight from a store, running or stopped, without a loop.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
@@ -196,4 +197,51 @@ pub async fn leases(
     })
     .await?;
     Ok(leases)
+}
+
+/// The lease records of one queue. One that cannot be decoded is passed over, as the engine does.
+///
+/// # Errors
+///
+/// A read fails.
+pub async fn leases_of(
+    store: &(impl StoreRead + ?Sized),
+    queue: QueueId,
+) -> Result<Vec<(LeaseKey, LeaseRow)>, PartitionError> {
+    let mut leases = Vec::new();
+    let range = (queue.0.to_vec(), prefix_successor(&queue.0));
+    scan_range(store, Table::Leases, range, |key, row| {
+        leases.extend(LeaseKey::decode(key).ok().zip(LeaseRow::decode(row).ok()));
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(leases)
+}
+
+/// Visits the rows of a table from one key up to another (`None`: to the end), in order, until `visit`
+/// breaks off. Reads little at first and then more at a time, so that whoever needs only the first rows
+/// pays for few.
+///
+/// # Errors
+///
+/// A read fails.
+pub async fn scan_range(
+    store: &(impl StoreRead + ?Sized),
+    table: Table,
+    (lower, upper): (Vec<u8>, Option<Vec<u8>>),
+    mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), PartitionError> {
+    let mut request =
+        ScanRequest { table, lower, upper, rows_max: 16, bytes_max: 1 << 20, skip_max: u64::MAX };
+    loop {
+        let (rows, end) = store.scan(request.clone()).await?;
+        if rows.iter().any(|(key, row)| visit(key, row).is_break()) {
+            return Ok(());
+        }
+        match end {
+            ScanEnd::Exhausted => return Ok(()),
+            ScanEnd::Truncated { last } => request.lower = [&last[..], &[0]].concat(),
+        }
+        request.rows_max = (request.rows_max * 4).min(1024);
+    }
 }

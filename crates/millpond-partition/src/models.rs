@@ -7,9 +7,10 @@ use std::task::{Context, Wake, Waker};
 
 use millpond_sync::{model, thread};
 
+use crate::executor::Executor;
 use crate::mailbox::{Class, mailbox};
 
-const EVERY: [usize; 3] = [9, 9, 9];
+const EVERY: [usize; 2] = [9, 9];
 
 #[test]
 fn a_message_pushed_while_the_owner_falls_asleep_wakes_it() {
@@ -85,10 +86,10 @@ fn every_class_gets_its_share() {
         }
         thread::block_on(sender.send(100)).expect("the mailbox is open");
         let mut out = Vec::new();
-        owner.drain(&mut out, [1, 1, 1]);
+        owner.drain(&mut out, [1, 1]);
         assert_eq!(out, [0, 100]);
-        owner.wait([1, 0, 0], None);
-        owner.drain(&mut out, [9, 0, 0]);
+        owner.wait([1, 0], None);
+        owner.drain(&mut out, [9, 0]);
         assert_eq!(out, [0, 100, 1, 2]);
     });
 }
@@ -117,4 +118,50 @@ fn a_sender_waits_for_room_once_however_often_it_is_polled_and_not_at_all_once_d
         assert_eq!(Arc::strong_count(&wake), 2, "woken, it no longer waits");
         assert!(Pin::new(&mut second).poll(&mut context).is_ready());
     });
+}
+
+/// What becomes of a job: run, or dropped.
+struct Job(millpond_sync::oneshot::Sender<()>);
+
+#[test]
+fn a_job_submitted_while_a_thread_falls_asleep_is_run() {
+    model("executor_submit_against_sleep", || {
+        let executor = Executor::new(1, |Job(sender)| {
+            let _ = sender.send(());
+        });
+        for _ in 0..2 {
+            let (sender, receiver) = millpond_sync::oneshot::channel();
+            executor.submit(Job(sender), false);
+            thread::block_on(receiver).expect("the job is run");
+        }
+    });
+}
+
+#[test]
+fn a_job_is_run_or_dropped_when_the_executor_goes() {
+    model("executor_submit_against_drop", || {
+        let executor = Executor::new(1, |Job(sender)| {
+            let _ = sender.send(());
+        });
+        let (sender, receiver) = millpond_sync::oneshot::channel();
+        executor.submit(Job(sender), true);
+        drop(executor);
+        // Either way somebody hears of it: nobody waits for ever.
+        let _ = thread::block_on(receiver);
+    });
+}
+
+// Loom ends a model at the first panic.
+#[cfg(not(millpond_loom))]
+#[test]
+fn a_panic_costs_a_job_and_no_thread() {
+    let executor = Executor::new(1, |Job(sender)| {
+        drop(sender);
+        panic!("a job that fails");
+    });
+    for _ in 0..2 {
+        let (sender, receiver) = millpond_sync::oneshot::channel();
+        executor.submit(Job(sender), false);
+        assert!(thread::block_on(receiver).is_err(), "its owner hears of it");
+    }
 }

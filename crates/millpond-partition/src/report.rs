@@ -14,7 +14,8 @@ pub enum QueueState {
     Empty,
     /// Its head can be leased; so many queues of the topic come first.
     Ready {
-        /// Queues ahead in the round.
+        /// Queues ahead in the round, or how many of them were counted: 10,000 at most, and 100 in a
+        /// report of many queues.
         n_ahead: usize,
     },
     /// Everything it holds is leased; the first lease ends then.

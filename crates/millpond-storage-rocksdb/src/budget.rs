@@ -2,7 +2,10 @@
 
 use rocksdb::{Cache, Env, WriteBufferManager};
 
-/// Sizes of the memory and the thread pool that all stores of one engine share.
+use crate::Guards;
+
+/// Sizes of the memory and the thread pool that all stores of one engine share, and what guards their
+/// reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetOptions {
     /// Bytes of the block cache: data, index and filter blocks, and blobs, of every store together.
@@ -12,12 +15,19 @@ pub struct BudgetOptions {
     pub write_buffer_bytes: usize,
     /// Threads that compact; half as many, and at least one, flush.
     pub background_threads: u16,
+    /// Switches for benchmarks; all on by default.
+    pub guards: Guards,
 }
 
 impl Default for BudgetOptions {
-    /// 256 MiB of cache, 128 MiB of write buffers, 2 threads.
+    /// 256 MiB of cache, 128 MiB of write buffers, 2 threads, all guards.
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20, write_buffer_bytes: 128 << 20, background_threads: 2 }
+        Self {
+            cache_bytes: 256 << 20,
+            write_buffer_bytes: 128 << 20,
+            background_threads: 2,
+            guards: Guards::ALL,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use millpond_sync::{Arc, Mutex};
 use millpond_types::{decode_u64, encode_u64};
 use rocksdb::DB;
 
+use crate::Guards;
 use crate::error::corrupt;
 use crate::queue::CommitQueue;
 use crate::read::{Reach, Reads, scan_now};
@@ -120,7 +121,7 @@ fn read_after(
         skip_max: 0,
     };
     let mut rows = ScanRows::new();
-    scan_now(db, &request, Reach::Disk, &mut rows)?;
+    scan_now(db, Guards::ALL, &request, Reach::Disk, &mut rows)?;
     let mut records = Vec::with_capacity(rows.len());
     let mut expected = first;
     for (key, value) in rows.iter() {

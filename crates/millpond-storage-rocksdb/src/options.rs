@@ -6,7 +6,7 @@ use rocksdb::{
     SliceTransform,
 };
 
-use crate::RocksBudget;
+use crate::{Guards, RocksBudget};
 
 /// Length of the queue id that starts every key of `entries`, `payloads` and `leases`, in bytes.
 pub(crate) const PREFIX_BYTES: usize = 16;
@@ -14,9 +14,9 @@ pub(crate) const PREFIX_BYTES: usize = 16;
 /// Largest memtable of one table, in bytes; smaller budgets get a quarter of the budget.
 const MEMTABLE_BYTES_MAX: usize = 64 << 20;
 const MEMTABLE_BYTES_MIN: usize = 1 << 20;
-/// Bytes of log after which the tables that hold the oldest of it are flushed. It bounds what a restart
-/// replays.
-const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of log after which the tables that hold the oldest of it are flushed. It bounds what the open
+/// after a crash replays, at some 14 ms per MB.
+const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Old log files kept for their blocks, each as long as a log file gets (about one memtable).
 const RECYCLED_LOGS: usize = 2;
 /// Open files of one store. Each costs a descriptor; index and filter blocks are in the cache.
@@ -27,6 +27,10 @@ const TOMBSTONE_RATIO: f64 = 0.5;
 const TOMBSTONES_TRIGGER: usize = 2048;
 /// … among this many neighbouring rows.
 const TOMBSTONE_WINDOW: usize = 4096;
+
+/// Range deletes of one memtable, beyond which it is flushed: after each of them the next read sorts all
+/// of the memtable's again. Those of a sorted file are sorted once.
+const RANGE_DELETES_MAX: u32 = 1000;
 
 /// Options of the whole store.
 pub(crate) fn db_options(budget: &RocksBudget, create: bool) -> Options {
@@ -72,7 +76,8 @@ pub(crate) fn column_families(budget: &RocksBudget) -> Vec<ColumnFamilyDescripto
 }
 
 fn table_options(table: Table, budget: &RocksBudget) -> Options {
-    let mut options = Options::default();
+    let guards = budget.options.guards;
+    let mut options = new_table_options(guards);
     let memtable_bytes =
         (budget.options.write_buffer_bytes / 4).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
     options.set_write_buffer_size(memtable_bytes);
@@ -89,21 +94,21 @@ fn table_options(table: Table, budget: &RocksBudget) -> Options {
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match table {
         Table::Entries => {
-            queue_keys(&mut options, &mut blocks);
-            consumed_at_the_head(&mut options);
+            queue_keys(&mut options, &mut blocks, guards);
+            consumed_at_the_head(&mut options, guards);
             // A refill reads some tens of neighbouring rows of about 300 bytes.
             blocks.set_block_size(16 << 10);
         }
         Table::Payloads => {
-            queue_keys(&mut options, &mut blocks);
-            consumed_at_the_head(&mut options);
+            queue_keys(&mut options, &mut blocks, guards);
+            consumed_at_the_head(&mut options, guards);
             payload_blobs(&mut options, budget);
         }
         Table::Leases => {
-            queue_keys(&mut options, &mut blocks);
-            consumed_at_the_head(&mut options);
+            queue_keys(&mut options, &mut blocks, guards);
+            consumed_at_the_head(&mut options, guards);
         }
-        Table::Active => consumed_at_the_head(&mut options),
+        Table::Active => consumed_at_the_head(&mut options, guards),
         Table::Queues => blocks.set_bloom_filter(10.0, false),
         Table::Log | Table::System => {}
     }
@@ -111,17 +116,32 @@ fn table_options(table: Table, budget: &RocksBudget) -> Options {
     options
 }
 
+fn new_table_options(guards: Guards) -> Options {
+    let mut options = Options::default();
+    if !guards.range_delete_limit {
+        return options;
+    }
+    // The crate has no setter for it. It is in force from the first memtable on only if it is here.
+    let text = format!("memtable_max_range_deletions={RANGE_DELETES_MAX}");
+    options.get_options_from_string(text).expect("RocksDB 11.8 knows the option")
+}
+
 /// Keys start with a queue id: a scan inside one queue skips the files and memtables that do not know
 /// the queue, and a look-up those that do not know the key.
-fn queue_keys(options: &mut Options, blocks: &mut BlockBasedOptions) {
-    options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PREFIX_BYTES));
-    options.set_memtable_prefix_bloom_ratio(0.02);
+fn queue_keys(options: &mut Options, blocks: &mut BlockBasedOptions, guards: Guards) {
+    if guards.prefix_filters {
+        options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PREFIX_BYTES));
+        options.set_memtable_prefix_bloom_ratio(0.02);
+    }
     blocks.set_bloom_filter(10.0, false);
     blocks.set_whole_key_filtering(true);
 }
 
 /// Tombstones gather exactly where the next read starts, so files full of them are compacted at once.
-fn consumed_at_the_head(options: &mut Options) {
+fn consumed_at_the_head(options: &mut Options, guards: Guards) {
+    if !guards.compact_on_deletion {
+        return;
+    }
     options.add_compact_on_deletion_collector_factory(
         TOMBSTONE_WINDOW,
         TOMBSTONES_TRIGGER,

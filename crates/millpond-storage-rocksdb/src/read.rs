@@ -14,6 +14,7 @@ use millpond_types::prefix_successor;
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, ReadTier};
 
+use crate::Guards;
 use crate::error::{closed, corrupt, read_error};
 use crate::options::PREFIX_BYTES;
 use crate::pool::ReadPool;
@@ -89,6 +90,7 @@ pub(crate) enum Reach {
 /// Fills `out`, which is cleared first.
 pub(crate) fn scan_now(
     db: &DB,
+    guards: Guards,
     request: &ScanRequest,
     reach: Reach,
     out: &mut ScanRows,
@@ -98,7 +100,8 @@ pub(crate) fn scan_now(
     if upper.is_some_and(|upper| upper <= &request.lower[..]) {
         return Ok(ScanEnd::Exhausted);
     }
-    let mut rows = db.raw_iterator_cf_opt(handle(db, request.table)?, scan_options(request, reach));
+    let options = scan_options(request, guards, reach);
+    let mut rows = db.raw_iterator_cf_opt(handle(db, request.table)?, options);
     let end = match reach {
         Reach::Memory => {
             let skips = SkipCount::start();
@@ -122,6 +125,10 @@ fn fill(
     rows.seek(&request.lower);
     let mut n_steps = 0;
     while let Some((key, value)) = rows.item() {
+        // Where the iterator does not know the bound; otherwise it ends by itself.
+        if request.upper.as_deref().is_some_and(|upper| key >= upper) {
+            return Ok(ScanEnd::Exhausted);
+        }
         out.push(key, value);
         if out.len() >= request.rows_max || out.n_bytes() >= request.bytes_max {
             return Ok(ScanEnd::Truncated { last: key.to_vec() });
@@ -172,12 +179,12 @@ impl Drop for SkipCount {
     }
 }
 
-fn scan_options(request: &ScanRequest, reach: Reach) -> ReadOptions {
+fn scan_options(request: &ScanRequest, guards: Guards, reach: Reach) -> ReadOptions {
     let mut options = ReadOptions::default();
-    if let Some(upper) = &request.upper {
+    if let Some(upper) = request.upper.as_ref().filter(|_| guards.upper_bounds) {
         options.set_iterate_upper_bound(upper.clone());
     }
-    if inside_one_queue(request) {
+    if guards.prefix_filters && inside_one_queue(request) {
         // Lets the seek skip files and memtables by their filters on the prefix.
         options.set_prefix_same_as_start(true);
     } else {
@@ -209,12 +216,13 @@ fn inside_one_queue(request: &ScanRequest) -> bool {
 pub(crate) struct Reads {
     pub(crate) db: Arc<DbCell>,
     pub(crate) pool: Arc<ReadPool>,
+    guards: Guards,
 }
 
 impl Reads {
-    pub(crate) fn new(db: DB, n_threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(db: DB, guards: Guards, n_threads: usize) -> std::io::Result<Self> {
         let pool = Arc::new(ReadPool::start(n_threads)?);
-        Ok(Self { db: Arc::new(DbCell::new(db)), pool })
+        Ok(Self { db: Arc::new(DbCell::new(db)), pool, guards })
     }
 
     /// Runs `read` on the pool. Dropping the future before its turn spares the read.
@@ -246,13 +254,14 @@ impl Reads {
 impl StoreRead for Reads {
     fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
         out.clear();
-        self.db.with(|db| scan_now(db, request, Reach::Memory, out))
+        self.db.with(|db| scan_now(db, self.guards, request, Reach::Memory, out))
     }
 
     fn scan(&self, request: ScanRequest) -> ScanFuture {
+        let guards = self.guards;
         self.on_pool(move |db| {
             let mut rows = ScanRows::new();
-            let end = scan_now(db, &request, Reach::Disk, &mut rows)?;
+            let end = scan_now(db, guards, &request, Reach::Disk, &mut rows)?;
             Ok((rows, end))
         })
     }

@@ -43,7 +43,8 @@ impl RocksReader {
         let db = open_read_only(path, budget)?;
         let position = system_number(&db, SystemKey::LogPosition)
             .map_err(|error| open_store_error(&name, &error))?;
-        let reads = Reads::new(db, 1).map_err(|error| open_io_error(&name, &error))?;
+        let reads = Reads::new(db, budget.options.guards, 1)
+            .map_err(|error| open_io_error(&name, &error))?;
         Ok(Self { reads, position: LogPosition(position.unwrap_or(0)) })
     }
 

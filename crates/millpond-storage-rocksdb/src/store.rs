@@ -69,7 +69,7 @@ impl RocksStore {
         let path = path.as_ref();
         let no_thread = |error| open_io_error(&path.display().to_string(), &error);
         let Opened { db, epoch, position } = open(path, budget, mode)?;
-        let reads = Reads::new(db, READ_THREADS).map_err(no_thread)?;
+        let reads = Reads::new(db, budget.options.guards, READ_THREADS).map_err(no_thread)?;
         let queue = Arc::new(CommitQueue::new(position));
         let state = Arc::new(LogState::new(position));
         let log = RocksLog { state, queue: queue.clone(), reads: reads.clone() };
@@ -211,7 +211,7 @@ impl Drop for CheckpointSlot {
     }
 }
 
-fn flush_all(db: &DB) -> Result<(), StoreError> {
+pub(crate) fn flush_all(db: &DB) -> Result<(), StoreError> {
     for table in Table::ALL {
         db.flush_cf(handle(db, table)?).map_err(|error| read_error(&error))?;
     }

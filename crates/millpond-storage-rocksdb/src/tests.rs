@@ -12,7 +12,7 @@ use crate::queue::CommitQueue;
 use crate::read::Reads;
 use crate::stats::CommitCounters;
 use crate::writer::{Closers, GROUP_BYTES_MAX, Request, Writer};
-use crate::{CommitStats, OpenMode, RocksBudget};
+use crate::{CommitStats, Guards, OpenMode, RocksBudget};
 
 #[test]
 fn a_run_of_records_grows_and_a_hole_begins_another() {
@@ -135,7 +135,7 @@ fn written(batch_bytes: &[usize]) -> (CommitStats, Vec<u64>) {
     queue.close(closed());
     let writer = Writer {
         queue,
-        reads: Reads::new(db, 1).expect("a thread"),
+        reads: Reads::new(db, Guards::ALL, 1).expect("a thread"),
         log: Arc::new(LogState::new(position)),
         counters: counters.clone(),
         closers: Arc::new(Closers::new()),

@@ -1,5 +1,5 @@
-//! Looking at an engine from outside: the same questions for a running one, asked over its socket, and
-//! for a stopped one, read without changing a byte.
+//! Looking at an engine from outside, and purging its queues: the same questions for a running one, asked
+//! over its socket, and for a stopped one, read without changing a byte.
 //!
 //! ```
 //! # #[tokio::main]
@@ -15,21 +15,30 @@
 //!
 //! let admin = Admin::connect(&data).await?;
 //! assert!(!admin.is_running());
-//! let queues = admin.queues(None, Order::Deepest, 10).await?;
+//! let queues = admin.queues(None, Order::Deepest, 10).await?.queues;
 //! assert_eq!((queues[0].key.as_str(), queues[0].n_entries), ("tenant-42", 1));
 //! # Ok(())
 //! # }
 //! ```
 
 mod answering;
+mod explaining;
+mod info;
+mod listing;
+mod lowest;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
 use millpond_types::ErrorKind;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, layout};
+use crate::{Engine, Error, Options, layout};
 pub(crate) use answering::{View, answer};
+pub use info::{
+    Activity, Explanation, LeaseInfo, PartitionCheck, PartitionInfo, PurgeInfo, QueueInfo,
+    QueueList, WindowInfo,
+};
 
 /// How to sort queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,88 +52,26 @@ pub enum Order {
     Oldest,
 }
 
-/// One queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueInfo {
-    /// Its topic.
-    pub topic: String,
-    /// Its key; bytes that are not text are escaped.
-    pub key: String,
-    /// Its id, in hexadecimal.
-    pub id: String,
-    /// The partition it lives in.
-    pub partition: u16,
-    /// Entries it holds, leased ones included.
-    pub n_entries: u64,
-    /// Entries leased.
-    pub n_leased: u64,
-    /// For how long the entry at its head has been ready, in milliseconds; absent if none is ready.
-    pub head_waits_ms: Option<u64>,
-}
-
-/// Why a queue is, or is not, being served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The queue.
-    #[serde(flatten)]
-    pub queue: QueueInfo,
-    /// One word: `empty`, `ready`, `leased`, `loading`, `committing`, `backing_off`, or `stopped` for a
-    /// queue with ready entries in an engine that is not running.
-    pub state: String,
-    /// One sentence.
-    pub reason: String,
-    /// The leases in force, nearest deadline first; at most 100.
-    pub leases: Vec<LeaseInfo>,
-}
-
-/// A lease in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseInfo {
-    /// The entry's sequence.
-    pub sequence: u64,
-    /// The fencing token, as `epoch.number`.
-    pub token: String,
-    /// Which attempt it is.
-    pub attempt: u32,
-    /// Milliseconds until its deadline; 0 when it is over and not yet noticed.
-    pub ends_in_ms: u64,
-}
-
-/// What a verification found in one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionCheck {
-    /// The partition.
-    pub partition: u16,
-    /// Queues with work.
-    pub n_queues: u64,
-    /// Entries.
-    pub n_entries: u64,
-    /// Lease records.
-    pub n_leases: u64,
-    /// Rows read.
-    pub n_rows: u64,
-    /// Rules that were broken.
-    pub n_problems: u64,
-    /// The first of them, in words.
-    pub problems: Vec<String>,
-}
-
-/// A question to an engine.
+/// A question to an engine, or an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Question {
     Queues { topic: Option<String>, order: Order, n_max: usize },
     Explain { topic: String, key: Vec<u8> },
+    Partitions,
     Verify,
+    Purge { topic: String, key: Vec<u8> },
 }
 
 /// Its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    Queues(Vec<QueueInfo>),
+    Queues(QueueList),
     Explanation(Box<Explanation>),
+    Partitions(Vec<PartitionInfo>),
     Verified(Vec<PartitionCheck>),
+    Purged(PurgeInfo),
     Error { kind: String, text: String },
 }
 
@@ -171,21 +118,34 @@ impl Admin {
 
     /// Up to `n_max` queues that hold something.
     ///
+    /// However many queues there are, memory and reads are bounded. [`Order::Name`] compares the names of up
+    /// to [`LISTED_MAX`](Self::LISTED_MAX) queues, and [`Order::Oldest`] reads the heads of those
+    /// [`HEADS_READ_MAX`](Self::HEADS_READ_MAX) queues of each partition that seem oldest; where there are
+    /// more, the answer says so. [`Order::Deepest`] takes all into account: a running engine answers from
+    /// memory. A stopped one reads one small row per queue, and so does a running one that still brings
+    /// queues back, or is asked for one topic or for more than a hundred queues.
+    ///
     /// # Errors
     ///
-    /// The engine cannot be read or reached.
+    /// The topic is invalid, or the engine cannot be read or reached.
     pub async fn queues(
         &self,
         topic: Option<&str>,
         order: Order,
         n_max: usize,
-    ) -> Result<Vec<QueueInfo>, Error> {
+    ) -> Result<QueueList, Error> {
         let topic = topic.map(str::to_owned);
         match self.ask(Question::Queues { topic, order, n_max }).await? {
             Answer::Queues(queues) => Ok(queues),
             other => Err(unexpected(other)),
         }
     }
+
+    /// Most queues in a list, and most of which the names are compared.
+    pub const LISTED_MAX: usize = if cfg!(test) { 5 } else { 100_000 };
+
+    /// Most queues of a partition among which [`queues`](Self::queues) looks for the oldest head.
+    pub const HEADS_READ_MAX: usize = if cfg!(test) { 3 } else { 10_000 };
 
     /// Why a queue is, or is not, being served.
     ///
@@ -196,6 +156,18 @@ impl Admin {
         let question = Question::Explain { topic: topic.to_owned(), key: key.to_vec() };
         match self.ask(question).await? {
             Answer::Explanation(explanation) => Ok(*explanation),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What each partition holds, and how a running one is doing.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be read or reached.
+    pub async fn partitions(&self) -> Result<Vec<PartitionInfo>, Error> {
+        match self.ask(Question::Partitions).await? {
+            Answer::Partitions(partitions) => Ok(partitions),
             other => Err(unexpected(other)),
         }
     }
@@ -212,16 +184,47 @@ impl Admin {
         }
     }
 
+    /// Removes everything that a queue holds, as [`Queue::purge`](crate::Queue::purge) does. An engine that
+    /// is not running is opened for it, and closed again.
+    ///
+    /// # Errors
+    ///
+    /// A name is invalid, the engine cannot be opened or reached, or its storage failed; in the last case
+    /// nobody knows how much was removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have purged the queue.
+    pub async fn purge(&self, topic: &str, key: &[u8]) -> Result<PurgeInfo, Error> {
+        let question = Question::Purge { topic: topic.to_owned(), key: key.to_vec() };
+        match self.ask(question).await? {
+            Answer::Purged(purged) => Ok(purged),
+            other => Err(unexpected(other)),
+        }
+    }
+
     async fn ask(&self, question: Question) -> Result<Answer, Error> {
         #[cfg(all(feature = "control", unix))]
         if self.running {
             return crate::control::ask(&self.directory, &question).await;
+        }
+        if matches!(question, Question::Purge { .. }) {
+            return self.open_and_ask(question).await;
         }
         let directory = self.directory.clone();
         let opened = tokio::task::spawn_blocking(move || layout::open_read_only(&directory)).await;
         let readers =
             opened.map_err(|error| Error::new(ErrorKind::Closed, error.to_string()))??;
         answer(&View::Stopped(readers), question).await
+    }
+
+    /// Opens the engine for what cannot be done by reading. Leases stay as they are.
+    async fn open_and_ask(&self, question: Question) -> Result<Answer, Error> {
+        let options = Options::new(&self.directory).create(false).control_socket(false);
+        let engine = Engine::open(options).await?;
+        let answered = answer(&View::Running(engine.clone()), question).await;
+        engine.close().await?;
+        answered
     }
 }
 

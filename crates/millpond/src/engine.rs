@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, LeaseRef, LeasesAtOpen, Partition, PartitionOptions, PartitionStore,
+    Counters, LeaseRef, LeasesAtOpen, Partition, PartitionError, PartitionOptions, PartitionStore,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::PARTITIONS_MAX;
@@ -113,6 +113,11 @@ pub struct Engine(pub(crate) Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) partitions: Vec<Partition>,
+    #[cfg_attr(
+        not(any(feature = "rocksdb", feature = "metrics")),
+        expect(dead_code, reason = "only reports tell it")
+    )]
+    pub(crate) window_bytes_max: usize,
     next_partition: AtomicUsize,
     /// Kept for its effect: the directory is ours while it lives.
     #[cfg(feature = "rocksdb")]
@@ -121,7 +126,8 @@ pub(crate) struct Inner {
     pub(crate) control: std::sync::Mutex<Option<crate::control::Server>>,
 }
 
-/// Sizes and counters of a whole engine.
+/// Sizes and counters of a whole engine. While a restart still brings queues back, the sizes are those of
+/// what is back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -133,10 +139,14 @@ pub struct Status {
     pub n_entries: u64,
     /// Entries leased.
     pub n_leased: u64,
-    /// Bytes of the in-memory windows over all queues.
+    /// Queues in memory, those without work included.
+    pub n_resident: usize,
+    /// Bytes of entries in the windows of all queues.
     pub window_bytes: usize,
-    /// Whether a restart still brings queues back. Until it has, the sizes count what is back.
+    /// Whether a restart still brings queues back.
     pub recalling: bool,
+    /// What keeps them from coming back at the moment, if something does. It is tried again.
+    pub recall_failure: Option<String>,
     /// Counts since opening.
     pub counters: Counters,
 }
@@ -153,6 +163,8 @@ impl Engine {
     /// option out of range.
     #[cfg(feature = "rocksdb")]
     pub async fn open(options: Options) -> Result<Self, Error> {
+        // Before anything is created.
+        options.partition.check().map_err(PartitionError::from)?;
         let place_options = options.clone();
         let opened = tokio::task::spawn_blocking(move || crate::layout::open(&place_options)).await;
         let (place, stores) =
@@ -172,7 +184,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// There are no stores or more than 1,024, or one of them cannot be read.
+    /// There are no stores or more than 1,024, an option is out of range, or a store cannot be read.
     pub async fn with_stores(
         stores: Vec<Arc<dyn PartitionStore>>,
         options: PartitionOptions,
@@ -189,12 +201,14 @@ impl Engine {
         #[cfg(feature = "rocksdb")] place: Option<crate::layout::Place>,
     ) -> Result<Self, Error> {
         check_partitions(stores.len())?;
+        options.check().map_err(PartitionError::from)?;
         let mut partitions = Vec::with_capacity(stores.len());
         for store in stores {
             partitions.push(Partition::open(store, options.clone()).await?);
         }
         Ok(Self(Arc::new(Inner {
             partitions,
+            window_bytes_max: options.window_bytes_max,
             next_partition: AtomicUsize::new(0),
             #[cfg(feature = "rocksdb")]
             place,
@@ -252,8 +266,10 @@ impl Engine {
             status.n_queues += report.n_queues;
             status.n_entries += report.n_entries;
             status.n_leased += report.n_leased;
+            status.n_resident += report.n_resident;
             status.window_bytes += report.window_bytes;
             status.recalling |= report.recalling.is_some();
+            status.recall_failure = status.recall_failure.or(report.recalling.flatten());
             status.counters.add(&report.counters);
         }
         Ok(status)

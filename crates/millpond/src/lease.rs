@@ -11,6 +11,7 @@ use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_ENTRIES_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
 use millpond_types::{ErrorKind, LimitExceeded};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::{Delivery, Error};
@@ -19,6 +20,8 @@ use crate::{Delivery, Error};
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// How long a consumer waits before it asks again; any value works, a long one costs least.
 const CONSUMER_WAIT: Duration = Duration::from_secs(60);
+/// How often a request asks again because nothing of what it was granted could be delivered.
+const ROUNDS_MAX: usize = 100;
 
 pub(crate) fn lease_ms(lease: Duration) -> Result<u64, Error> {
     let ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
@@ -76,7 +79,9 @@ impl LeaseRequest {
         Ok(self.max(1).fetch().await?.pop())
     }
 
-    /// Leases what is ready, up to the maximum; waits only while there is nothing at all.
+    /// Leases what is ready, up to the maximum; waits only while there is nothing at all. An entry that is
+    /// stored in a form nobody can read is passed over: it stays leased, and `millpond partition verify`
+    /// tells of it.
     ///
     /// # Errors
     ///
@@ -93,30 +98,45 @@ impl LeaseRequest {
             return Err(Error::invalid("a lease request needs a maximum of at least 1"));
         }
         LimitExceeded::check("lease request", self.n_max, BATCH_ENTRIES_MAX, "entries")?;
+        let started = Instant::now();
+        for _ in 0..ROUNDS_MAX {
+            let wait = self.wait.saturating_sub(started.elapsed());
+            let grants = self.grants(source, lease_ms, wait).await?;
+            if grants.is_empty() {
+                break;
+            }
+            let deliveries = self.engine.deliver(grants).await?;
+            if !deliveries.is_empty() {
+                return Ok(deliveries);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn grants(&self, source: LeaseSource, lease_ms: u64, wait: Duration) -> Received {
         let partitions = match source {
             LeaseSource::Queue(id) => vec![self.engine.partition_of(id).clone()],
             LeaseSource::Topic(_) => self.engine.partitions_in_turn(),
         };
         // Whoever has work answers the first pass; only when nobody has is everybody asked to wait.
-        if partitions.len() > 1 || self.wait.is_zero() {
+        if partitions.len() > 1 || wait.is_zero() {
             for partition in &partitions {
                 let (call, answer) = LeaseCall::new(self.n_max, lease_ms);
                 partition.lease(source, &call, false).await?;
                 let grants = received(answer.await)?;
                 if !grants.is_empty() {
-                    return self.engine.deliver(grants).await;
+                    return Ok(grants);
                 }
             }
         }
-        if self.wait.is_zero() {
+        if wait.is_zero() {
             return Ok(Vec::new());
         }
         let (call, answer) = LeaseCall::new(self.n_max, lease_ms);
         for partition in &partitions {
             partition.lease(source, &call, true).await?;
         }
-        let grants = wait_for(&call, answer, self.wait).await?;
-        self.engine.deliver(grants).await
+        wait_for(&call, answer, wait).await
     }
 }
 
@@ -158,13 +178,21 @@ impl Engine {
         let mut in_transit = InTransit { engine: self.clone(), leases };
         let mut deliveries = Vec::with_capacity(grants.len());
         for grant in grants {
-            deliveries.extend(self.read(grant).await?);
+            let id = grant.get().id;
+            match self.read(grant).await {
+                Ok(delivery) => deliveries.extend(delivery),
+                // Its neighbours flow. It stays leased, so that it is not in the way until the deadline.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::error!(entry = %id, %error, "an entry that cannot be read is passed over");
+                }
+                Err(error) => return Err(error),
+            }
         }
         in_transit.leases.clear();
         Ok(deliveries)
     }
 
-    /// `None` if the entry has left: its lease ended while it was being read.
+    /// `None` if the entry has left: it was purged, or its lease ended, while it was being read.
     async fn read(&self, grant: Durable<Grant>) -> Result<Option<Delivery>, Error> {
         let id = grant.get().id;
         let partition: &Partition = self.partition_of(id.queue);
@@ -239,7 +267,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// The engine has stopped because its storage failed, or a stored row cannot be read.
+    /// The engine has stopped because its storage failed, or a read failed.
     ///
     /// # Cancel safety
     ///

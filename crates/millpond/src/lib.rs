@@ -48,6 +48,8 @@ mod engine;
 mod entry;
 mod error;
 mod lease;
+#[cfg(feature = "metrics")]
+mod series;
 mod topic;
 
 #[cfg(feature = "rocksdb")]
@@ -65,7 +67,9 @@ pub use error::Error;
 pub use lease::{Consumer, ConsumerBuilder, LeaseRequest};
 pub use millpond_partition::inspect::StoredEntry;
 pub use millpond_partition::verify::Verification;
-pub use millpond_partition::{Counters, LeasesAtOpen, PartitionOptions};
+pub use millpond_partition::{
+    Counters, Latency, LeasesAtOpen, OptionsError, PartitionOptions, Purged,
+};
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use millpond_types::{
     EntryId, EntryRank, Epoch, ErrorKind, Headers, LeaseToken, Priority, QueueId, QueueKey,

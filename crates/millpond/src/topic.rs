@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millpond_partition::inspect::StoredEntry;
-use millpond_partition::{LeaseSource, NewEntry, QueueRef, inspect};
+use millpond_partition::{LeaseSource, NewEntry, Purged, QueueRef, inspect};
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, Stage, TopicId, TopicName};
@@ -112,6 +112,53 @@ impl Queue {
     pub fn lease(&self) -> LeaseRequest {
         let source = self.names().map(|names| LeaseSource::Queue(names.id));
         LeaseRequest::new(self.engine.clone(), source)
+    }
+
+    /// Removes everything that the queue holds: each entry that was accepted before the purge, leased or
+    /// not. The receipt tells how much that was; for a queue that does not exist, nothing.
+    ///
+    /// What is accepted after the purge stays, and is delivered once the purge is through. Before and after
+    /// are decided as for several calls of [`enqueue`](Self::enqueue): by the order in which the futures are
+    /// first polled. From then on nobody is handed an entry that the purge removes. Whoever holds one
+    /// learns of it when settling: the answer is [`StaleLease`](crate::ErrorKind::StaleLease).
+    ///
+    /// On a store that deletes ranges cheaply, as RocksDB does, a long queue is purged by one commit: all or
+    /// nothing. A short one, and any queue on another store, takes several: if the engine crashes or stops
+    /// between them, no receipt was given, a part of the entries is gone, and the others are as they were,
+    /// with their leases. Purging again removes the rest.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use millpond::{Engine, Entry, ErrorKind, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let queue = engine.topic("emails").queue("tenant-42");
+    /// queue.enqueue_batch(vec![Entry::new("a"), Entry::new("b"), Entry::new("c")]).await?;
+    /// let held = queue.lease().fetch_one().await?.expect("one is ready");
+    ///
+    /// let purged = queue.purge().await?.into_inner();
+    /// assert_eq!((purged.n_entries, purged.n_leased), (3, 1));
+    /// assert!(queue.lease().fetch_one().await?.is_none());
+    /// assert_eq!(held.ack().await.unwrap_err().kind(), ErrorKind::StaleLease);
+    /// # engine.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name,
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when what is stored about the queue cannot be decoded, and
+    /// [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
+    /// [`Io`](crate::ErrorKind::Io) when the engine has stopped; then nobody knows how much was removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have purged the queue.
+    pub async fn purge(&self) -> Result<Durable<Purged>, Error> {
+        let names = self.names()?;
+        Ok(self.engine.partition_of(names.id).purge(names.id).await?)
     }
 
     /// Up to `n_max` entries in order of delivery, beginning after `after`, without leasing them. Those

@@ -1,7 +1,7 @@
 //! The facade end to end: what the documentation promises to a user, and what it says about bad input.
 //! The tests are in `tests/it`; this library only holds what they share.
 
-use millpond::{Delivery, Engine, Error, LeaseRequest, Options};
+use millpond::{Delivery, Engine, Error, LeaseRequest, Options, Status};
 use std::path::Path;
 
 /// An engine with two partitions whose figures do not depend on the machine.
@@ -30,6 +30,20 @@ pub async fn drain(request: LeaseRequest) -> Result<Vec<String>, Error> {
         delivery.ack().await?;
     }
     Ok(payloads)
+}
+
+/// Sizes and counters once a restart has brought all queues back.
+///
+/// # Errors
+///
+/// As [`Engine::status`].
+pub async fn status(engine: &Engine) -> Result<Status, Error> {
+    loop {
+        let status = engine.status().await?;
+        if !status.recalling {
+            return Ok(status);
+        }
+    }
 }
 
 /// The payload as text.

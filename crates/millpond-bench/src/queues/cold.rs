@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millpond::{Engine, Entry, LeaseRequest};
 use serde::{Deserialize, Serialize};
 
-use super::fill::{Copy, Filling, park, settled};
+use super::fill::{Ending, Filling, park, settled};
 use super::population::{self, TOPIC};
 use super::step::{Step, in_child};
 use super::{Figures, Outcome, Plan, options, place};
@@ -47,50 +47,55 @@ pub(super) struct Opened {
     answer: Duration,
 }
 
-/// Opens copies of each filling.
-pub(super) fn part(out: &mut Figures<'_>, plan: Plan<'_>, fillings: &[&Filling]) -> Outcome<()> {
-    let mut first_leases = Vec::new();
-    for filling in fillings {
-        first_leases.push(measure(out, plan, filling)?);
-    }
-    if let [few, .., many] = first_leases[..] {
-        out.case("cold start, ten times the queues");
-        for (metric, at) in [("first lease", 0), ("same, after open", 1), ("same, empty log", 2)] {
-            out.beside(metric, many[at], "ms", (few[at], "a tenth of the queues"))?;
-        }
-    }
-    Ok(())
+/// Opens copies of each filling, and of such that were not closed.
+pub(super) fn part(out: &mut Figures<'_>, plan: Plan<'_>, closed: [&Filling; 2]) -> Outcome<()> {
+    compare(out, plan, "cold start", closed)?;
+    let killed = |filling: &Filling| Filling::new(plan, filling.n_queues, Ending::Killed);
+    let (few, many) = (killed(closed[0])?, killed(closed[1])?);
+    compare(out, plan, "after a kill", [&few, &many])
 }
 
-/// Milliseconds to the first lease: since the call of open, since its return, and since the call where
-/// there is no log to replay.
-fn measure(out: &mut Figures<'_>, plan: Plan<'_>, filling: &Filling) -> Outcome<[f64; 3]> {
+/// Measures two fillings of which one has ten times the queues.
+fn compare(
+    out: &mut Figures<'_>,
+    plan: Plan<'_>,
+    case: &str,
+    [few, many]: [&Filling; 2],
+) -> Outcome<()> {
+    let (few, many) = (measure(out, plan, case, few)?, measure(out, plan, case, many)?);
+    out.case(format!("{case}, ten times the queues"));
+    out.beside("first lease", many.0, "ms", (few.0, "a tenth of the queues"))?;
+    out.beside("… after open", many.1, "ms", (few.1, "a tenth of the queues"))
+}
+
+/// Returns the milliseconds to the first lease, since open was called and since it returned.
+fn measure(
+    out: &mut Figures<'_>,
+    plan: Plan<'_>,
+    case: &str,
+    filling: &Filling,
+) -> Outcome<(f64, f64)> {
     let mut runs: [Vec<Opened>; Ask::ALL.len()] = Default::default();
-    let (mut again, mut same_process) = (Vec::new(), Vec::new());
+    let mut same_process = Vec::new();
     for _ in 0..plan.n_runs {
         for (runs, ask) in runs.iter_mut().zip(Ask::ALL) {
-            let copy = filling.copy()?;
-            runs.push(open(&copy, filling.n_queues, ask)?);
-            if ask == Ask::Topic {
-                // What the log held is in sorted files now.
-                place::evict(copy.path())?;
-                again.push(open(&copy, filling.n_queues, ask)?);
-            }
+            let (copy, n_queues) = (filling.copy()?, filling.n_queues);
+            runs.push(in_child(&Step::Open { dir: copy.path().to_owned(), n_queues, ask })?);
         }
         let (copy, n_queues) = (filling.copy()?, filling.n_queues);
         let runtime = tokio::runtime::Runtime::new()?;
         same_process.push(runtime.block_on(run(copy.path(), n_queues, Ask::Topic))?);
     }
-    out.case(format!("cold start, {} queues", filling.n_queues));
+    out.case(format!("{case}, {} queues", filling.n_queues));
     let copy = filling.copy()?;
     out.add("log to replay", count(place::n_log_bytes(copy.path())?) / 1e6, "MB")?;
     out.add("open returned", median_ms(runs.iter().flatten(), |run| run.open), "ms")?;
-    let mut first_lease = [0.0; 3];
+    let mut first_lease = (0.0, 0.0);
     for (runs, ask) in runs.iter().zip(Ask::ALL) {
         let answer = median_ms(runs, |run| run.answer);
         let after_open = median_ms(runs, |run| run.answer - run.open);
         if ask == Ask::Topic {
-            (first_lease[0], first_lease[1]) = (answer, after_open);
+            first_lease = (answer, after_open);
             out.at_most(ask.name(), answer, "ms", FIRST_LEASE_MS_MAX)?;
         } else {
             out.add(ask.name(), answer, "ms")?;
@@ -99,20 +104,11 @@ fn measure(out: &mut Figures<'_>, plan: Plan<'_>, filling: &Filling) -> Outcome<
     }
     let answer = median_ms(&same_process, |run| run.answer);
     out.at_most("lease, same process", answer, "ms", FIRST_LEASE_MS_MAX)?;
-    out.case(format!("cold start, {} queues, empty log", filling.n_queues));
-    out.add("open returned", median_ms(&again, |run| run.open), "ms")?;
-    first_lease[2] = median_ms(&again, |run| run.answer);
-    out.at_most("first lease", first_lease[2], "ms", FIRST_LEASE_MS_MAX)?;
     Ok(first_lease)
 }
 
 fn median_ms<'a>(runs: impl IntoIterator<Item = &'a Opened>, time: fn(&Opened) -> Duration) -> f64 {
     median(runs.into_iter().map(|run| time(run).as_secs_f64() * 1e3).collect())
-}
-
-/// In a process of its own.
-fn open(copy: &Copy, n_queues: usize, ask: Ask) -> Outcome<Opened> {
-    in_child(&Step::Open { dir: copy.path().to_owned(), n_queues, ask })
 }
 
 /// Opens the engine and asks.

@@ -19,6 +19,14 @@ use crate::measure::count;
 /// Callers that enqueue at the same time, each awaiting its receipt.
 const N_CALLERS: usize = 1024;
 
+/// How the process that filled a directory left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ending {
+    Closed,
+    /// It ended with the engine open, as if it had been killed.
+    Killed,
+}
+
 /// What filling showed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Filled {
@@ -35,13 +43,14 @@ pub(super) fn part(out: &mut Figures<'_>, plan: Plan<'_>) -> Outcome<()> {
     if !parts.iter().any(|part| plan.wants(part)) {
         return Ok(());
     }
-    let (few, many) = (Filling::new(plan, plan.n_queues / 10)?, Filling::new(plan, plan.n_queues)?);
+    let few = Filling::new(plan, plan.n_queues / 10, Ending::Closed)?;
+    let many = Filling::new(plan, plan.n_queues, Ending::Closed)?;
     if plan.wants("fill") {
         few.report(out)?;
         many.report(out)?;
     }
     if plan.wants("cold start") {
-        cold::part(out, plan, &[&few, &many])?;
+        cold::part(out, plan, [&few, &many])?;
     }
     if plan.wants("restart") {
         recall::part(out, &many)?;
@@ -61,10 +70,10 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    fn new(plan: Plan<'_>, n_queues: usize) -> Outcome<Self> {
+    pub(super) fn new(plan: Plan<'_>, n_queues: usize, ending: Ending) -> Outcome<Self> {
         let directory = tempfile::tempdir_in(plan.dir)?;
         let dir = directory.path().join("filled");
-        let filled = in_child(&Step::Fill { dir, n_queues })?;
+        let filled = in_child(&Step::Fill { dir, n_queues, ending })?;
         Ok(Self { n_queues, filled, directory })
     }
 
@@ -126,7 +135,7 @@ impl Drop for Copy {
 
 /// Creates the engine and fills it.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-pub(super) async fn run(dir: &Path, n_queues: usize) -> Outcome<Filled> {
+pub(super) async fn run(dir: &Path, n_queues: usize, ending: Ending) -> Outcome<Filled> {
     let engine = Engine::open(options(dir)).await?;
     settled(&engine, |status| status.n_entries == 0).await?;
     let empty = Memory::now()?;
@@ -140,7 +149,11 @@ pub(super) async fn run(dir: &Path, n_queues: usize) -> Outcome<Filled> {
     .await?;
     let full = Memory::now()?;
     let turns = Turns::of(&status.counters)?;
-    engine.close().await?;
+    match ending {
+        Ending::Closed => engine.close().await?,
+        // Never dropped, because that would close it.
+        Ending::Killed => _ = Box::leak(Box::new(engine)),
+    }
     Ok(Filled { took, n_commits: status.counters.n_commits, empty, full, turns })
 }
 

@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cold::Ask;
+use super::fill::Ending;
 use super::{Outcome, cold, drain, fill, recall};
 
 /// What a child is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Step {
-    Fill { dir: PathBuf, n_queues: usize },
+    Fill { dir: PathBuf, n_queues: usize, ending: Ending },
     Open { dir: PathBuf, n_queues: usize, ask: Ask },
     Recall { dir: PathBuf, n_queues: usize },
     Drain { dir: PathBuf, n_queues: usize },
@@ -40,7 +41,9 @@ pub(crate) fn run_child(step: &str) -> Result<(), Box<dyn std::error::Error>> {
 #[tokio::main]
 async fn perform(step: Step) -> Outcome<serde_json::Value> {
     let value = match step {
-        Step::Fill { dir, n_queues } => serde_json::to_value(fill::run(&dir, n_queues).await?),
+        Step::Fill { dir, n_queues, ending } => {
+            serde_json::to_value(fill::run(&dir, n_queues, ending).await?)
+        }
         Step::Open { dir, n_queues, ask } => {
             serde_json::to_value(cold::run(&dir, n_queues, ask).await?)
         }

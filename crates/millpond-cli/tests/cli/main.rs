@@ -3,5 +3,7 @@
 mod bad_input;
 mod engine;
 mod fixture;
+mod purge;
 mod readme;
 mod replay;
+mod running;

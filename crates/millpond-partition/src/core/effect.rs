@@ -4,8 +4,8 @@ use millpond_sync::oneshot;
 use millpond_types::{EntryHead, EntryId, EntryRank, UnixMillis};
 
 use super::Slot;
-use crate::{PartitionError, Purged};
 use crate::command::{Answer, Grant, Grants, Reply};
+use crate::{PartitionError, Purged};
 
 /// What a commit changes in memory once it is durable.
 #[derive(Debug)]
@@ -50,11 +50,22 @@ pub(super) enum Effect {
 /// What follows from a batch on its way to storage.
 #[derive(Debug)]
 pub(crate) struct Effects {
-    pub(super) effects: Vec<Effect>,
-    pub(super) n_bytes: usize,
+    /// What has not been taken over.
+    pub(super) effects: std::vec::IntoIter<Effect>,
+    /// Size of the batch, until it is counted.
+    pub(super) n_bytes: Option<usize>,
 }
 
 impl Effect {
+    /// About how much there is to do for it.
+    pub(super) fn n_entries(&self) -> usize {
+        match self {
+            Self::Enqueued { ids, .. } => ids.len().max(1),
+            Self::Granted { grants, .. } => grants.len().max(1),
+            _ => 1,
+        }
+    }
+
     pub(super) fn refuse(self, error: &PartitionError) {
         let error = error.clone();
         match self {
@@ -78,6 +89,11 @@ impl Effect {
 }
 
 impl Effects {
+    /// Whether everything was taken over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.effects.len() == 0
+    }
+
     /// Answers those whose changes did not become durable.
     pub(crate) fn refuse(self, error: &PartitionError) {
         for effect in self.effects {

@@ -6,8 +6,8 @@ use millpond_inbox::Inbox;
 use millpond_storage_api::Table;
 use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{
-    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence, Stage,
-    StoredBody, UnixMillis,
+    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence,
+    Stage, StoredBody, UnixMillis,
 };
 
 use super::{Core, Effect, Mutation, Queue, Slot};
@@ -95,15 +95,12 @@ impl Core {
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         queue.n_entering -= u32::try_from(ids.len()).expect("as many as entered");
-        let purge = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut());
-        let purged_upto = purge.as_ref().map(|purge| purge.upto);
-        if let Some(purge) = purge {
+        if let Some(purge) = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut()) {
+            // Neither what the purge concerns nor what stays is shown: the window knows nothing until the
+            // purge is through.
             ids.iter().for_each(|id| purge.keep(id.rank));
         }
         for (index, id) in ids.iter().enumerate() {
-            if purged_upto.is_some_and(|upto| id.rank.sequence < upto) {
-                continue;
-            }
             let separate_body = separate.get(index).copied().unwrap_or(false);
             let head = EntryHead { separate_body, ..head };
             self.with_window(slot, |window| window.insert(id.rank, head));

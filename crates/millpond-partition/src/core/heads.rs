@@ -15,7 +15,7 @@ use millpond_types::{
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
-use super::{Core, Load, Mutation, Timer};
+use super::{Core, Load, Mutation, Queue, Timer};
 
 /// Heads of one topic that are read at a time, for callers that wait.
 pub(super) const HEADS_AHEAD: usize = if cfg!(test) { 2 } else { 64 };
@@ -72,7 +72,8 @@ impl Core {
     /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way.
     pub(super) fn first_servable(&mut self, topic: TopicSlot) -> Option<Slot> {
         let mut next = self.topics[topic].ring.front();
-        for _ in 0..HEADS_AHEAD {
+        let mut n_passed = 0;
+        while n_passed < HEADS_AHEAD {
             let slot = next?;
             let queue = &self.queues[slot];
             if !queue.window.is_empty() {
@@ -80,7 +81,10 @@ impl Core {
             }
             next = queue.ring.next.map(Slot::from);
             if self.topics[topic].n_loading < HEADS_AHEAD {
+                // It leaves the ring until it is read.
                 self.demand_head(slot);
+            } else {
+                n_passed += 1;
             }
         }
         None
@@ -107,11 +111,6 @@ impl Core {
             queue.busy_mut().reading = Some(self.last_read + 1);
             self.count_load(slot);
             self.place(slot);
-            if urgent {
-                self.counters.n_refills_demanded += 1;
-            } else {
-                self.counters.n_refills_ahead += 1;
-            }
             let request = ScanRequest {
                 table: Table::Entries,
                 lower: scan_start(id, floor, &wanted.from),
@@ -140,6 +139,11 @@ impl Core {
             Err(error) => return self.head_failed(now, slot, error.to_string()),
         };
         self.queues[slot].may_wait = may_wait;
+        if end.is_some() {
+            let cause = &mut self.counters;
+            *(if turn_due { &mut cause.n_refills_demanded } else { &mut cause.n_refills_ahead }) +=
+                1;
+        }
         let entries = self.decode_rows(slot, rows);
         let end = match end {
             Some(ScanEnd::Exhausted) => RefillEnd::Exhausted,
@@ -158,7 +162,7 @@ impl Core {
             busy.n_failures = 0;
         }
         self.load_ended(slot);
-        if self.queues[slot].head_is_unknown() {
+        if self.queues.get(slot).is_some_and(Queue::head_is_unknown) {
             // Memory could not serve it, or a change was in the way: at once again, and not after a turn.
             if turn_due { self.demand_head(slot) } else { self.read_ahead(slot) }
         }
@@ -185,8 +189,8 @@ impl Core {
     /// A row cannot be decoded: its neighbours flow, and the row stays where it is.
     fn set_aside(&mut self, slot: Slot, rank: Option<EntryRank>) {
         let set_aside = &mut self.queues[slot].busy_mut().set_aside;
-        let is_new = rank
-            .is_none_or(|rank| set_aside.len() >= SET_ASIDE_MAX || set_aside.insert(rank));
+        let is_new =
+            rank.is_none_or(|rank| set_aside.len() >= SET_ASIDE_MAX || set_aside.insert(rank));
         self.counters.n_rows_corrupt += u64::from(is_new);
     }
 

@@ -60,8 +60,9 @@ impl Core {
             self.serve_queue(now, id);
         }
         for slot in std::mem::take(&mut self.topics_to_serve) {
-            self.topics[slot].listed = false;
             self.serve_topic(now, slot);
+            self.topics[slot].listed = false;
+            self.topics.tidy(slot);
         }
     }
 
@@ -101,7 +102,6 @@ impl Core {
             let Some(waiter) = topic.waiters.pop() else { break };
             self.grant(now, &waiter, None, Some(slot));
         }
-        self.topics.tidy(slot);
     }
 
     /// Takes up to the wanted number of entries for one call, from one queue or round the topic's ring.
@@ -120,6 +120,9 @@ impl Core {
             let Some(slot) = next else { break };
             let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
             grants.push((slot, self.stage_lease(slot, rank, head, deadline)));
+            if topic.is_some() {
+                self.shrink_if_tight(slot);
+            }
             self.read_ahead(slot);
             self.turn_taken(slot);
         }
@@ -129,10 +132,15 @@ impl Core {
     /// The next turn of a queue that was served comes after those of all others.
     fn turn_taken(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
-        if std::mem::take(&mut queue.in_ring) {
-            self.topics[queue.topic].ring.remove(&mut self.queues, slot);
+        let (topic, wants_turn) = (queue.topic, queue.wants_turn());
+        let was_in_ring = std::mem::replace(&mut queue.in_ring, wants_turn);
+        let ring = &mut self.topics[topic].ring;
+        if was_in_ring {
+            ring.remove(&mut self.queues, slot);
         }
-        self.place(slot);
+        if wants_turn {
+            ring.push_back(&mut self.queues, slot);
+        }
     }
 
     fn stage_lease(
@@ -162,7 +170,14 @@ impl Core {
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());
         let names = self.names.get(&id.queue).cloned();
-        Grant { id, token, attempt: row.attempts, enqueued_at: row.enqueued_at, deadline, queue: names }
+        Grant {
+            id,
+            token,
+            attempt: row.attempts,
+            enqueued_at: row.enqueued_at,
+            deadline,
+            queue: names,
+        }
     }
 
     /// The commit of a grant is durable: the leases are in force, and their holder hears of them.

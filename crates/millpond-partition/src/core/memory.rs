@@ -1,12 +1,18 @@
 //! One byte budget for the windows of all queues.
 //!
 //! A window forgets from its end, and what it forgot is read again when it is wanted, so shrinking is
-//! always right and only costs a read. The coldest shrink first: a hand goes round the queues as in the
-//! CLOCK algorithm (Corbató 1968), spares what was used since it came by, and takes the rest down to its
-//! head at first, to nothing the next time.
+//! always right and only costs a read.
+//!
+//! Near the budget, the window that gives way is that of the queue just served: in a round it is wanted
+//! again after all others, and Belady's rule is to forget what is wanted last. (What was not used for
+//! longest, as LRU has it, is what the round wants next.) Beyond the budget, which takes entries that
+//! nobody consumes, a hand goes round the queues as in the CLOCK algorithm (Corbató 1968), spares what
+//! was used since it came by, and takes the rest down to its head at first, to nothing the next time.
+
+use millpond_inbox::Inbox;
 
 use super::queues::Slot;
-use super::{Core, Load, Window};
+use super::{Core, Load, Mutation, Window};
 use crate::options::PartitionOptions;
 
 /// Slots that the hand passes in one turn of the loop.
@@ -24,9 +30,10 @@ impl Memory {
         self.window_bytes
     }
 
-    /// Whether nothing should be read that nobody waits for.
+    /// Whether nothing should be read that nobody waits for, and nothing kept that is wanted last. Some way
+    /// below the budget, so that the hand does not take what the round wants next.
     pub(super) fn is_tight(&self, options: &PartitionOptions) -> bool {
-        self.window_bytes >= options.window_bytes_max
+        self.window_bytes >= options.window_bytes_max - options.window_bytes_max / 8
     }
 }
 
@@ -60,6 +67,16 @@ impl Core {
         self.memory.window_bytes > self.options.window_bytes_max
     }
 
+    /// A queue was served in its turn.
+    pub(super) fn shrink_if_tight(&mut self, slot: Slot) {
+        let queue = &self.queues[slot];
+        if queue.load == Load::Reading || !self.memory.is_tight(&self.options) {
+            return;
+        }
+        let n_forgotten = self.with_window(slot, |window| window.shrink_to(0));
+        self.counters.n_windows_shrunk += u64::from(n_forgotten > 0);
+    }
+
     fn shrink(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
         let was_used = std::mem::take(&mut queue.used);
@@ -71,6 +88,11 @@ impl Core {
         self.with_window(slot, |window| window.shrink_to(n_kept));
         self.queues[slot].used = false;
         self.counters.n_windows_shrunk += 1;
+        if self.is_broken(Mutation::ShrunkenTrusted) {
+            // As a window that forgets from its end and keeps claiming to know it.
+            let empty = Inbox::new(true, self.options.inbox);
+            self.with_window(slot, |window| *window = empty);
+        }
         self.touch(slot);
     }
 }

@@ -48,11 +48,15 @@ pub(crate) enum Mutation {
     UnrecalledTakenForEmpty,
     /// A queue goes on while it is being purged.
     PurgeUnmarked,
+    /// A queue counts as empty after its purge, whatever has arrived meanwhile.
+    PurgeForgetsArrivals,
+    /// A shrunken window counts as the whole queue.
+    ShrunkenTrusted,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -74,6 +78,8 @@ impl Mutation {
         Self::StaleRowRecalled,
         Self::UnrecalledTakenForEmpty,
         Self::PurgeUnmarked,
+        Self::PurgeForgetsArrivals,
+        Self::ShrunkenTrusted,
     ];
 }
 

@@ -148,6 +148,7 @@ impl Core {
         reply: Option<Reply<Purged>>,
         position: &Durable<LogPosition>,
     ) {
+        let forgets = self.is_broken(Mutation::PurgeForgetsArrivals);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
         let Some(purge) = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut()) else {
@@ -159,10 +160,12 @@ impl Core {
         }
         self.counters.n_purged += purge.removed.n_entries;
         let (removed, next) = (purge.removed, std::mem::take(&mut purge.next));
-        queue.busy_mut().purge = None;
+        let busy = queue.busy_mut();
+        busy.purge = None;
+        busy.set_aside.clear();
         // Entries on their way are shown when they arrive. Those that have arrived meanwhile were not, and
         // whoever counts none has neither.
-        let known_empty = queue.stored.n_ready == u64::from(queue.n_entering);
+        let known_empty = forgets || queue.stored.n_ready == u64::from(queue.n_entering);
         let id = queue.id;
         let window = Inbox::new(known_empty, self.options.inbox);
         self.with_window(slot, |old| *old = window);
@@ -220,7 +223,11 @@ impl Core {
         match end {
             Some(ScanEnd::Exhausted) => {
                 purge.ends = true;
-                self.queues[slot].stored.floor = purge.lowest_kept.unwrap_or(LAST_RANK);
+                let queue = &mut self.queues[slot];
+                // Now, because an entry that is on its way may arrive before this is staged.
+                let entering = (queue.n_entering > 0).then_some(queue.lowest_entering);
+                let kept = purge.lowest_kept.into_iter().chain(entering).min();
+                queue.stored.floor = kept.unwrap_or(LAST_RANK);
             }
             Some(ScanEnd::Truncated { last }) => purge.lower = [&last[..], &[0]].concat(),
             None => {}
@@ -246,7 +253,9 @@ impl Core {
             return;
         };
         if rank.sequence >= purge.upto {
-            return if stage == Stage::Ready { purge.keep(rank) };
+            return if stage == Stage::Ready {
+                purge.keep(rank)
+            };
         }
         let count = match stage {
             Stage::Ready => &mut queue.stored.n_ready,

@@ -159,6 +159,14 @@ impl Queue {
 
     /// Gives back what is not needed any more.
     pub(super) fn release_unused(&mut self) {
+        if let Some(busy) = &mut self.busy {
+            if self.window.knows_whole_queue() {
+                busy.n_failures = 0;
+            }
+            if self.stored.is_empty() {
+                busy.set_aside.clear();
+            }
+        }
         if self.busy.as_ref().is_some_and(|busy| busy.is_unused()) {
             self.busy = None;
         }

@@ -19,7 +19,7 @@ use super::reads::{Read, ReadJob, Reading, StoredActive, pause_ms};
 use super::topics::{Recall as RecallOfTopic, TopicSlot};
 use super::{Core, Lease, LeaseState, Mutation, Queue, Slot, Timer};
 use crate::PartitionError;
-use crate::command::{LeaseSource, Message};
+use crate::command::{LeaseRef, LeaseSource, Message};
 use crate::options::LeasesAtOpen;
 
 /// Rows of `active` that one turn takes.
@@ -98,6 +98,11 @@ impl Recall {
         step || !self.wanted.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_parked(&self, id: &QueueId) -> bool {
+        self.parked.contains_key(id)
+    }
+
     pub(super) fn n_parked(&self) -> usize {
         self.n_parked
     }
@@ -116,22 +121,48 @@ impl Core {
         if recall.is_done() && recall.parked.is_empty() && recall.damaged.is_empty() {
             return Some(message);
         }
+        let message = match message {
+            Message::Unreceived(leases) => return Some(self.park_unreceived(leases)),
+            message => message,
+        };
         let Some(id) = queue_of(&message) else { return Some(message) };
-        if recall.damaged.contains(&id) {
+        let is_parked = self.recall.parked.contains_key(&id);
+        let is_there = self.queues.find(&id).is_some();
+        if is_there && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
+            return Some(message);
+        }
+        if self.recall.damaged.contains(&id) {
             message.refuse(&damaged(id));
             return None;
         }
-        let is_parked = recall.parked.contains_key(&id);
-        let is_known = recall.is_done() || self.queues.find(&id).is_some();
-        if is_known && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
+        if self.recall.is_done() && !is_parked {
             return Some(message);
         }
-        if !is_parked {
+        self.park(id, message);
+        None
+    }
+
+    /// Leases of an earlier owner may be of queues that are not back yet.
+    fn park_unreceived(&mut self, leases: Vec<LeaseRef>) -> Message {
+        let is_known = |core: &Self, lease: &LeaseRef| {
+            core.recall.is_done() || core.queues.find(&lease.id.queue).is_some()
+        };
+        let (known, unknown): (Vec<LeaseRef>, Vec<LeaseRef>) =
+            leases.into_iter().partition(|lease| is_known(self, lease));
+        for lease in unknown {
+            self.park(lease.id.queue, Message::Unreceived(vec![lease]));
+        }
+        Message::Unreceived(known)
+    }
+
+    /// Sets a command aside until its queue is looked up.
+    fn park(&mut self, id: QueueId, message: Message) {
+        let parked = self.recall.parked.entry(id).or_default();
+        if parked.is_empty() {
             self.recall.wanted.push_back((id, false));
         }
+        parked.push(message);
         self.recall.n_parked += 1;
-        self.recall.parked.entry(id).or_default().push(message);
-        None
     }
 
     /// Somebody wants work of a topic: its queues come back before those of others.
@@ -176,7 +207,12 @@ impl Core {
             // The sweep may have brought it back meanwhile.
             if self.recall.parked.contains_key(&id) {
                 self.recall.n_lookups += 1;
-                return Some(self.start_read(Reading::Active(id), Read::Active(id), may_wait, true));
+                return Some(self.start_read(
+                    Reading::Active(id),
+                    Read::Active(id),
+                    may_wait,
+                    true,
+                ));
             }
         }
     }
@@ -210,7 +246,6 @@ impl Core {
             }
             None => self.recall.ranges.push_front(range),
         }
-        self.evict_idle();
     }
 
     fn range_ended(&mut self, range: &Range) {
@@ -232,9 +267,14 @@ impl Core {
         }
     }
 
-    fn row_is_damaged(&mut self, queue: Option<QueueId>, error: Option<millpond_types::DecodeError>) {
+    fn row_is_damaged(
+        &mut self,
+        queue: Option<QueueId>,
+        error: Option<millpond_types::DecodeError>,
+    ) {
         self.counters.n_rows_corrupt += 1;
-        let why = error.map_or_else(|| "its key is malformed".to_owned(), |error| error.to_string());
+        let why =
+            error.map_or_else(|| "its key is malformed".to_owned(), |error| error.to_string());
         tracing::error!(?queue, why, "a row of `active` is set aside");
         if let Some(id) = queue {
             self.recall.damaged.insert(id);
@@ -294,7 +334,6 @@ impl Core {
         for message in self.unpark(id) {
             self.dispatch(now, message);
         }
-        self.evict_idle();
     }
 
     /// Takes a queue into memory as its row describes it, unless it is there.
@@ -303,6 +342,7 @@ impl Core {
             return;
         }
         self.counters.n_queues_recalled += 1;
+        self.recall.damaged.remove(&id);
         let topic = self.topics.find_or_add(topic);
         let window = Inbox::new(row.n_ready == 0, self.options.inbox);
         let slot = self.add_queue(topic, Queue::new(id, topic, row, window));

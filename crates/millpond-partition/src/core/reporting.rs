@@ -13,8 +13,9 @@ use crate::report::{PartitionReport, QueueReport, QueueState};
 
 /// Slots that a survey passes in one turn of the loop.
 const STEPS_PER_TURN: usize = if cfg!(test) { 2 } else { 4096 };
-/// Queues of the round that are counted to tell how many come first.
+/// Queues of the round that are counted to tell how many come first: for one queue, and for each of many.
 const AHEAD_MAX: usize = 10_000;
+const AHEAD_MAX_EACH: usize = 100;
 
 /// A report on its way: it goes round all queues, a few in every turn.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Survey {
 impl Core {
     pub(super) fn report_queue(&self, id: QueueId) -> Option<QueueReport> {
         let slot = self.queues.find(&id)?;
-        Some(self.describe(slot))
+        Some(self.describe(slot, AHEAD_MAX))
     }
 
     pub(super) fn start_survey(
@@ -96,18 +97,18 @@ impl Core {
             window_bytes: self.memory.window_bytes(),
             recalling: (!self.recall.is_done())
                 .then(|| self.recall.backing_off.as_ref().map(|(_, error)| error.clone())),
-            deepest: deepest.map(|slot| self.describe(slot)).collect(),
+            deepest: deepest.map(|slot| self.describe(slot, AHEAD_MAX_EACH)).collect(),
         };
         let _ = survey.reply.send(Ok(report));
     }
 
-    fn describe(&self, slot: Slot) -> QueueReport {
+    fn describe(&self, slot: Slot, ahead_max: usize) -> QueueReport {
         let queue = &self.queues[slot];
         QueueReport {
             id: queue.id,
             topic: self.topics[queue.topic].id,
             names: self.names.peek(&queue.id).cloned(),
-            state: self.state(slot),
+            state: self.state(slot, ahead_max),
             n_entries: queue.stored.n_ready,
             n_leased: queue.n_leased() as u64,
             n_cached: queue.window.len(),
@@ -117,13 +118,13 @@ impl Core {
         }
     }
 
-    fn state(&self, slot: Slot) -> QueueState {
+    fn state(&self, slot: Slot, ahead_max: usize) -> QueueState {
         let queue = &self.queues[slot];
         if queue.purge().is_some() {
             return QueueState::Purging;
         }
         if !queue.window.is_empty() {
-            let ring = self.topics[queue.topic].ring.iter(&self.queues).take(AHEAD_MAX);
+            let ring = self.topics[queue.topic].ring.iter(&self.queues).take(ahead_max);
             return QueueState::Ready { n_ahead: ring.take_while(|other| *other != slot).count() };
         }
         if let Some((until, error)) = queue.backing_off() {

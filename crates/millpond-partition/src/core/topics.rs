@@ -42,16 +42,11 @@ pub(super) struct Topic {
 pub(super) struct Ring {
     first: Option<SlotLink>,
     last: Option<SlotLink>,
-    len: usize,
 }
 
 impl Ring {
     pub(super) fn front(&self) -> Option<Slot> {
         self.first.map(Slot::from)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,7 +66,6 @@ impl Ring {
             Some(last) => queues[last.into()].ring.next = Some(slot.into()),
             None => self.first = Some(slot.into()),
         }
-        self.len += 1;
     }
 
     pub(super) fn push_front(&mut self, queues: &mut QueueSet, slot: Slot) {
@@ -81,7 +75,6 @@ impl Ring {
             Some(first) => queues[first.into()].ring.previous = Some(slot.into()),
             None => self.last = Some(slot.into()),
         }
-        self.len += 1;
     }
 
     pub(super) fn remove(&mut self, queues: &mut QueueSet, slot: Slot) {
@@ -94,7 +87,6 @@ impl Ring {
             Some(next) => queues[next.into()].ring.previous = previous,
             None => self.last = previous,
         }
-        self.len -= 1;
     }
 }
 

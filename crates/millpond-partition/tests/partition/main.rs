@@ -3,6 +3,7 @@
 //! Nothing here waits for time to pass. Where a test needs the loop to have done something it asks for a
 //! report: commands are handled in order, so what was sent before has been handled.
 
+mod damage;
 mod ending;
 mod fixture;
 mod leasing;

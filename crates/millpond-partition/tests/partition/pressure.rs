@@ -59,6 +59,8 @@ fn limits_of_zero_do_not_stop_a_partition() {
         scans_per_turn: 0,
         timers_per_turn: 0,
         idle_queues_max: 0,
+        refill_tasks_max: 0,
+        names_cached_max: 0,
         ..PartitionOptions::default()
     };
     let (disk, partition) = on_new_disk(options.clone());

@@ -2,6 +2,7 @@
 #![cfg(not(millpond_loom))]
 
 mod conformance;
+mod dead_rows;
 mod opening;
 mod reading;
 mod running;

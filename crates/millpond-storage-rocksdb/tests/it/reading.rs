@@ -1,35 +1,12 @@
 //! Reads that must not wait, on real sorted files.
 
-use millpond_storage_api::{ScanEnd, ScanRequest, ScanRows, StoreErrorKind, StoreRead, Table};
-use millpond_storage_rocksdb::RocksStore;
+use millpond_storage_api::{
+    ScanEnd, ScanRequest, ScanRows, StoreErrorKind, StoreRead, Table, WriteBatch,
+};
+use millpond_storage_rocksdb::{Guards, RocksStore};
 use millpond_sync::thread::block_on;
 
-use crate::support::{Place, all, commit, owned, rows};
-
-fn key(queue: u8, n: u64) -> Vec<u8> {
-    [&[queue; 16][..], &[2], &n.to_be_bytes()].concat()
-}
-
-/// The range of one queue's rows from row `from` on.
-fn queue(table: Table, queue: u8, from: u64) -> ScanRequest {
-    let upper = millpond_types::prefix_successor(&[queue; 16]);
-    ScanRequest { lower: key(queue, from), upper, ..all(table) }
-}
-
-fn fill(store: &RocksStore, table: Table, n_queue: u8, n_rows: u64) {
-    commit(store, |batch| {
-        for n in 0..n_rows {
-            batch.put(table, &key(n_queue, n), &[n_queue; 300]);
-        }
-    });
-}
-
-fn try_rows(store: &RocksStore, request: &ScanRequest) -> Result<usize, StoreErrorKind> {
-    let mut out = ScanRows::new();
-    let end = store.try_scan(request, &mut out).map_err(|error| error.kind())?;
-    assert_eq!(end, ScanEnd::Exhausted);
-    Ok(out.len())
-}
+use crate::support::{Place, all, commit, fill, key, owned, queue, rows, try_rows};
 
 #[test]
 fn a_cold_file_would_block_until_a_scan_has_warmed_it() {
@@ -154,58 +131,88 @@ fn ranges_across_queues_are_complete() {
     }
 }
 
-const DEAD: u64 = 100_000;
+/// Pages of one queue, each read by a call of its own, with `between` called in between.
+fn pages(store: &RocksStore, mut between: impl FnMut(&RocksStore, usize)) -> Vec<Vec<u8>> {
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    let mut request = ScanRequest { rows_max: 7, ..queue(Table::Entries, 2, 0) };
+    for page in 0.. {
+        let mut out = ScanRows::new();
+        let end = match store.try_scan(&request, &mut out) {
+            Err(error) if error.would_block() => {
+                let (read, end) = block_on(store.scan(request.clone())).expect("it can be scanned");
+                assert_eq!(owned(&read)[..out.len()], owned(&out));
+                out = read;
+                end
+            }
+            end => end.expect("a healthy store can be scanned"),
+        };
+        keys.extend(out.iter().map(|(key, _)| key.to_vec()));
+        match end {
+            ScanEnd::Exhausted => break,
+            ScanEnd::Truncated { last } => request.lower = [&last[..], &[0]].concat(),
+        }
+        between(store, page);
+    }
+    keys
+}
 
-fn with_dead_prefix() -> (Place, RocksStore) {
-    let place = Place::new();
+/// Three queues of which half of the rows are gone, in several ways.
+fn with_gaps(guards: Guards) -> (Place, RocksStore) {
+    let place = Place::with_guards(guards);
     let store = place.open();
-    fill(&store, Table::Entries, 1, DEAD + 10);
-    store.flush().expect("it can be flushed");
-    commit(&store, |batch| {
-        (0..DEAD).for_each(|n| batch.single_delete(Table::Entries, &key(1, n)));
+    (1..=3).for_each(|n_queue| fill(&store, Table::Entries, n_queue, 200));
+    commit(&store, |batch: &mut WriteBatch| {
+        (0..200).filter(|n| n % 3 == 0).for_each(|n| batch.delete(Table::Entries, &key(2, n)));
+        batch.delete_range(Table::Entries, &key(2, 90), &key(2, 110));
+        batch.put(Table::Entries, &key(2, 100), b"put again");
     });
     (place, store)
 }
 
 #[test]
-fn a_scan_from_the_floor_does_not_see_the_tombstones_before_it() {
-    let (_place, store) = with_dead_prefix();
-    let tight = |from| ScanRequest { skip_max: 10, ..queue(Table::Entries, 1, from) };
-    assert_eq!(rows(&store, tight(DEAD)).len(), 10, "warms the cache");
-    assert_eq!(try_rows(&store, &tight(DEAD)), Ok(10));
-    // Without the floor the budget ends it, and the waiting form still gets there.
-    assert_eq!(try_rows(&store, &tight(0)), Err(StoreErrorKind::WouldBlock));
-    assert_eq!(rows(&store, tight(0)).len(), 10);
-}
-
-#[test]
-fn a_file_full_of_tombstones_is_compacted_without_being_asked() {
-    let (_place, store) = with_dead_prefix();
-    // The file that this writes is nothing but tombstones, so the collector marks it.
-    store.flush().expect("it can be flushed");
-    store.settle().expect("compactions can be waited for");
-    let tight = ScanRequest { skip_max: 10, ..queue(Table::Entries, 1, 0) };
-    assert_eq!(rows(&store, tight.clone()).len(), 10, "warms the cache");
-    assert_eq!(try_rows(&store, &tight), Ok(10), "the dead prefix is gone");
-}
-
-/// The budget is for the whole scan, not for each step of it.
-#[test]
-fn skipped_keys_add_up_over_a_scan() {
-    let place = Place::new();
-    let store = place.open();
-    fill(&store, Table::Entries, 1, 1000);
-    commit(&store, |batch| {
-        (0..1000)
-            .filter(|n| n % 10 != 9)
-            .for_each(|n| batch.single_delete(Table::Entries, &key(1, n)));
+fn a_flush_or_a_compaction_inside_a_continued_scan_changes_nothing() {
+    let (_place, untouched) = with_gaps(Guards::ALL);
+    let expected = pages(&untouched, |_, _| {});
+    assert_eq!(expected.len(), 120 + 1);
+    let (_place, store) = with_gaps(Guards::ALL);
+    let moved = pages(&store, |store, page| {
+        match page % 3 {
+            0 => store.flush().expect("it can be flushed"),
+            1 => store.compact().expect("it can be compacted"),
+            _ => {}
+        }
+        // Rows in a memtable again, of other queues and behind the scan.
+        commit(store, |batch| {
+            [key(1, 500), key(2, 0), key(3, 500)]
+                .iter()
+                .for_each(|key| batch.put(Table::Entries, key, &page.to_be_bytes()));
+        });
     });
-    let mut out = ScanRows::new();
-    // Each step skips 9 deletions and the 9 rows under them.
-    let request = ScanRequest { skip_max: 100, ..queue(Table::Entries, 1, 0) };
-    let error = store.try_scan(&request, &mut out).expect_err("1800 keys are to be skipped");
-    assert!(error.would_block());
-    assert!((5..12).contains(&out.len()), "{} rows", out.len());
-    let request = ScanRequest { skip_max: 2000, ..request };
-    assert_eq!(try_rows(&store, &request), Ok(100));
+    assert_eq!(moved, expected);
+}
+
+#[test]
+fn guards_change_nothing_of_what_is_read() {
+    let (_place, guarded) = with_gaps(Guards::ALL);
+    let expected = rows(&guarded, all(Table::Entries));
+    let pages_expected = pages(&guarded, |_, _| {});
+    for switches in 0..16 {
+        let guards = Guards {
+            compact_on_deletion: switches & 1 == 0,
+            prefix_filters: switches & 2 == 0,
+            upper_bounds: switches & 4 == 0,
+            range_delete_limit: switches & 8 == 0,
+        };
+        let (mut place, store) = with_gaps(guards);
+        assert_eq!(rows(&store, all(Table::Entries)), expected, "{guards:?}");
+        assert_eq!(pages(&store, |_, _| {}), pages_expected, "{guards:?}");
+        store.flush().expect("it can be flushed");
+        assert_eq!(rows(&store, all(Table::Entries)), expected, "{guards:?}");
+        assert_eq!(pages(&store, |_, _| {}), pages_expected, "{guards:?}");
+        drop(store);
+        // With all guards, on files that were written with others.
+        let store = place.open_cold();
+        assert_eq!(rows(&store, all(Table::Entries)), expected, "{guards:?}");
+        assert_eq!(pages(&store, |_, _| {}), pages_expected, "{guards:?}");
+    }
 }

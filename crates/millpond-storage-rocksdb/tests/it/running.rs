@@ -83,7 +83,7 @@ fn statistics_count_what_was_committed() {
     assert!(stats.write_us_max <= stats.write_us_total);
 }
 
-/// Every block that is read and every record of the log is checked with it.
+/// Every record of the log is checked with it. (Blocks of sorted files have XXH3.)
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn checksums_are_computed_by_the_processor() {

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use millpond_storage_api::{
-    LogPosition, PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
+    LogPosition, PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreErrorKind, StoreRead, Table,
+    WriteBatch,
 };
-use millpond_storage_rocksdb::{BudgetOptions, OpenMode, RocksBudget, RocksStore};
+use millpond_storage_rocksdb::{BudgetOptions, Guards, OpenMode, RocksBudget, RocksStore};
 use millpond_sync::thread::block_on;
 use tempfile::TempDir;
 
@@ -20,9 +21,13 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::with_guards(Guards::ALL)
+    }
+
+    pub(crate) fn with_guards(guards: Guards) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let path = scratch.path().join("store");
-        Self { _scratch: scratch, path, budget: small_budget() }
+        Self { _scratch: scratch, path, budget: guarded_budget(guards) }
     }
 
     pub(crate) fn open(&self) -> RocksStore {
@@ -37,10 +42,15 @@ impl Place {
 }
 
 pub(crate) fn small_budget() -> RocksBudget {
+    guarded_budget(Guards::ALL)
+}
+
+pub(crate) fn guarded_budget(guards: Guards) -> RocksBudget {
     RocksBudget::new(BudgetOptions {
         cache_bytes: 16 << 20,
         write_buffer_bytes: 64 << 20,
         background_threads: 2,
+        guards,
     })
 }
 
@@ -59,6 +69,34 @@ pub(crate) fn all(table: Table) -> ScanRequest {
         bytes_max: usize::MAX,
         skip_max: u64::MAX,
     }
+}
+
+/// Key of the `n`-th ready entry of a queue.
+pub(crate) fn key(queue: u8, n: u64) -> Vec<u8> {
+    [&[queue; 16][..], &[2], &n.to_be_bytes()].concat()
+}
+
+/// The range of one queue's rows from row `from` on.
+pub(crate) fn queue(table: Table, queue: u8, from: u64) -> ScanRequest {
+    let upper = millpond_types::prefix_successor(&[queue; 16]);
+    ScanRequest { lower: key(queue, from), upper, ..all(table) }
+}
+
+/// Gives a queue its first rows.
+pub(crate) fn fill(store: &RocksStore, table: Table, n_queue: u8, n_rows: u64) {
+    commit(store, |batch| {
+        for n in 0..n_rows {
+            batch.put(table, &key(n_queue, n), &[n_queue; 300]);
+        }
+    });
+}
+
+/// Reads a range to its end, without waiting.
+pub(crate) fn try_rows(store: &RocksStore, request: &ScanRequest) -> Result<usize, StoreErrorKind> {
+    let mut out = ScanRows::new();
+    let end = store.try_scan(request, &mut out).map_err(|error| error.kind())?;
+    assert_eq!(end, ScanEnd::Exhausted);
+    Ok(out.len())
 }
 
 /// Reads a range to its end, waiting.

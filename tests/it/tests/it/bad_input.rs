@@ -1,9 +1,13 @@
 //! Every wrong input gives a typed error that says what is wrong, and changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{Engine, Entry, Error, ErrorKind, Options, limits};
-use millpond_it::{open, options};
+use millpond::{
+    Engine, Entry, Error, ErrorKind, Options, PartitionOptions, PartitionStore, limits,
+};
+use millpond_it::{open, options, status};
+use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 
 #[track_caller]
 fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>, says: &str) {
@@ -72,6 +76,28 @@ async fn partition_counts_out_of_range() {
 }
 
 #[tokio::test]
+async fn windows_that_could_not_hold_a_single_entry() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    for window_bytes_max in [0, 31] {
+        let limits = PartitionOptions { window_bytes_max, ..PartitionOptions::default() };
+        let says = format!("windows may hold {window_bytes_max} bytes, and one entry takes 32");
+        refused(Engine::open(options(&path).partition_options(limits.clone())).await, &says);
+        assert!(!path.exists(), "nothing was created");
+        let store = MemoryStore::open(&MemoryDisk::new(), MemoryOptions::default()).unwrap();
+        let stores = vec![Arc::new(store) as Arc<dyn PartitionStore>];
+        refused(Engine::with_stores(stores, limits).await, &says);
+    }
+    // One entry at a time is enough to go on with.
+    let limits = PartitionOptions { window_bytes_max: 32, ..PartitionOptions::default() };
+    let engine = Engine::open(options(&path).partition_options(limits)).await.unwrap();
+    let queue = engine.topic("t").queue("q");
+    queue.enqueue_batch(vec![Entry::new("x"); 40]).await.unwrap();
+    assert_eq!(millpond_it::drain(queue.lease()).await.unwrap().len(), 40);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_engine_is_open_once() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path()).await.unwrap();
@@ -80,7 +106,7 @@ async fn an_engine_is_open_once() {
     engine.topic("t").queue("q").enqueue(Entry::new("x")).await.unwrap();
     engine.close().await.unwrap();
     let engine = open(directory.path()).await.unwrap();
-    assert_eq!(engine.status().await.unwrap().n_entries, 1);
+    assert_eq!(status(&engine).await.unwrap().n_entries, 1);
     engine.close().await.unwrap();
 }
 

@@ -4,8 +4,11 @@
 
 mod administration;
 mod bad_input;
+mod corrupt;
 mod delivery;
 mod failure;
 mod leases;
+mod purge;
 mod reads;
 mod restart;
+mod watched;

@@ -1,89 +1,18 @@
-//! What opening an engine reads.
+//! What opening an engine reads, and what it says while it still reads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use millpond::{Bytes, Engine, Entry, Epoch, PartitionStore};
-use millpond_storage_api::{
-    Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, GetFuture, LogPosition,
-    ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreRead, Table, WriteBatch,
-};
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+use millpond::{Engine, Entry};
+use millpond_it::{drain, status};
+use millpond_storage_memory::MemoryDisk;
 
-/// A store that counts the rows of `entries` that were read from it.
-struct Counting {
-    store: MemoryStore,
-    n_entry_rows: Arc<AtomicUsize>,
-}
+use crate::watched::{Watch, Watched};
 
-impl StoreRead for Counting {
-    fn try_scan(&self, request: &ScanRequest, out: &mut ScanRows) -> Result<ScanEnd, StoreError> {
-        let end = self.store.try_scan(request, out);
-        if request.table == Table::Entries {
-            self.n_entry_rows.fetch_add(out.len(), Ordering::SeqCst);
-        }
-        end
-    }
-
-    fn scan(&self, request: ScanRequest) -> ScanFuture {
-        let counted = (request.table == Table::Entries).then(|| self.n_entry_rows.clone());
-        let scan = self.store.scan(request);
-        Box::pin(async move {
-            let (rows, end) = scan.await?;
-            if let Some(n_entry_rows) = counted {
-                n_entry_rows.fetch_add(rows.len(), Ordering::SeqCst);
-            }
-            Ok((rows, end))
-        })
-    }
-
-    fn try_get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        assert_ne!(table, Table::Entries, "opening looks up no entry");
-        self.store.try_get(table, key)
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> GetFuture {
-        assert_ne!(table, Table::Entries, "opening looks up no entry");
-        self.store.get(table, key)
-    }
-}
-
-impl PartitionStore for Counting {
-    fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        self.store.submit(batch)
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-
-    fn durable_position(&self) -> LogPosition {
-        self.store.durable_position()
-    }
-
-    fn checkpoint(&self) -> CheckpointFuture {
-        self.store.checkpoint()
-    }
-
-    fn log(&self) -> &dyn CommitLog {
-        self.store.log()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn close(&self) -> CloseFuture {
-        self.store.close()
-    }
-}
-
-async fn engine_on(disk: &MemoryDisk) -> (Engine, Arc<AtomicUsize>) {
-    let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
-    let n_entry_rows = Arc::new(AtomicUsize::new(0));
-    let store = Counting { store, n_entry_rows: n_entry_rows.clone() };
+async fn engine_on(disk: &MemoryDisk) -> (Engine, Arc<Watch>) {
+    let (store, watch) = Watched::open(disk);
     let engine = Engine::with_stores(vec![Arc::new(store)], Default::default()).await.unwrap();
-    (engine, n_entry_rows)
+    (engine, watch)
 }
 
 /// Rows of entries read between opening and being closed again, with this many entries in each of ten
@@ -97,18 +26,49 @@ async fn rows_read_by_opening(depth: usize) -> usize {
     }
     engine.close().await.unwrap();
 
-    let (engine, n_entry_rows) = engine_on(&disk).await;
-    assert_eq!(engine.status().await.unwrap().n_entries, 10 * depth as u64);
+    let (engine, watch) = engine_on(&disk).await;
+    assert_eq!(status(&engine).await.unwrap().n_entries, 10 * depth as u64);
     engine.close().await.unwrap();
-    n_entry_rows.load(Ordering::SeqCst)
+    watch.n_entry_rows.load(Ordering::SeqCst)
 }
 
 #[tokio::test]
-async fn a_restart_reads_a_window_of_each_queue_and_never_all_entries() {
-    // The count of entries is known from `active`; of the entries at most the windows are read.
-    let window = millpond::PartitionOptions::default().inbox.capacity();
-    for depth in [100, 1000] {
-        let n_read = rows_read_by_opening(depth).await;
-        assert!(n_read <= 10 * window, "{n_read} rows read at depth {depth}");
+async fn a_restart_reads_no_entry() {
+    // The count of entries is known from `active`; a head is read when somebody asks for it.
+    for depth in [1, 100, 1000] {
+        assert_eq!(rows_read_by_opening(depth).await, 0, "at depth {depth}");
     }
+}
+
+#[tokio::test]
+async fn an_engine_whose_queues_do_not_come_back_says_so_until_they_do() {
+    let disk = MemoryDisk::new();
+    let (engine, _) = engine_on(&disk).await;
+    for n in 0..10 {
+        engine.topic("t").queue(format!("{n}")).enqueue(Entry::new("x")).await.unwrap();
+    }
+    let before = status(&engine).await.unwrap();
+    assert_eq!((before.n_queues, before.n_resident), (10, 10));
+    assert!(before.window_bytes > 0 && before.recall_failure.is_none());
+    engine.close().await.unwrap();
+
+    let (store, watch) = Watched::open(&disk);
+    watch.refuses_active.store(true, Ordering::SeqCst);
+    let engine = Engine::with_stores(vec![Arc::new(store)], Default::default()).await.unwrap();
+    let failure = loop {
+        let status = engine.status().await.unwrap();
+        assert!(status.recalling, "nothing can be read");
+        assert_eq!((status.n_queues, status.n_entries, status.n_resident), (0, 0, 0));
+        if let Some(failure) = status.recall_failure {
+            break failure;
+        }
+    };
+    assert!(failure.contains("refused by the test"), "{failure}");
+
+    watch.refuses_active.store(false, Ordering::SeqCst);
+    let after = status(&engine).await.unwrap();
+    assert_eq!((after.n_queues, after.n_entries, after.n_resident), (10, 10, 10));
+    assert_eq!((after.recall_failure, after.counters.n_queues_recalled), (None, 10));
+    assert_eq!(drain(engine.topic("t").lease()).await.unwrap().len(), 10);
+    engine.close().await.unwrap();
 }

@@ -35,11 +35,21 @@ pub(super) enum Situation {
     OverlayOverflowed,
     /// A queue left memory and came back.
     Returned,
+    /// A queue came back after a restart.
+    Recalled,
+    /// A command waited until its queue was looked up, and one of which that failed.
+    Parked,
+    LookUpFailed,
+    PurgedByRange,
+    PurgedByRow,
+    PurgedWhileLeased,
+    WindowShrunk,
+    ReadAhead,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 23] = [
+const ALL: [Situation; 31] = [
     Acked,
     Nacked,
     Extended,
@@ -63,6 +73,14 @@ const ALL: [Situation; 23] = [
     ScanFailed,
     OverlayOverflowed,
     Returned,
+    Recalled,
+    Parked,
+    LookUpFailed,
+    PurgedByRange,
+    PurgedByRow,
+    PurgedWhileLeased,
+    WindowShrunk,
+    ReadAhead,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::oracle::Checked;
 use super::world::World;
-use crate::core::{Core, Effect, LeaseState, Queue, Slot, Timer};
+use crate::core::heads::HEADS_AHEAD;
+use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot, Timer};
 
 fn n_of<T: PartialEq>(all: impl Iterator<Item = T>, one: &T) -> usize {
     all.filter(|other| other == one).count()
@@ -20,27 +21,28 @@ impl World {
         if !self.looks_inside() {
             return Ok(());
         }
-        prop_assert_eq!(core.slots.len(), core.queues.len());
         let expected = expected_effects(self);
-        for (slot, queue) in &core.queues {
-            prop_assert_eq!(core.slots.get(&queue.id), Some(&slot));
+        for (slot, queue) in core.queues.iter() {
+            prop_assert_eq!(core.queues.find(&queue.id), Some(slot));
             check_lists(core, slot, queue)?;
-            check_load(queue)?;
+            check_load(core, slot, queue)?;
             check_leases(queue)?;
             let effects = expected.get(&slot).copied().unwrap_or_default();
-            prop_assert_eq!((queue.n_effects, queue.n_entering), effects, "effects of {}", slot);
+            prop_assert_eq!((queue.n_effects, queue.n_entering), effects, "effects of {:?}", slot);
             self.check_queue(queue)?;
         }
         self.check_topics()?;
-        let n_in_flight = core.queues.iter().filter(|(_, q)| q.inbox.refill_in_flight()).count();
-        prop_assert_eq!(core.n_scans_in_flight, n_in_flight);
-        prop_assert_eq!(self.node.scans.len(), n_in_flight);
-        prop_assert!(n_in_flight <= core.options.scans_in_flight_max);
-        prop_assert!(core.idle.len() <= core.options.idle_queues_max);
-        let timers: BTreeSet<(UnixMillis, Timer)> = expected_timers(core);
-        prop_assert_eq!(&core.timers, &timers);
+        prop_assert_eq!(self.node.reads.len(), core.reads.len());
+        prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
+        let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
+        prop_assert_eq!(core.memory.window_bytes(), window_bytes);
+        let is_of_queue =
+            |timer: &Timer| matches!(timer, Timer::LeaseEnds(..) | Timer::RetryLoad(_));
+        let timers = core.timers.iter().filter(|(_, timer)| is_of_queue(timer)).copied();
+        prop_assert_eq!(timers.collect::<BTreeSet<_>>(), expected_timers(core));
         for id in self.model.entries.keys() {
-            prop_assert!(core.slots.contains_key(&id.queue), "{} is not in memory", id.queue);
+            let is_there = !core.recall.is_done() || core.queues.find(&id.queue).is_some();
+            prop_assert!(is_there, "{} is not in memory", id.queue);
         }
         Ok(())
     }
@@ -50,10 +52,13 @@ impl World {
         let entries: BTreeMap<EntryRank, _> = self.model.of_queue(queue.id).collect();
         let n_live = entries.values().filter(|entry| entry.removed.is_none()).count();
         prop_assert_eq!(queue.stored.n_ready, n_live as u64, "counter of {}", queue.id);
-        if let Some(lowest) = entries.keys().next() {
+        // A purge raises the floor in the batch that removes the rows.
+        let mut there =
+            entries.iter().filter(|(_, entry)| !entry.purged || entry.removed.is_none());
+        if let Some((lowest, _)) = there.next() {
             prop_assert!(queue.floor() <= *lowest, "floor {:?} above {:?}", queue.floor(), lowest);
         }
-        for (rank, head) in queue.inbox.iter() {
+        for (rank, head) in queue.window.iter() {
             let entry = entries.get(rank).filter(|entry| entry.is_free(self.handled));
             let Some(entry) = entry else {
                 return Err(super::oracle::fail(format!("{rank:?} is shown and not ready")));
@@ -62,9 +67,11 @@ impl World {
             prop_assert_eq!(head.enqueued_at, entry.enqueued_at);
             prop_assert_eq!(head.separate_body, separate);
         }
-        let shown: BTreeSet<EntryRank> = queue.inbox.iter().map(|(rank, _)| *rank).collect();
+        let shown: BTreeSet<EntryRank> = queue.window.iter().map(|(rank, _)| *rank).collect();
         for (rank, entry) in &entries {
-            let is_due = entry.is_ready(self.handled) && queue.inbox.frontier().covers(rank);
+            let is_due = entry.is_ready(self.handled)
+                && queue.purge().is_none()
+                && queue.window.frontier().covers(rank);
             prop_assert!(!is_due || shown.contains(rank), "{:?} is ready and not shown", rank);
         }
         Ok(())
@@ -73,25 +80,52 @@ impl World {
     /// Whoever can be served is on a list, so that the next turn serves him.
     fn check_topics(&self) -> Checked {
         let core = &self.node.core;
-        for (id, topic) in &core.topics {
-            let mine = || core.queues.iter().filter(|(_, queue)| queue.topic == *id);
-            let n_loading = mine().filter(|(_, queue)| queue.load.counted).count();
+        for (at, topic) in core.topics.iter() {
+            let mine = || core.queues.iter().filter(|(_, queue)| queue.topic == at);
+            prop_assert_eq!(topic.n_queues, mine().count());
+            let n_loading = mine().filter(|(_, queue)| queue.counted).count();
             prop_assert_eq!(topic.n_loading, n_loading, "loading queues of a topic");
-            let n_listed = n_of(core.topics_to_serve.iter(), &id);
+            let n_listed = n_of(core.topics_to_serve.iter(), &&at);
             prop_assert_eq!(n_listed, usize::from(topic.listed));
-            for slot in &topic.ring {
-                prop_assert!(core.queues.get(*slot).is_some_and(|queue| queue.topic == *id));
+            let ring: Vec<Slot> = topic.ring.iter(&core.queues).collect();
+            prop_assert_eq!(ring.len(), mine().filter(|(_, queue)| queue.in_ring).count());
+            for slot in &ring {
+                prop_assert!(core.queues.get(*slot).is_some_and(|queue| queue.topic == at));
             }
             let mut open = topic.waiters.iter().filter(|waiter| waiter.call.is_open());
-            let has_head = mine().any(|(_, queue)| !queue.inbox.is_empty());
+            let mut first = ring.iter().take(HEADS_AHEAD);
+            let has_head = first.any(|slot| !core.queues[*slot].window.is_empty());
+            let may_come = n_loading > 0 || !ring.is_empty() || core.recall.may_bring(topic.recall);
             let may_answer = has_head && !topic.waiters.is_empty()
-                || n_loading == 0 && open.any(|waiter| !waiter.wait);
-            prop_assert!(!may_answer || topic.listed, "a caller of a topic is overlooked");
+                || !may_come && open.any(|waiter| !waiter.wait);
+            prop_assert!(
+                !may_answer || topic.listed,
+                "a caller of a topic is overlooked: {:?} {:?} head {} come {} recall {:?} parked {}",
+                topic,
+                mine()
+                    .map(|(s, q)| (
+                        s,
+                        q.load,
+                        q.in_ring,
+                        q.window.len(),
+                        q.counted,
+                        q.purge().is_some(),
+                        q.backing_off().is_some()
+                    ))
+                    .collect::<Vec<_>>(),
+                has_head,
+                may_come,
+                core.recall,
+                0
+            );
+            // What nobody has asked for is asked for by the next turn.
+            let is_stuck = n_loading == 0 && !ring.is_empty() && !topic.waiters.is_empty();
+            prop_assert!(!is_stuck || topic.listed, "a topic with callers stands still");
         }
         for (id, waiters) in &core.queue_waiters {
-            let queue = core.slots.get(id).map(|&slot| &core.queues[slot]);
-            let has_head = queue.is_some_and(|queue| !queue.inbox.is_empty());
-            let may_have = queue.is_some_and(|queue| queue.load.counted);
+            let queue = core.queues.find(id).map(|slot| &core.queues[slot]);
+            let has_head = queue.is_some_and(|queue| !queue.window.is_empty());
+            let may_have = queue.is_some_and(|queue| queue.counted);
             let mut open = waiters.iter().filter(|waiter| waiter.call.is_open());
             let may_answer = has_head && !waiters.is_empty() || !may_have && open.any(|w| !w.wait);
             let is_listed = core.queues_to_serve.contains(id);
@@ -110,46 +144,66 @@ impl World {
 
 /// Flags say what the lists say (P4).
 fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
-    let ring = core.topics.get(&queue.topic).map(|topic| &topic.ring);
-    let n_in_ring = ring.map_or(0, |ring| n_of(ring.iter(), &&slot));
+    let mut ring = core.topics[queue.topic].ring.iter(&core.queues);
+    let n_in_ring = n_of(&mut ring, &slot);
     prop_assert_eq!(n_in_ring, usize::from(queue.in_ring));
-    prop_assert!(queue.inbox.is_empty() || queue.in_ring, "a queue with a head is not in the ring");
-    prop_assert_eq!(n_of(core.loads.iter(), &&slot), usize::from(queue.load.listed));
+    prop_assert_eq!(queue.in_ring, queue.wants_turn(), "{:?}", queue);
     prop_assert_eq!(n_of(core.dirty.iter(), &&slot), usize::from(queue.dirty));
     prop_assert_eq!(n_of(core.idle.iter(), &&slot), usize::from(queue.in_idle));
     prop_assert!(!queue.is_idle() || queue.in_idle, "an idle queue would never leave");
+    prop_assert!(
+        queue.busy.is_none() || !is_unused(queue),
+        "{:?} keeps what it does not need",
+        queue
+    );
     Ok(())
 }
 
-/// A queue without a known head comes to one (P5).
-fn check_load(queue: &Queue) -> Checked {
-    let load = &queue.load;
-    let is_coming = load.listed || queue.inbox.refill_in_flight();
-    let is_known = !queue.inbox.is_empty() || queue.inbox.knows_whole_queue();
-    prop_assert!(is_known || is_coming || load.backing_off.is_some(), "{} is stuck", queue.id);
-    prop_assert!(!load.counted || is_coming, "{} counts as loading and is not", queue.id);
-    prop_assert!(load.counted || !is_coming || !queue.inbox.is_empty(), "a load is not counted");
-    prop_assert!(!(load.listed && queue.inbox.refill_in_flight()));
-    prop_assert!(load.backing_off.is_none() || !is_coming);
+fn is_unused(queue: &Queue) -> bool {
+    let mut copy = queue.busy.as_ref().map(|busy| (busy.leases.len(), busy.set_aside.len()));
+    let none = copy.take() == Some((0, 0));
+    let calm = queue.backing_off().is_none() && queue.purge().is_none();
+    let failed =
+        queue.busy.as_ref().is_some_and(|busy| busy.n_failures > 0 || busy.reading.is_some());
+    none && calm && !failed
+}
+
+/// A queue without a known head comes to one: in its turn, or it is being read, or backs off (P5).
+fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
+    let has_way = queue.in_ring || queue.is_coming() || queue.backing_off().is_some();
+    let is_unknown = queue.head_is_unknown() && queue.purge().is_none();
+    prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
+    prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);
+    let must_count = queue.is_coming() && queue.window.is_empty();
+    prop_assert!(queue.counted || !must_count, "a load is not counted");
+    let is_reading = queue.load == Load::Reading;
+    prop_assert_eq!(queue.window.refill_in_flight(), is_reading);
+    let number = queue.busy.as_ref().and_then(|busy| busy.reading);
+    prop_assert_eq!(number.is_some(), is_reading);
+    let is_mine = number.is_none_or(|number| core.reads.get(&number) == Some(&Reading::Head(slot)));
+    prop_assert!(is_mine, "the read of {} is another's", queue.id);
+    prop_assert!(queue.load != Load::Urgent || core.urgent_loads.contains(&slot));
+    prop_assert!(queue.load != Load::Ahead || core.loads_ahead.contains(&slot));
+    prop_assert!(queue.backing_off().is_none() || !queue.is_coming());
     Ok(())
 }
 
 /// What is leased is hidden, and nothing else (P6).
 fn check_leases(queue: &Queue) -> Checked {
-    let hiding: Vec<_> = queue.leases.iter().filter(|(_, l)| !l.state.is_over()).collect();
-    prop_assert_eq!(queue.inbox.taken_len(), hiding.len());
+    let hiding: Vec<_> = queue.leases().filter(|(_, l)| !l.state.is_over()).collect();
+    prop_assert_eq!(queue.window.taken_len(), hiding.len());
     for (rank, _) in hiding {
-        prop_assert!(queue.inbox.is_taken(rank));
+        prop_assert!(queue.window.is_taken(rank));
     }
     Ok(())
 }
 
 fn expected_timers(core: &Core) -> BTreeSet<(UnixMillis, Timer)> {
     let mut timers = BTreeSet::new();
-    for (slot, queue) in &core.queues {
-        let held = queue.leases.iter().filter(|(_, lease)| lease.state == LeaseState::Held);
+    for (slot, queue) in core.queues.iter() {
+        let held = queue.leases().filter(|(_, lease)| lease.state == LeaseState::Held);
         timers.extend(held.map(|(rank, l)| (l.row.deadline, Timer::LeaseEnds(slot, *rank))));
-        let back_off = queue.load.backing_off.as_ref();
+        let back_off = queue.backing_off();
         timers.extend(back_off.map(|(until, _)| (*until, Timer::RetryLoad(slot))));
     }
     timers
@@ -172,7 +226,9 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
             }
             Effect::Gone { slot, .. }
             | Effect::Released { slot, .. }
-            | Effect::Extended { slot, .. } => expected.entry(*slot).or_default().0 += 1,
+            | Effect::Extended { slot, .. }
+            | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
+            Effect::NothingToPurge { .. } => {}
         }
     }
     expected

@@ -18,6 +18,8 @@ pub(super) struct Setup {
     pub(super) options: PartitionOptions,
     pub(super) visibility: Visibility,
     pub(super) tombstones: bool,
+    /// The store deletes ranges cheaply.
+    pub(super) ranges: bool,
     /// Nobody asks for work of a whole topic.
     pub(super) by_queue: bool,
     /// How the device behaves at first.
@@ -83,9 +85,14 @@ pub(super) enum Op {
     Mail,
     Advance(u64),
     Timeout,
-    Scans,
-    /// A scan that waits is looked at.
-    PollScan(u16),
+    Reads,
+    /// A read that waits is looked at.
+    PollRead(u16),
+    /// The thread of a read that waits dies.
+    LoseRead(u16),
+    Purge(u8),
+    /// Small steps of work that waits for nothing.
+    Tidy,
     Serve,
     Submit,
     /// The device makes batches durable.
@@ -169,6 +176,7 @@ fn fault() -> impl Strategy<Value = Op> {
         4 => hold().prop_map(Op::HoldScans),
         6 => any::<u16>().prop_map(Op::ReleaseScan),
         1 => Just(Op::ReleaseScans),
+        1 => any::<u16>().prop_map(Op::LoseRead),
         2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
         1 => (0_u64..3, commit, batch)
             .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),
@@ -200,8 +208,10 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Mail),
         5 => advance.prop_map(Op::Advance),
         5 => Just(Op::Timeout),
-        5 => Just(Op::Scans),
-        8 => pick.prop_map(Op::PollScan),
+        5 => Just(Op::Reads),
+        8 => pick.prop_map(Op::PollRead),
+        2 => (0..N_QUEUES).prop_map(Op::Purge),
+        2 => Just(Op::Tidy),
         5 => Just(Op::Serve),
         9 => Just(Op::Submit),
         5 => (1_u8..4).prop_map(Op::Sync),
@@ -223,18 +233,22 @@ fn setup() -> impl Strategy<Value = Setup> {
     let sizes = (1_usize..5, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
     let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
     let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
+    let window_bytes = prop::sample::select(&[32_usize, 64, 200, 1 << 20]);
     let visible = prop_oneof![Just(Visibility::AtSubmit), Just(Visibility::AtSync)];
     let by_queue = prop::bool::weighted(0.3);
-    let store = (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()));
-    (inbox, sizes, skip_max, timers_per_turn, 0_usize..3, at_open(), store).prop_map(
-        |(inbox, sizes, scan_skip_max, timers_per_turn, idle_queues_max, at_open, store)| Setup {
+    let store =
+        (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
+    let idle = (0_usize..3, window_bytes);
+    (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store).prop_map(
+        |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store)| Setup {
             options: PartitionOptions {
                 commits_in_flight_max: sizes.0,
                 scans_in_flight_max: sizes.1,
                 scan_bytes_max: sizes.2,
                 scan_skip_max,
                 timers_per_turn,
-                idle_queues_max,
+                idle_queues_max: idle.0,
+                window_bytes_max: idle.1,
                 inbox,
                 leases_at_open: at_open,
                 ..PartitionOptions::default()
@@ -244,6 +258,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             by_queue: store.2,
             block: store.3,
             hold: store.4,
+            ranges: store.5,
         },
     )
 }

@@ -49,6 +49,8 @@ pub(super) struct ModelEntry {
     pub(super) enqueued: LogPosition,
     pub(super) lease: Option<ModelLease>,
     pub(super) removed: Option<LogPosition>,
+    /// A purge concerns it.
+    pub(super) purged: bool,
 }
 
 /// One change of a batch, as far as it concerns entries and leases.
@@ -57,8 +59,13 @@ pub(super) enum Change {
     Entered(EntryId),
     Granted(EntryId, LeaseRow),
     Extended(EntryId, UnixMillis),
-    Released { id: EntryId, attempts: u32 },
+    Released {
+        id: EntryId,
+        attempts: u32,
+    },
     Removed(EntryId),
+    /// Everything the queue holds.
+    Purged(QueueId),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -86,7 +93,7 @@ impl ModelEntry {
 
     pub(super) fn is_free(&self, handled: LogPosition) -> bool {
         let is_over = self.lease.as_ref().is_none_or(|lease| lease.is_over(handled));
-        self.removed.is_none() && is_over
+        self.removed.is_none() && is_over && !self.purged
     }
 }
 
@@ -111,7 +118,7 @@ impl Model {
         now: UnixMillis,
         handled: LogPosition,
     ) -> Result<(), StaleReason> {
-        let entry = self.entries.get(&lease.id);
+        let entry = self.entries.get(&lease.id).filter(|entry| !entry.purged);
         let Some(newest) = entry.and_then(|entry| entry.lease.as_ref()) else {
             return Err(StaleReason::NotLeased);
         };
@@ -147,9 +154,14 @@ impl Model {
                 let rank = EntryRank { priority: row.priority, sequence: key.sequence };
                 Some(self.read_lease(EntryId { queue: key.queue, rank }, row)?)
             }
-            Op::Delete { table: Table::Entries, .. } | Op::DeleteRange { .. } => {
+            Op::DeleteRange { table: Table::Entries, lower, .. } => {
+                let id = lower.try_into().map_err(fail)?;
+                Some(Change::Purged(QueueId(id)))
+            }
+            Op::Delete { table: Table::Entries, .. } => {
                 return Err(TestCaseError::fail("entries leave by single deletes"));
             }
+            Op::DeleteRange { .. } => None,
             Op::Put { .. } | Op::Delete { .. } | Op::SingleDelete { .. } => None,
         })
     }
@@ -206,8 +218,16 @@ impl Model {
                 lease.end = Some((at, how));
             }
             Change::Removed(id) => {
-                self.lease(id).end = Some((at, Ending::Acked));
+                if let Some(lease) = &mut self.entry(id).lease {
+                    lease.end = Some((at, Ending::Acked));
+                }
                 self.entry(id).removed = Some(at);
+            }
+            Change::Purged(queue) => {
+                for (_, entry) in self.entries.iter_mut().filter(|(id, _)| id.queue == *queue) {
+                    entry.removed.get_or_insert(at);
+                    entry.purged = true;
+                }
             }
         }
     }
@@ -223,6 +243,7 @@ impl Model {
     /// What a new owner makes of the stored leases.
     pub(super) fn reopened(&mut self, leases: LeasesAtOpen, durable: LogPosition) {
         self.forget_removed(durable);
+        self.entries.values_mut().for_each(|entry| entry.purged = false);
         for lease in self.entries.values_mut().filter_map(|entry| entry.lease.as_mut()) {
             lease.end = if lease.row.is_released() {
                 Some((durable, Ending::Forgotten))

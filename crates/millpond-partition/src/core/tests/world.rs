@@ -5,6 +5,8 @@ mod callers;
 mod drain;
 mod lifecycle;
 mod node;
+mod restart;
+mod staged;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,12 +23,13 @@ use super::coverage::{Situation, note, note_many, note_stale};
 use super::op::{Action, N_QUEUES, Named, Op, Setup};
 use super::oracle::{Change, Checked, Ending, Model, ModelEntry, fail};
 use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle};
-use crate::core::Mutation;
+use crate::core::{Mutation, Timer};
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError};
 use callers::{Call, Pending, Replies};
 use node::Node;
+use staged::{Command, PurgeAnswer};
 
 pub(super) struct World {
     pub(super) setup: Setup,
@@ -54,6 +57,15 @@ pub(super) struct World {
     acked: BTreeSet<EntryId>,
     /// The commit in which an entry left.
     removals: BTreeMap<EntryId, LogPosition>,
+    /// Commands that wait until their queue is looked up.
+    parked: BTreeMap<QueueId, Vec<Command>>,
+    /// Who waits for a purge, which purges have begun and not been answered, and how far each queue's
+    /// newest goes.
+    purges: Vec<(QueueId, PurgeAnswer)>,
+    started: VecDeque<(QueueId, u64)>,
+    begun: BTreeMap<QueueId, Sequence>,
+    /// Entries that a purge concerned.
+    purged: BTreeSet<EntryId>,
 }
 
 fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
@@ -92,6 +104,11 @@ impl World {
             receipts: BTreeSet::new(),
             acked: BTreeSet::new(),
             removals: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            purges: Vec::new(),
+            started: VecDeque::new(),
+            begun: BTreeMap::new(),
+            purged: BTreeSet::new(),
         })
     }
 
@@ -99,7 +116,7 @@ impl World {
         match *op {
             Op::Enqueue { queue, ref entries } => self.enqueue(queue, entries)?,
             Op::Lease { source, n_max, lease_ms, wait } => {
-                self.lease(source.resolve(&self.setup, &self.queues), n_max, lease_ms, wait);
+                self.lease(source.resolve(&self.setup, &self.queues), n_max, lease_ms, wait)?;
             }
             Op::Accept(nth) => self.accept(nth),
             Op::Abandon(nth) => self.abandon(nth),
@@ -114,12 +131,24 @@ impl World {
             Op::Mail => self.deliver_mail()?,
             Op::Advance(ms) => self.now = self.now.plus(ms),
             Op::Timeout => self.timeout()?,
-            Op::Scans => self.node.start_scans(self.now),
-            Op::PollScan(nth) => {
-                if let Some(at) = pick(&self.node.scans, nth) {
-                    self.node.poll_scan(self.now, at);
+            Op::Reads => {
+                self.node.start_reads(self.now);
+                self.after_reads()?;
+            }
+            Op::PollRead(nth) => {
+                if let Some(at) = pick(&self.node.reads, nth) {
+                    self.node.poll_read(self.now, at);
+                    self.after_reads()?;
                 }
             }
+            Op::LoseRead(nth) => {
+                if let Some(at) = pick(&self.node.reads, nth) {
+                    self.node.lose_read(self.now, at);
+                    self.after_reads()?;
+                }
+            }
+            Op::Purge(queue) => self.purge(queue)?,
+            Op::Tidy => self.tidy()?,
             Op::Serve => self.serve()?,
             Op::Submit => self.submit()?,
             Op::Sync(n_batches) => {
@@ -170,43 +199,10 @@ impl World {
         self.submitted.next()
     }
 
-    fn enqueue(&mut self, queue: u8, entries: &[(u8, bool)]) -> Checked {
-        let queue = self.queues[usize::from(queue)].clone();
-        let is_known = self.node.core.slots.contains_key(&queue.id);
-        if !is_known && self.receipts.iter().any(|id| id.queue == queue.id) {
-            note(Situation::Returned);
-        }
-        let new: Vec<NewEntry> =
-            entries.iter().map(|&(priority, large)| new_entry(priority, large)).collect();
-        let (reply, answer) = millpond_sync::oneshot::channel();
-        let entries = new.clone();
-        let message = Message::Enqueue { queue: queue.clone(), entries, reply };
-        self.node.core.handle_message(self.now, message);
-        let mut new = new.into_iter();
-        let mut ids = Vec::new();
-        let at = self.staging();
-        self.read_staged(|world, change| {
-            let (Change::Entered(id), Some(entry)) = (change, new.next()) else {
-                return Err(fail(format!("an enqueue staged {change:?}")));
-            };
-            prop_assert_eq!((id.queue, id.rank.priority), (queue.id, entry.priority));
-            prop_assert!(id.rank.sequence > world.newest_sequence, "{} is no new sequence", id);
-            world.newest_sequence = id.rank.sequence;
-            let (body, enqueued_at) = (entry.body, world.now);
-            let entry = ModelEntry { body, enqueued_at, enqueued: at, lease: None, removed: None };
-            world.model.entries.insert(*id, entry);
-            ids.push(*id);
-            Ok(Ending::Forgotten)
-        })?;
-        prop_assert!(new.next().is_none(), "an entry was not staged");
-        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, ids } });
-        Ok(())
-    }
-
     fn job(&mut self, queue: u8) -> Checked {
         self.enqueue(queue, &[(128, false)])?;
         self.commit_turn()?;
-        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 1000, false);
+        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 1000, false)?;
         self.commit_turn()?;
         self.ack_all()?;
         self.commit_turn()
@@ -251,56 +247,6 @@ impl World {
         lease.map_or(Ok(()), |lease| self.settle(lease, action))
     }
 
-    fn settle(&mut self, lease: LeaseRef, action: Action) -> Checked {
-        let standing = self.model.standing(lease, self.now, self.handled);
-        let attempts = self.model.entries.get(&lease.id).and_then(|entry| entry.lease.as_ref());
-        let attempts = attempts.map_or(0, |lease| lease.row.attempts);
-        let id = lease.id;
-        let deadline = |ms| self.now.plus(ms);
-        let (expected, how) = match action {
-            Action::Ack => (Change::Removed(id), Ending::Acked),
-            Action::Nack => (Change::Released { id, attempts }, Ending::Nacked),
-            Action::Extend(ms) => (Change::Extended(id, deadline(ms)), Ending::Forgotten),
-        };
-        let (message, reply) = match action {
-            Action::Ack | Action::Nack => {
-                let (reply, answer) = millpond_sync::oneshot::channel();
-                let acked = matches!(action, Action::Ack);
-                let action = if acked { Settle::Ack(reply) } else { Settle::Nack(reply) };
-                (action, Replies::Settled { answer, acked: acked.then_some(id) })
-            }
-            Action::Extend(lease_ms) => {
-                let (reply, answer) = millpond_sync::oneshot::channel();
-                let deadline = deadline(lease_ms);
-                (Settle::Extend { lease_ms, reply }, Replies::Extended { answer, deadline })
-            }
-        };
-        let message = Message::Settle { lease, action: message };
-        self.node.core.handle_message(self.now, message);
-        let mut pending = Pending { at: self.staging(), reply };
-        match standing {
-            Ok(()) => {
-                note(match action {
-                    Action::Ack => Situation::Acked,
-                    Action::Nack => Situation::Nacked,
-                    Action::Extend(_) => Situation::Extended,
-                });
-                self.expect_staged([(expected, how)].into())?;
-                if how == Ending::Acked {
-                    self.removals.insert(id, pending.at);
-                }
-                self.pending.push(pending);
-            }
-            Err(reason) => {
-                note_stale(reason);
-                self.expect_staged(VecDeque::new())?;
-                let error = PartitionError::StaleLease { id, reason };
-                prop_assert_eq!(pending.poll()?, Some(Err(error)), "{:?}", self.model.entries);
-            }
-        }
-        Ok(())
-    }
-
     /// The loop takes the oldest message about unreceived leases.
     fn deliver_mail(&mut self) -> Checked {
         let Some(leases) = self.mail.pop_front() else { return Ok(()) };
@@ -308,7 +254,13 @@ impl World {
         let mut expected = VecDeque::new();
         let mut seen = BTreeSet::new();
         for LeaseRef { id, token } in leases {
-            let lease = self.model.entries.get(&id).and_then(|entry| entry.lease.as_ref());
+            if self.node.core.queues.find(&id.queue).is_none() && !self.node.core.recall.is_done() {
+                let command = Command::GiveBack(LeaseRef { id, token });
+                self.parked.entry(id.queue).or_default().push(command);
+                continue;
+            }
+            let entry = self.model.entries.get(&id).filter(|entry| !entry.purged);
+            let lease = entry.and_then(|entry| entry.lease.as_ref());
             let held =
                 lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
             if let Some(lease) = held
@@ -330,6 +282,8 @@ impl World {
             .model
             .entries
             .iter()
+            // Those of a queue that is not back yet end when it is.
+            .filter(|(id, entry)| !entry.purged && self.node.core.queues.find(&id.queue).is_some())
             .filter_map(|(id, entry)| entry.lease.as_ref().map(|lease| (*id, lease)))
             .filter(|(_, lease)| lease.is_held(handled) && lease.row.deadline <= now)
             .map(|(id, lease)| (id, lease.row.attempts))
@@ -340,8 +294,8 @@ impl World {
                 note(Situation::ExtendedInTime);
             }
         }
-        let n_retries = self.node.core.queues.iter().filter(|(_, q)| q.load.backing_off.is_some());
-        let n_retries = n_retries.count();
+        let is_retry = |timer: &Timer| !matches!(timer, Timer::LeaseEnds(..));
+        let n_retries = self.node.core.timers.iter().filter(|(_, timer)| is_retry(timer)).count();
         self.node.core.handle_timeout(now);
         let mut n_expired = 0;
         self.read_staged(|_, change| {
@@ -414,7 +368,13 @@ impl World {
                 Some(Ok(position)) => {
                     let (_, effects) = self.node.commits.pop_front().expect("just looked at");
                     self.handled = *position.get();
-                    self.node.core.handle_durable(effects, position);
+                    let mut effects = effects;
+                    while {
+                        self.node.core.handle_durable(&mut effects, &position, &mut 2);
+                        !effects.is_empty()
+                    } {}
+                    // A purge that waited for another begins when that one ends.
+                    self.after_reads()?;
                     self.model.forget_removed(self.handled);
                     self.check_delivered()?;
                     self.hear()?;
@@ -431,13 +391,28 @@ impl World {
             self.deliver_mail()?;
         }
         self.timeout()?;
-        for at in (0..self.node.scans.len()).rev() {
-            self.node.poll_scan(self.now, at);
+        for at in (0..self.node.reads.len()).rev() {
+            self.node.poll_read(self.now, at);
         }
-        self.node.start_scans(self.now);
+        self.after_reads()?;
         self.serve()?;
+        self.node.start_reads(self.now);
+        self.after_reads()?;
+        self.serve()?;
+        self.tidy()?;
         self.submit()?;
         self.take_commits()
+    }
+
+    fn tidy(&mut self) -> Checked {
+        let goes_on = self.node.core.tidy();
+        let window_bytes = self.node.core.memory.window_bytes();
+        let is_within = window_bytes <= self.setup.options.window_bytes_max;
+        prop_assert!(goes_on || is_within, "{} bytes of windows", window_bytes);
+        let core = &self.node.core;
+        let may_stay = goes_on || core.recall.is_reading();
+        prop_assert!(may_stay || core.idle.len() <= core.options.idle_queues_max, "idle queues");
+        Ok(())
     }
 
     fn expect_staged(&mut self, mut expected: VecDeque<(Change, Ending)>) -> Checked {

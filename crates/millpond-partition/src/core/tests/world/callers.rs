@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::super::coverage::{Situation, note};
 use super::super::oracle::{Checked, fail};
+use super::staged::Command;
 use super::{World, pick};
 use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message};
 use crate::{LeaseSource, PartitionError};
@@ -85,12 +86,24 @@ impl Call {
 }
 
 impl World {
-    pub(super) fn lease(&mut self, source: LeaseSource, n_max: usize, lease_ms: u64, wait: bool) {
+    pub(super) fn lease(
+        &mut self,
+        source: LeaseSource,
+        n_max: usize,
+        lease_ms: u64,
+        wait: bool,
+    ) -> Checked {
         let (call, answer) = LeaseCall::new(n_max, lease_ms);
         let message = Message::Lease { source, call: call.clone(), wait };
-        self.node.core.handle_message(self.now, message);
         let answer = Some(answer);
         self.calls.push(Call { call, source, wait, answer, elsewhere: false, unread: None });
+        match source {
+            LeaseSource::Queue(id) => self.send(id, message, Command::Lease),
+            LeaseSource::Topic(_) => {
+                self.node.core.handle_message(self.now, message);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn accept(&mut self, nth: u16) {
@@ -142,14 +155,18 @@ impl World {
         }
         calls.retain(|call| !call.is_over());
         self.calls = calls;
-        Ok(())
+        self.hear_purges()
     }
 
     fn hear_call(&self, call: &mut Call) -> Checked {
         let Some(answer) = &mut call.answer else { return Ok(()) };
         let Some(answer) = answer.try_recv().map_err(fail)? else { return Ok(()) };
-        let grants = answer.map_err(fail)?;
         call.answer = None;
+        if let (Err(PartitionError::Read(_)), LeaseSource::Queue(_)) = (&answer, call.source) {
+            note(Situation::LookUpFailed);
+            return Ok(());
+        }
+        let grants = answer.map_err(fail)?;
         if grants.grants.is_empty() {
             prop_assert!(call.elsewhere || !call.wait, "a waiting call was sent away");
             if call.elsewhere {
@@ -164,6 +181,9 @@ impl World {
             let grant = grant.get();
             let from = self.queues_of(call.source).any(|queue| queue == grant.id.queue);
             prop_assert!(from, "{} is from another queue", grant.id);
+            if self.purged.contains(&grant.id) {
+                continue;
+            }
             let entry = self.model.entries.get(&grant.id);
             let Some(lease) = entry.and_then(|entry| entry.lease.as_ref()) else {
                 return Err(fail(format!("{} was handed out without a lease", grant.id)));
@@ -182,10 +202,13 @@ impl World {
         for queue in self.queues_of(source) {
             let is_ready =
                 self.model.of_queue(queue).any(|(_, entry)| entry.is_ready(self.handled));
-            let slot = self.node.core.slots.get(&queue);
-            let backs_off =
-                slot.is_some_and(|&slot| self.node.core.queues[slot].load.backing_off.is_some());
-            prop_assert!(!is_ready || backs_off, "nothing, although {} has work", queue);
+            let core = &self.node.core;
+            let queue_in_memory = core.queues.find(&queue).map(|slot| &core.queues[slot]);
+            let cannot = match queue_in_memory {
+                Some(queue) => queue.backing_off().is_some() || queue.purge().is_some(),
+                None => core.recall.backing_off.is_some(),
+            };
+            prop_assert!(!is_ready || cannot, "nothing, although {} has work", queue);
         }
         Ok(())
     }
@@ -205,12 +228,14 @@ impl World {
         }
         self.calls = calls;
         delivered.extend(self.mail.iter().skip(n_mails).flatten().map(|lease| lease.id));
+        delivered.retain(|id| !self.purged.contains(id));
         let granted: BTreeSet<EntryId> = self
             .model
             .entries
             .iter()
             .filter(|(_, entry)| {
-                entry.lease.as_ref().is_some_and(|lease| lease.granted == self.handled)
+                let lease = entry.lease.as_ref();
+                !entry.purged && lease.is_some_and(|lease| lease.granted == self.handled)
             })
             .map(|(id, _)| *id)
             .collect();

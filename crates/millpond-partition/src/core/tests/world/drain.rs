@@ -6,7 +6,7 @@ impl World {
     /// With every fault gone and every lease ended, everything that is left can be leased and acked, in
     /// order, and nothing remains behind.
     pub(in crate::core::tests) fn drain(mut self) -> Checked {
-        for _round in 0..60 {
+        for _round in 0..200 {
             self.now = self.now.plus(10_000);
             self.settle_down()?;
             if self.model.entries.is_empty() && self.node.is_still() {
@@ -35,7 +35,7 @@ impl World {
     /// Turns the ring of every topic.
     fn ask_topics(&mut self) -> Checked {
         for queue in [0, usize::from(N_QUEUES) - 1] {
-            self.lease(LeaseSource::Topic(self.queues[queue].topic_id), 5, 1000, false);
+            self.lease(LeaseSource::Topic(self.queues[queue].topic_id), 5, 1000, false)?;
         }
         self.settle_down()
     }
@@ -51,6 +51,9 @@ impl World {
         let core = &self.node.core;
         prop_assert!(core.queues.len() <= self.setup.options.idle_queues_max, "{:?}", core.queues);
         prop_assert!(core.timers.is_empty());
+        prop_assert!(core.recall.is_done() && core.recall.n_parked() == 0);
+        prop_assert!(self.purges.is_empty() && self.parked.is_empty());
+        prop_assert_eq!(core.memory.window_bytes(), 0);
         let checkpoint = block_on(self.node.store.checkpoint()).map_err(fail)?;
         let found = block_on(verify(&*checkpoint.view, 0, 1)).map_err(fail)?;
         let rows = (found.n_queues, found.n_entries, found.n_leases, found.n_bodies);

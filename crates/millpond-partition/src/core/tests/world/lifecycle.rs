@@ -1,5 +1,6 @@
 //! The ends of a partition, and what the next owner must find.
 
+use super::staged::SettleAnswer;
 use super::*;
 
 impl World {
@@ -39,6 +40,28 @@ impl World {
         for mut pending in self.pending.drain(..) {
             prop_assert_eq!(pending.poll()?, Some(Err(why.clone())), "a reply at the end");
         }
+        for (_, mut answer) in self.purges.drain(..) {
+            let answer = answer.try_recv().map_err(fail)?;
+            prop_assert_eq!(answer.map(|answer| answer.map(drop)), Some(Err(why.clone())));
+        }
+        for command in std::mem::take(&mut self.parked).into_values().flatten() {
+            let answer = match command {
+                Command::Enqueue { mut answer, .. } => {
+                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                }
+                Command::Settle { reply: SettleAnswer::Settled(mut answer), .. } => {
+                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                }
+                Command::Settle { reply: SettleAnswer::Extended(mut answer), .. } => {
+                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                }
+                Command::Purge { mut answer, .. } => {
+                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                }
+                Command::Lease | Command::GiveBack(_) => Some(Err(why.clone())),
+            };
+            prop_assert_eq!(answer, Some(Err(why.clone())), "a parked command at the end");
+        }
         for call in &mut self.calls {
             call.check_ended(why)?;
         }
@@ -58,6 +81,11 @@ impl World {
         (self.handled, self.submitted) = (durable, durable);
         self.check_promises(durable)?;
         self.pending.clear();
+        self.parked.clear();
+        self.purges.clear();
+        self.started.clear();
+        self.begun.clear();
+        self.purged.clear();
         self.calls.clear();
         self.mail.clear();
         self.count_scans();
@@ -82,6 +110,9 @@ impl World {
         note_many(Situation::ScanWaited, counters.n_scans_waited);
         note_many(Situation::ScanFailed, counters.n_scans_failed);
         note_many(Situation::OverlayOverflowed, counters.n_overlay_overflows);
+        note_many(Situation::WindowShrunk, counters.n_windows_shrunk);
+        note_many(Situation::Recalled, counters.n_queues_recalled);
+        note_many(Situation::ReadAhead, counters.n_refills_ahead);
     }
 
     /// No receipt is forgotten and no acknowledged entry is back.

@@ -1,8 +1,10 @@
 //! One opened partition: a core, its store, and what is on its way between the two.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use millpond_storage_api::{CommitTicket, ScanFuture, ScanRows, StoreErrorKind, StoreRead};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore, SyncMode};
@@ -13,18 +15,27 @@ use super::super::op::Setup;
 use super::super::oracle::{Checked, fail};
 use crate::PartitionError;
 use crate::command::{LeaseRef, Message};
-use crate::core::{Core, Effect, Effects, Recovered, ScanJob, Slot};
+use crate::core::{
+    Core, Effect, Effects, Read, ReadJob, ReadOutcome, Recovered, StoredActive, read_active,
+    try_read_active,
+};
 use crate::mailbox::{MailboxOwner, mailbox};
 
 /// Reads that a history can make fail before an open succeeds.
 const OPENS_MAX: usize = 100;
+
+/// A read in flight.
+pub(in crate::core::tests) enum Waiting {
+    Rows(ScanFuture),
+    Active(Pin<Box<dyn Future<Output = Result<StoredActive, PartitionError>>>>),
+}
 
 pub(in crate::core::tests) struct Node {
     pub(in crate::core::tests) core: Core,
     pub(in crate::core::tests) store: Arc<MemoryStore>,
     mailbox: MailboxOwner<Message>,
     pub(super) commits: VecDeque<(CommitTicket, Effects)>,
-    pub(in crate::core::tests) scans: Vec<(Slot, ScanFuture)>,
+    pub(in crate::core::tests) reads: Vec<(u64, Waiting)>,
     /// Operations of the batch being staged that were looked at.
     pub(super) n_read: usize,
 }
@@ -51,9 +62,9 @@ impl Node {
         }
         let recovered = opened.ok_or_else(|| fail("the partition does not open"))?;
         let (sender, mailbox) = mailbox(1);
-        let core = Core::new(recovered, setup.options.clone(), sender);
-        let (commits, scans) = (VecDeque::new(), Vec::new());
-        Ok(Self { core, store, mailbox, commits, scans, n_read: 0 })
+        let core = Core::new(recovered, setup.options.clone(), setup.ranges, sender);
+        let (commits, reads) = (VecDeque::new(), Vec::new());
+        Ok(Self { core, store, mailbox, commits, reads, n_read: 0 })
     }
 
     /// Whatever was in memory is gone.
@@ -64,35 +75,70 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn start_scans(&mut self, now: UnixMillis) {
+    pub(super) fn start_reads(&mut self, now: UnixMillis) {
         let mut rows = ScanRows::new();
-        while let Some(ScanJob { slot, request, may_wait }) = self.core.poll_scan() {
-            if may_wait {
-                self.scans.push((slot, self.store.scan(request)));
-                self.poll_scan(now, self.scans.len() - 1);
-            } else {
-                let outcome = self.store.try_scan(&request, &mut rows);
-                self.core.handle_scan(now, slot, &rows, outcome);
-            }
+        let mut n_reads = 0;
+        while let Some(ReadJob { number, read, may_wait, .. }) = self.core.poll_read() {
+            n_reads += 1;
+            assert!(n_reads < 10_000, "reads without end: {read:?} {:?}", self.core);
+            let store = self.store.clone();
+            let outcome = match (&read, may_wait) {
+                (Read::Rows(request), false) => {
+                    let outcome = store.try_scan(request, &mut rows);
+                    ReadOutcome::Rows(&rows, outcome)
+                }
+                (Read::Active(id), false) => ReadOutcome::Active(try_read_active(&*store, *id)),
+                (Read::Rows(request), true) => {
+                    self.reads.push((number, Waiting::Rows(store.scan(request.clone()))));
+                    self.poll_read(now, self.reads.len() - 1);
+                    continue;
+                }
+                (Read::Active(id), true) => {
+                    let id = *id;
+                    let found = Box::pin(async move { read_active(&*store, id).await });
+                    self.reads.push((number, Waiting::Active(found)));
+                    self.poll_read(now, self.reads.len() - 1);
+                    continue;
+                }
+            };
+            self.core.handle_read(now, number, outcome, Duration::ZERO);
         }
+        self.core.poll_cancelled();
     }
 
-    pub(super) fn poll_scan(&mut self, now: UnixMillis, at: usize) {
-        let (slot, future) = &mut self.scans[at];
-        let slot = *slot;
+    pub(super) fn poll_read(&mut self, now: UnixMillis, at: usize) {
+        let (number, waiting) = &mut self.reads[at];
+        let (number, none) = (*number, ScanRows::new());
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(outcome) = future.as_mut().poll(&mut context) else { return };
-        drop(self.scans.swap_remove(at));
-        match outcome {
-            Ok((rows, end)) => self.core.handle_scan(now, slot, &rows, Ok(end)),
-            Err(error) => self.core.handle_scan(now, slot, &ScanRows::new(), Err(error)),
-        }
+        let rows;
+        let outcome = match waiting {
+            Waiting::Rows(future) => match future.as_mut().poll(&mut context) {
+                Poll::Pending => return,
+                Poll::Ready(Ok((read, end))) => {
+                    rows = read;
+                    ReadOutcome::Rows(&rows, Ok(end))
+                }
+                Poll::Ready(Err(error)) => ReadOutcome::Rows(&none, Err(error)),
+            },
+            Waiting::Active(future) => match future.as_mut().poll(&mut context) {
+                Poll::Pending => return,
+                Poll::Ready(found) => ReadOutcome::Active(found),
+            },
+        };
+        self.core.handle_read(now, number, outcome, Duration::ZERO);
+        drop(self.reads.swap_remove(at));
+    }
+
+    /// The thread that performs a read dies.
+    pub(super) fn lose_read(&mut self, now: UnixMillis, at: usize) {
+        let (number, _) = self.reads.swap_remove(at);
+        self.core.handle_read(now, number, ReadOutcome::Lost, Duration::ZERO);
     }
 
     /// Messages about unreceived leases that have arrived.
     pub(super) fn take_mail(&self) -> Vec<Vec<LeaseRef>> {
         let mut messages = Vec::new();
-        self.mailbox.drain(&mut messages, [usize::MAX; 3]);
+        self.mailbox.drain(&mut messages, [usize::MAX; 2]);
         messages
             .into_iter()
             .map(|message| match message {
@@ -104,11 +150,11 @@ impl Node {
 
     /// Everything that waits for its commit, staged or submitted.
     pub(in crate::core::tests) fn effects(&self) -> impl Iterator<Item = &Effect> {
-        let submitted = self.commits.iter().flat_map(|(_, effects)| &effects.effects);
+        let submitted = self.commits.iter().flat_map(|(_, effects)| effects.effects.as_slice());
         submitted.chain(&self.core.effects)
     }
 
     pub(super) fn is_still(&self) -> bool {
-        self.commits.is_empty() && self.core.staged_is_empty() && self.scans.is_empty()
+        self.commits.is_empty() && self.core.staged_is_empty() && self.reads.is_empty()
     }
 }

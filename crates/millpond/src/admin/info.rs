@@ -1,0 +1,197 @@
+//! What is told about an engine from outside.
+
+use millpond_partition::{Counters, PartitionReport};
+use serde::{Deserialize, Serialize};
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueInfo {
+    /// Its topic.
+    pub topic: String,
+    /// Its key; bytes that are not text are escaped.
+    pub key: String,
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// The partition it lives in.
+    pub partition: u16,
+    /// Entries it holds, leased ones included.
+    pub n_entries: u64,
+    /// Entries leased.
+    pub n_leased: u64,
+    /// For how long the entry at its head has been ready, in milliseconds; absent if none is ready.
+    pub head_waits_ms: Option<u64>,
+}
+
+/// Queues, sorted as was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueList {
+    /// The queues.
+    pub queues: Vec<QueueInfo>,
+    /// Which queues were not looked at, in one sentence; absent if all were.
+    pub incomplete: Option<String>,
+}
+
+/// Why a queue is, or is not, being served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The queue.
+    #[serde(flatten)]
+    pub queue: QueueInfo,
+    /// One word: `empty`, `ready`, `leased`, `cold`, `loading`, `committing`, `backing_off`, `purging`,
+    /// `set_aside`, or `stopped` for a queue with ready entries in an engine that is not running.
+    pub state: String,
+    /// One sentence.
+    pub reason: String,
+    /// What the engine keeps of it in memory; absent when the engine is not running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowInfo>,
+    /// How its partition is doing; absent when the engine is not running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
+    /// The leases in force, nearest deadline first; at most 100.
+    pub leases: Vec<LeaseInfo>,
+}
+
+/// The part of a queue that is in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowInfo {
+    /// Entries, those next to be leased.
+    pub n_entries: u64,
+    /// Its size in bytes.
+    pub n_bytes: u64,
+    /// Entries that were found to be undecodable, and are passed over.
+    pub n_set_aside: u64,
+    /// When more is read, in one or two words: `not needed`, `when low`, `on its turn`, `under way`,
+    /// `after a pause`, `after the purge`.
+    pub refill: String,
+}
+
+/// A lease in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseInfo {
+    /// The entry's sequence.
+    pub sequence: u64,
+    /// The fencing token, as `epoch.number`.
+    pub token: String,
+    /// Which attempt it is.
+    pub attempt: u32,
+    /// Milliseconds until its deadline; 0 when it is over and not yet noticed.
+    pub ends_in_ms: u64,
+}
+
+/// One partition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PartitionInfo {
+    /// The partition.
+    pub partition: u16,
+    /// Queues with work.
+    pub n_queues: u64,
+    /// Entries in them, leased ones included.
+    pub n_entries: u64,
+    /// Entries leased.
+    pub n_leased: u64,
+    /// How it is doing; absent when the engine is not running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
+}
+
+/// What a running partition keeps in memory, and how well that serves. Counts and times are since it was
+/// opened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Queues in memory, those without work included.
+    pub n_resident: u64,
+    /// Bytes of entries in the windows of all queues.
+    pub window_bytes: u64,
+    /// The most they may be.
+    pub window_bytes_max: u64,
+    /// The part of the granted entries whose head was in memory when its turn came, from 0 to 1.
+    pub hit_rate: f64,
+    /// Heads read because a caller waited for them.
+    pub n_refills_demanded: u64,
+    /// Heads read before anybody waited for them.
+    pub n_refills_ahead: u64,
+    /// Median time to read a head, in microseconds.
+    pub refill_p50_us: u64,
+    /// Time within which 99 of 100 heads were read, in microseconds.
+    pub refill_p99_us: u64,
+    /// Longest time to read a head, in microseconds.
+    pub refill_max_us: u64,
+    /// The part of the reads that memory could not serve, or not wholly, from 0 to 1.
+    pub would_block_rate: f64,
+    /// Refills that ran out of room to remember changes made meanwhile.
+    pub n_overlay_overflows: u64,
+    /// Rows found that cannot be decoded, and are passed over.
+    pub n_set_aside: u64,
+    /// Whether a restart still brings queues back: until then the sizes are those of what is back.
+    pub recalling: bool,
+    /// What keeps them from coming back at the moment, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall_failure: Option<String>,
+}
+
+impl Activity {
+    pub(super) fn new(report: &PartitionReport, window_bytes_max: usize) -> Self {
+        let counters = &report.counters;
+        let refill_us = |part| micros(counters.refill_latency.quantile(part));
+        Self {
+            n_resident: report.n_resident as u64,
+            window_bytes: report.window_bytes as u64,
+            window_bytes_max: window_bytes_max as u64,
+            hit_rate: counters.hit_rate(),
+            n_refills_demanded: counters.n_refills_demanded,
+            n_refills_ahead: counters.n_refills_ahead,
+            refill_p50_us: refill_us(0.5),
+            refill_p99_us: refill_us(0.99),
+            refill_max_us: micros(counters.refill_latency.max()),
+            would_block_rate: would_block_rate(counters),
+            n_overlay_overflows: counters.n_overlay_overflows,
+            n_set_aside: counters.n_rows_corrupt,
+            recalling: report.recalling.is_some(),
+            recall_failure: report.recalling.clone().flatten(),
+        }
+    }
+}
+
+fn micros(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Every read asks memory first.
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 15 digits")]
+fn would_block_rate(counters: &Counters) -> f64 {
+    let n_reads = counters.n_scans_in_memory + counters.n_would_block;
+    if n_reads == 0 { 0.0 } else { counters.n_would_block as f64 / n_reads as f64 }
+}
+
+/// What a verification found in one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionCheck {
+    /// The partition.
+    pub partition: u16,
+    /// Queues with work.
+    pub n_queues: u64,
+    /// Entries.
+    pub n_entries: u64,
+    /// Lease records.
+    pub n_leases: u64,
+    /// Rows read.
+    pub n_rows: u64,
+    /// Rules that were broken.
+    pub n_problems: u64,
+    /// The first of them, in words.
+    pub problems: Vec<String>,
+}
+
+/// What a purge removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeInfo {
+    /// The topic.
+    pub topic: String,
+    /// The queue's key; bytes that are not text are escaped.
+    pub key: String,
+    /// Entries removed, leased ones included.
+    pub n_entries: u64,
+    /// How many of them were leased.
+    pub n_leased: u64,
+}

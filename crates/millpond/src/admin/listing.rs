@@ -1,0 +1,214 @@
+//! Listing queues: the first by some order, with as much memory as the list itself.
+
+use std::cmp::Reverse;
+use std::ops::ControlFlow;
+
+use millpond_partition::{Clock, QueueReport};
+use millpond_storage_api::StoreRead;
+use millpond_types::{TopicId, TopicName, UnixMillis};
+
+use super::lowest::Lowest;
+use super::rows::{self, Active};
+use super::{Admin, Order, QueueInfo, QueueList, View};
+use crate::{Engine, Error};
+
+/// Queues that a running loop may be asked for: to describe each takes it a moment in which it serves
+/// nobody.
+const REPORTED_MAX: usize = 100;
+
+pub(super) async fn queues(
+    view: &View,
+    topic: Option<&str>,
+    order: Order,
+    n_max: usize,
+) -> Result<QueueList, Error> {
+    let topic = topic.map(TopicName::new).transpose()?.map(|name| TopicId::derive(&name));
+    let n_max = n_max.min(Admin::LISTED_MAX);
+    let mut listing = Listing { view, topic, now: Clock::start().now(), n_max, passed_over: None };
+    let queues = match order {
+        Order::Name => listing.by_name().await?,
+        Order::Deepest => listing.by_depth().await?,
+        Order::Oldest => listing.by_age().await?,
+    };
+    Ok(QueueList { queues, incomplete: listing.passed_over })
+}
+
+/// A list being made.
+struct Listing<'a> {
+    view: &'a View,
+    topic: Option<TopicId>,
+    now: UnixMillis,
+    n_max: usize,
+    /// What was not looked at.
+    passed_over: Option<String>,
+}
+
+/// A queue, and the partition whose store it is in.
+type Found = (usize, Active);
+
+impl Listing<'_> {
+    async fn by_name(&mut self) -> Result<Vec<QueueInfo>, Error> {
+        let mut first = Lowest::new(self.n_max);
+        let mut n_left = Admin::LISTED_MAX;
+        let mut is_cut = false;
+        for (partition, store) in self.view.stores().into_iter().enumerate() {
+            let mut found = Vec::new();
+            let n_malformed = rows::each_active(&*store, self.topic, |active| {
+                if found.len() == n_left {
+                    is_cut = true;
+                    return ControlFlow::Break(());
+                }
+                found.push(active);
+                ControlFlow::Continue(())
+            })
+            .await?;
+            self.note_malformed(n_malformed);
+            n_left -= found.len();
+            for active in found {
+                let names = rows::names(&*store, active.key).await?;
+                first.push(names, (partition, active));
+            }
+        }
+        if is_cut {
+            let n = Admin::LISTED_MAX;
+            self.passed_over = Some(format!("only {n} queues were looked at; name a topic"));
+        }
+        self.describe_all(first.into_sorted()).await
+    }
+
+    async fn by_depth(&mut self) -> Result<Vec<QueueInfo>, Error> {
+        let mut deepest = Lowest::new(self.n_max);
+        let mut infos = Lowest::new(self.n_max);
+        let mut n_seen = 0;
+        for (partition, store) in self.view.stores().into_iter().enumerate() {
+            if let View::Running(engine) = self.view
+                && let Some(reports) = self.reported(engine, partition).await?
+            {
+                for report in reports {
+                    let info = self.describe_report(&*store, partition, report).await?;
+                    infos.push(Reverse(info.n_entries), info);
+                }
+                continue;
+            }
+            let n_malformed = rows::each_active(&*store, self.topic, |active| {
+                n_seen += 1;
+                deepest.push(Reverse(active.n_entries()), (partition, active));
+                ControlFlow::Continue(())
+            })
+            .await?;
+            self.note_malformed(n_malformed);
+        }
+        if n_seen > Admin::LISTED_MAX && self.n_max == Admin::LISTED_MAX {
+            self.passed_over = Some(format!("it ends after {} queues", Admin::LISTED_MAX));
+        }
+        for info in self.describe_all(deepest.into_sorted()).await? {
+            infos.push(Reverse(info.n_entries), info);
+        }
+        Ok(infos.into_sorted())
+    }
+
+    /// What the loop of a partition knows of its deepest queues, if that is what was asked for.
+    async fn reported(
+        &self,
+        engine: &Engine,
+        partition: usize,
+    ) -> Result<Option<Vec<QueueReport>>, Error> {
+        if self.topic.is_some() || self.n_max > REPORTED_MAX {
+            return Ok(None);
+        }
+        let report = engine.0.partitions[partition].report(self.n_max).await?;
+        // Until all queues are back, storage knows more.
+        Ok(report.recalling.is_none().then_some(report.deepest))
+    }
+
+    async fn by_age(&mut self) -> Result<Vec<QueueInfo>, Error> {
+        let mut oldest = Lowest::new(self.n_max);
+        for (partition, store) in self.view.stores().into_iter().enumerate() {
+            // Sequences grow with time, and the floor is close to the head: that tells whose head to read.
+            let mut candidates = Lowest::new(Admin::HEADS_READ_MAX);
+            let mut n_seen = 0;
+            let n_malformed = rows::each_active(&*store, self.topic, |active| {
+                n_seen += 1;
+                candidates.push(active.row.floor.sequence, (partition, active));
+                ControlFlow::Continue(())
+            })
+            .await?;
+            self.note_malformed(n_malformed);
+            if n_seen > Admin::HEADS_READ_MAX {
+                let n = Admin::HEADS_READ_MAX;
+                let text = format!("only the {n} queues that seem oldest were looked at");
+                self.passed_over = Some(text);
+            }
+            for info in self.describe_all(candidates.into_sorted()).await? {
+                oldest.push(Reverse(info.head_waits_ms), info);
+            }
+        }
+        Ok(oldest.into_sorted())
+    }
+
+    fn note_malformed(&mut self, n_malformed: u64) {
+        if n_malformed > 0 {
+            let text = "damaged rows were passed over: `partition verify` lists them";
+            self.passed_over = Some(text.to_owned());
+        }
+    }
+
+    async fn describe_all(&self, found: Vec<Found>) -> Result<Vec<QueueInfo>, Error> {
+        let stores = self.view.stores();
+        let mut infos = Vec::with_capacity(found.len());
+        for (partition, active) in found {
+            infos.push(describe(&*stores[partition], partition, &active, self.now).await?);
+        }
+        Ok(infos)
+    }
+
+    async fn describe_report(
+        &self,
+        store: &dyn StoreRead,
+        partition: usize,
+        report: QueueReport,
+    ) -> Result<QueueInfo, Error> {
+        let (topic, key) = match &report.names {
+            Some(names) => rows::in_text(names),
+            None => rows::names(store, rows::key_of(&report)).await?,
+        };
+        let head = rows::head_of_report(store, &report).await?;
+        Ok(QueueInfo {
+            topic,
+            key,
+            id: report.id.to_string(),
+            partition: number(partition),
+            n_entries: report.n_entries,
+            n_leased: report.n_leased,
+            head_waits_ms: head.map(|enqueued_at| self.now.since(enqueued_at)),
+        })
+    }
+}
+
+/// Describes a queue from its rows alone.
+async fn describe(
+    store: &dyn StoreRead,
+    partition: usize,
+    active: &Active,
+    now: UnixMillis,
+) -> Result<QueueInfo, Error> {
+    let (topic, key) = rows::names(store, active.key).await?;
+    let leases = rows::leases_in_force(store, active.key.queue).await?;
+    let head = rows::head_enqueued_at(store, active, &leases).await?;
+    Ok(QueueInfo {
+        topic,
+        key,
+        id: active.key.queue.to_string(),
+        partition: number(partition),
+        n_entries: active.n_entries(),
+        n_leased: leases.len() as u64,
+        head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
+    })
+}
+
+fn number(partition: usize) -> u16 {
+    u16::try_from(partition).expect("an engine has at most 1,024 partitions")
+}
+
+#[cfg(test)]
+mod tests;

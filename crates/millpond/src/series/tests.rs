@@ -1,0 +1,200 @@
+//! What is published is what is documented.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
+    Unit, set_default_local_recorder,
+};
+use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+
+use crate::{Engine, Entry, ErrorKind, PartitionStore};
+
+const DOCUMENTATION: &str = include_str!("../../../../docs/metrics.md");
+
+/// Kind, unit and meaning of a series.
+type About = (&'static str, String, String);
+
+/// Kind and value, by name and labels.
+type Values = Arc<Mutex<BTreeMap<(String, String), (&'static str, f64)>>>;
+
+/// Remembers what it is told.
+#[derive(Default)]
+struct Heard {
+    described: Mutex<BTreeMap<String, About>>,
+    values: Values,
+}
+
+impl Heard {
+    fn described(&self, kind: &'static str, name: &KeyName, unit: Option<Unit>, help: &str) {
+        let unit = unit.map_or("–".to_owned(), |unit| unit.as_str().to_owned());
+        let about = (kind, unit, help.to_owned());
+        self.described.lock().unwrap().insert(name.as_str().to_owned(), about);
+    }
+
+    fn slot(&self, kind: &'static str, key: &Key) -> Arc<Slot> {
+        let labels: Vec<_> = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+        let place = (key.name().to_owned(), labels.join(","));
+        Arc::new(Slot { kind, place, values: self.values.clone() })
+    }
+
+    fn value(&self, name: &str, partition: usize) -> f64 {
+        let place = (name.to_owned(), format!("partition={partition}"));
+        self.values.lock().unwrap()[&place].1
+    }
+
+    /// In both partitions together.
+    fn sum(&self, name: &str) -> f64 {
+        self.value(name, 0) + self.value(name, 1)
+    }
+}
+
+struct Slot {
+    kind: &'static str,
+    place: (String, String),
+    values: Values,
+}
+
+impl Slot {
+    fn store(&self, value: f64) {
+        self.values.lock().unwrap().insert(self.place.clone(), (self.kind, value));
+    }
+}
+
+impl CounterFn for Slot {
+    fn increment(&self, _value: u64) {
+        panic!("counters are absolute");
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "tests count to ten")]
+    fn absolute(&self, value: u64) {
+        self.store(value as f64);
+    }
+}
+
+impl GaugeFn for Slot {
+    fn increment(&self, _value: f64) {
+        panic!("gauges are set");
+    }
+
+    fn decrement(&self, _value: f64) {
+        panic!("gauges are set");
+    }
+
+    fn set(&self, value: f64) {
+        self.store(value);
+    }
+}
+
+impl Recorder for Heard {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.described("counter", &key, unit, &help);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.described("gauge", &key, unit, &help);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.described("histogram", &key, unit, &help);
+    }
+
+    fn register_counter(&self, key: &Key, _metadata: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.slot("counter", key))
+    }
+
+    fn register_gauge(&self, key: &Key, _metadata: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.slot("gauge", key))
+    }
+
+    fn register_histogram(&self, key: &Key, _metadata: &Metadata<'_>) -> Histogram {
+        panic!("{key} is a histogram, and there are none");
+    }
+}
+
+/// The rows of the table.
+fn documented() -> BTreeMap<String, About> {
+    let rows = DOCUMENTATION.lines().filter(|line| line.starts_with("| `millpond_"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, unit, what] = cells[..] else { panic!("four cells: {line}") };
+        let kind = if kind == "counter" { "counter" } else { "gauge" };
+        (name.trim_matches('`').to_owned(), (kind, unit.to_owned(), what.to_owned()))
+    };
+    rows.map(row).collect()
+}
+
+async fn engine() -> Engine {
+    let store = || {
+        let store = MemoryStore::open(&MemoryDisk::new(), MemoryOptions::default()).unwrap();
+        Arc::new(store) as Arc<dyn PartitionStore>
+    };
+    Engine::with_stores(vec![store(), store()], Default::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_documented_series_is_published_and_no_other() {
+    let heard = Heard::default();
+    let _guard = set_default_local_recorder(&heard);
+    engine().await.publish_metrics().await.unwrap();
+
+    assert_eq!(*heard.described.lock().unwrap(), documented());
+    let values = heard.values.lock().unwrap();
+    let labels = ["partition=0", "partition=1"].map(str::to_owned);
+    let expected = documented()
+        .into_keys()
+        .flat_map(|name| labels.clone().map(|labels| (name.clone(), labels)));
+    assert_eq!(values.keys().cloned().collect::<BTreeSet<_>>(), expected.collect());
+    for ((name, _), (kind, _)) in values.iter() {
+        assert_eq!(*kind, documented()[name].0, "{name}");
+        assert_eq!(*kind == "counter", name.ends_with("_total"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_figures_are_those_of_the_engine() {
+    let heard = Heard::default();
+    let _guard = set_default_local_recorder(&heard);
+    let engine = engine().await;
+    let topic = engine.topic("t");
+    topic.queue("a").enqueue_batch(vec![Entry::new("x"); 4]).await.unwrap();
+    topic.queue("b").enqueue_batch(vec![Entry::new("x"); 3]).await.unwrap();
+    let lease = || topic.queue("a").lease();
+    lease().fetch_one().await.unwrap().unwrap().ack().await.unwrap();
+    lease().fetch_one().await.unwrap().unwrap().nack().await.unwrap();
+    let _held = lease().fetch_one().await.unwrap().unwrap();
+    topic.queue("b").purge().await.unwrap();
+    engine.publish_metrics().await.unwrap();
+
+    for (name, expected) in [
+        ("millpond_entries_enqueued_total", 7.0),
+        ("millpond_leases_granted_total", 3.0),
+        ("millpond_entries_acked_total", 1.0),
+        ("millpond_entries_nacked_total", 1.0),
+        ("millpond_entries_purged_total", 3.0),
+        ("millpond_leases_expired_total", 0.0),
+        ("millpond_entries", 3.0),
+        ("millpond_entries_leased", 1.0),
+        ("millpond_queues", 1.0),
+        ("millpond_rows_set_aside_total", 0.0),
+    ] {
+        assert_eq!(heard.sum(name), expected, "{name}");
+    }
+    let window_bytes_max = crate::PartitionOptions::default().window_bytes_max;
+    assert_eq!(heard.value("millpond_window_bytes_max", 0), super::number(window_bytes_max as u64));
+    let turns =
+        ["p50", "p99", "max"].map(|part| heard.sum(&format!("millpond_turn_{part}_seconds")));
+    assert!(0.0 < turns[0] && turns.is_sorted(), "{turns:?}");
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_engine_says_so() {
+    let heard = Heard::default();
+    let _guard = set_default_local_recorder(&heard);
+    let engine = engine().await;
+    engine.close().await.unwrap();
+    assert_eq!(engine.publish_metrics().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(heard.values.lock().unwrap().is_empty());
+}
