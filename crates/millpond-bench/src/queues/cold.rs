@@ -88,7 +88,7 @@ fn measure(
     }
     out.case(format!("{case}, {} queues", filling.n_queues));
     let copy = filling.copy()?;
-    out.add("log to replay", count(place::n_log_bytes(copy.path())?) / 1e6, "MB")?;
+    out.add("log files", count(place::n_log_bytes(copy.path())?) / 1e6, "MB")?;
     out.add("open returned", median_ms(runs.iter().flatten(), |run| run.open), "ms")?;
     let mut first_lease = (0.0, 0.0);
     for (runs, ask) in runs.iter().zip(Ask::ALL) {

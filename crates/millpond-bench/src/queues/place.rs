@@ -40,7 +40,7 @@ pub(super) fn n_bytes(directory: &Path) -> Outcome<u64> {
     files(directory)?.iter().map(|path| Ok(fs::metadata(path)?.len())).sum()
 }
 
-/// Bytes of RocksDB's logs, which the next open replays.
+/// Bytes of RocksDB's log files, of which the next open replays what is not in sorted files.
 pub(super) fn n_log_bytes(directory: &Path) -> Outcome<u64> {
     let files = files(directory)?;
     let logs = files.iter().filter(|path| path.extension().is_some_and(|kind| kind == "log"));
