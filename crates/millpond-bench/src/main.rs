@@ -10,11 +10,13 @@
 //! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
 //! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
+//! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
 
 mod dead_prefix;
 mod engine;
 mod inbox;
 mod measure;
+mod queues;
 mod raw_file;
 mod raw_rocksdb;
 mod report;
@@ -34,7 +36,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["dead-prefix", "engine", "inbox"])]
+    #[arg(value_parser = ["dead-prefix", "engine", "inbox", "queues"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -48,12 +50,21 @@ struct Arguments {
     /// Where the stores are made; the figures depend on this disk.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// How many queues the bench `queues` makes: 1,000,000 by default, 50,000 with `--quick`.
+    #[arg(long, value_name = "N")]
+    queues: Option<usize>,
+    /// A part of a bench that runs in a process of its own.
+    #[arg(long, value_name = "JSON", hide = true)]
+    step: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
     let run = || -> Result<(), Box<dyn std::error::Error>> {
+        if let Some(step) = &arguments.step {
+            return queues::run_child(step);
+        }
         let mut report = Report::new(arguments.json.as_deref())?;
         let wanted = |bench: &str| {
             arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
@@ -66,6 +77,10 @@ fn main() -> ExitCode {
         }
         if wanted("inbox") {
             inbox::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("queues") {
+            let n_queues = arguments.queues;
+            queues::run(&mut report, effort, &arguments.dir, &arguments.case, n_queues)?;
         }
         Ok(())
     };
