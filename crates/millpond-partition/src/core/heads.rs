@@ -101,8 +101,8 @@ impl Core {
                 None => (self.loads_ahead.pop_front()?, false),
             };
             let listed = if urgent { Load::Urgent } else { Load::Ahead };
-            let is_tight = self.memory.is_tight(&self.options);
-            if is_tight {
+            let n_rows_max = self.memory.rows_per_read(&self.options);
+            if self.memory.is_tight(&self.options) {
                 self.move_hand();
             }
             // One that became urgent still stands in the other list.
@@ -113,9 +113,8 @@ impl Core {
                 self.load_ended(slot);
                 continue;
             };
-            if is_tight {
-                wanted.rows_max = (wanted.rows_max - queue.window.batch()).saturating_add(1);
-            }
+            let batch = queue.window.batch();
+            wanted.rows_max = wanted.rows_max - batch + batch.min(n_rows_max);
             let (id, floor, may_wait) = (queue.id, queue.stored.floor, queue.may_wait);
             queue.load = Load::Reading;
             queue.window.refill_started(wanted.clone());

@@ -17,6 +17,10 @@ use super::queues::Slot;
 use super::{Core, Load, Mutation, Window};
 use crate::options::PartitionOptions;
 
+/// Rows that a read brings when half of the budget is used: many small windows are worth more than a few
+/// large ones.
+const ROWS_WHEN_HALF: usize = 4;
+
 /// Slots that the hand passes in one turn of the loop.
 const STEPS_PER_TURN: usize = if cfg!(test) { 4 } else { 2048 };
 
@@ -30,6 +34,15 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn window_bytes(&self) -> usize {
         self.window_bytes
+    }
+
+    /// How much a read may bring, besides what is taken.
+    pub(super) fn rows_per_read(&self, options: &PartitionOptions) -> usize {
+        match self.window_bytes {
+            _ if self.is_tight(options) => 1,
+            bytes if bytes >= options.window_bytes_max / 2 => ROWS_WHEN_HALF,
+            _ => usize::MAX,
+        }
     }
 
     /// Whether nothing should be read that nobody waits for. Some way below the budget, so that what must be
