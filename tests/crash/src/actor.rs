@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind};
+use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind, Purged};
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicU64, Ordering};
 
@@ -190,6 +190,22 @@ impl<S: Sink> Actor<S> {
             Some(deadline_ms) => self.say(&Event::Settled { op, deadline_ms }),
             None => Ok(()),
         }
+    }
+
+    /// Removes everything that a queue holds. Returns how many entries that was.
+    ///
+    /// # Errors
+    ///
+    /// The engine or the sink stops.
+    pub async fn purge(&self, queue: u32) -> Outcome<u64, S> {
+        let op = self.next_op();
+        self.say(&Event::Purge { op, queue })?;
+        let handle = self.engine.topic(queues::topic(queue)).queue(queues::key(queue));
+        let call = async move { handle.purge().await };
+        let Some(receipt) = self.answered(op, call).await? else { return Ok(0) };
+        let Purged { n_entries, n_leased } = receipt.into_inner();
+        self.say(&Event::Purged { op, n_entries, n_leased })?;
+        Ok(n_entries)
     }
 
     /// The answer; `None` when the call was refused and that was said.

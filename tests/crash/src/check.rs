@@ -1,17 +1,19 @@
 //! Reopening a store and holding it to what was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use millpond::admin::Admin;
-use millpond::{Engine, EntryRank, LeasesAtOpen, Options};
+use millpond::{Engine, LeasesAtOpen, Options};
 use millpond_sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
 use crate::actor::{Actor, Held, Sink, Source, Stop};
-use crate::event::{Action, Event, Leases, Marker, queues};
-use crate::oracle::{Oracle, Violation};
+use crate::event::{Action, Event, Leases, queues};
+use crate::oracle::{HeldLease, Late, Oracle, Violation};
 use crate::random::Random;
+use crate::stored::{self, StoredEntries};
+use crate::turns::Turns;
 
 /// Calls that a check has in flight, so that they share their commits.
 const CALLS_IN_FLIGHT: usize = 64;
@@ -66,37 +68,52 @@ pub struct Check<'a> {
     pub keep_first: bool,
 }
 
+/// A store that honours every promise.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it must do from now on.
+    pub oracle: Oracle,
+    /// Entries that rightly came late.
+    pub late: Vec<Late>,
+}
+
 impl Check<'_> {
-    /// Reads the stopped store and verifies its rows; opens it with leases kept (if wanted), settles
-    /// some of those that must be in force and leases what is ready; opens it with leases released,
-    /// leases everything that is there and compares it with what must be there; settles some and
-    /// verifies the rows again.
+    /// Reads the stopped store, verifies its rows and holds them to the oracle; opens it with leases kept
+    /// (if wanted), settles some of those that must be in force and leases what is ready; opens it with
+    /// leases released, leases everything that is there and compares it with what must be there; settles
+    /// some and verifies the rows again.
     ///
     /// # Errors
     ///
     /// The first promise found broken.
-    pub async fn run(&self, oracle: Oracle) -> Result<Oracle, Violation> {
+    pub async fn run(&self, oracle: Oracle) -> Result<Checked, Violation> {
         if oracle.knows_a_store() {
             verify(self.directory).await?;
         }
         let mut random = Random::part(self.seed, u64::from(self.life));
         let judge = Arc::new(Judge(Mutex::new((oracle, Ok(())))));
+        let mut late = Vec::new();
         if self.keep_first {
-            self.live(&judge, Leases::Keep, self.life, &mut random).await?;
+            late = self.live(&judge, Leases::Keep, self.life, &mut random).await?;
         }
         self.live(&judge, Leases::Release, self.life + 1, &mut random).await?;
         verify(self.directory).await?;
-        Ok(judge.oracle(|oracle| oracle.clone()))
+        Ok(Checked { oracle: judge.oracle(|oracle| oracle.clone()), late })
     }
 
+    /// One life. Returns what rightly came late.
     async fn live(
         &self,
         judge: &Arc<Judge>,
         leases: Leases,
         life: u16,
         random: &mut Random,
-    ) -> Result<(), Violation> {
+    ) -> Result<Vec<Late>, Violation> {
         let create = !judge.oracle(|oracle| oracle.knows_a_store());
+        let stored =
+            if create { StoredEntries::new() } else { stored::read(self.directory).await? };
+        judge.oracle(|oracle| oracle.at_rest(&stored))?;
+        let turns = Turns::new(stored, leases, now_ms());
         let options = options(self.directory, leases).create(create).partitions(self.n_partitions);
         judge.say(&Event::Opening { leases })?;
         let engine = Engine::open(options).await?;
@@ -104,12 +121,13 @@ impl Check<'_> {
         let n_partitions = u16::try_from(n_partitions).expect("engines have few partitions");
         judge.say(&Event::Opened { n_partitions })?;
         let actor = Actor::new(engine.clone(), judge.clone(), life);
-        match leases {
-            Leases::Keep => settle_held(&actor, judge, random).await?,
-            Leases::Release => drain_all(&actor, judge, random).await?,
-        }
+        let late = match leases {
+            Leases::Keep => settle_held(&actor, judge, turns, random).await?,
+            Leases::Release => drain_all(&actor, judge, turns, random).await?,
+        };
         engine.close().await?;
-        judge.say(&Event::Closed)
+        judge.say(&Event::Closed)?;
+        Ok(late)
     }
 }
 
@@ -117,54 +135,46 @@ impl Check<'_> {
 async fn settle_held(
     actor: &Actor<Judge>,
     judge: &Arc<Judge>,
+    mut turns: Turns,
     random: &mut Random,
-) -> Result<(), Violation> {
+) -> Result<Vec<Late>, Violation> {
     let held = judge.oracle(|oracle| oracle.held());
-    let held =
-        held.iter().map(|lease| Held { marker: lease.marker, id: lease.id, token: lease.token });
-    settle_some(actor, held, random).await?;
-    let (ready, explained) = judge.oracle(|oracle| (oracle.ready(), oracle.leases_in_doubt()));
-    let found = lease_everything(actor, judge, Some(&ready), random).await?;
-    let n = ready.difference(&found).count();
-    if n > explained {
-        return Err(Violation::Stuck { n, explained });
-    }
-    Ok(())
+    settle_some(actor, &held, random).await?;
+    judge.oracle(|oracle| {
+        let given_back = held.iter().filter(|lease| oracle.was_given_back(lease.marker));
+        given_back.for_each(|lease| turns.given_back(lease.marker));
+    });
+    lease_everything(actor, judge, turns, random).await.map(|turns| turns.late().to_vec())
 }
 
 /// Leases everything, compares, and settles some of it.
 async fn drain_all(
     actor: &Actor<Judge>,
     judge: &Arc<Judge>,
+    turns: Turns,
     random: &mut Random,
-) -> Result<(), Violation> {
-    let found = lease_everything(actor, judge, None, random).await?;
-    judge.oracle(|oracle| oracle.settle_doubts(&found))?;
-    let counted = actor.engine().status().await?.n_entries;
-    if counted != found.len() as u64 {
-        return Err(Violation::Miscounted { counted, found: found.len() as u64 });
+) -> Result<Vec<Late>, Violation> {
+    let turns = lease_everything(actor, judge, turns, random).await?;
+    judge.oracle(|oracle| oracle.settle_doubts(turns.found()))?;
+    let (counted, found) = (actor.engine().status().await?.n_entries, turns.found().len() as u64);
+    if counted != found {
+        return Err(Violation::Miscounted { counted, found });
     }
-    let held = judge.oracle(|oracle| oracle.held());
-    let held =
-        held.iter().map(|lease| Held { marker: lease.marker, id: lease.id, token: lease.token });
-    settle_some(actor, held, random).await
+    settle_some(actor, &judge.oracle(|oracle| oracle.held()), random).await?;
+    Ok(turns.late().to_vec())
 }
 
-/// Leases until nothing is ready, some queues by name and the rest through their topics, and checks
-/// that each queue is served in order. Only those in `ready`, if given, were ready from the beginning:
-/// short leases of the life before may end meanwhile, and their entries then rightly come late. So do
-/// those that a call leased whose answer died with its process; their attempts tell.
+/// Leases until nothing is ready, some queues by name and the rest through their topics, and checks that
+/// whatever was ready comes, in its [turn](Turns).
 async fn lease_everything(
     actor: &Actor<Judge>,
     judge: &Arc<Judge>,
-    ready: Option<&BTreeSet<Marker>>,
+    mut turns: Turns,
     random: &mut Random,
-) -> Result<BTreeSet<Marker>, Violation> {
+) -> Result<Turns, Violation> {
     let mut sources: Vec<Source> =
         (0..queues::N_QUEUES).filter(|_| random.percent(50)).map(Source::Queue).collect();
     sources.extend(queues::TOPICS.map(Source::Topic));
-    let mut found = BTreeSet::new();
-    let mut newest: BTreeMap<_, EntryRank> = BTreeMap::new();
     for source in sources {
         loop {
             let n_max = 1 + random.below(200);
@@ -172,35 +182,30 @@ async fn lease_everything(
             if held.is_empty() {
                 break;
             }
-            for held in held {
-                found.insert(held.marker);
-                if ready.is_some_and(|ready| !ready.contains(&held.marker)) {
-                    continue;
-                }
-                let rank = held.id.rank;
-                if newest.get(&held.id.queue).is_some_and(|before| *before >= rank) {
-                    let unheard = judge.oracle(|oracle| oracle.was_leased_unheard(held.marker));
-                    if ready.is_some() && unheard {
-                        continue;
-                    }
-                    let queue = (0..queues::N_QUEUES).find(|&q| queues::id(q) == held.id.queue);
-                    let queue = queue.unwrap_or(u32::MAX);
-                    return Err(Violation::Order { marker: held.marker, queue });
-                }
-                newest.insert(held.id.queue, rank);
-            }
+            let now_ms = now_ms();
+            judge.oracle(|oracle| {
+                held.into_iter().try_for_each(|held| turns.granted(held, oracle, now_ms))
+            })?;
         }
     }
-    Ok(found)
+    turns.ended()?;
+    Ok(turns)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the engine under test goes by this clock")]
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn settle_some(
     actor: &Actor<Judge>,
-    held: impl Iterator<Item = Held>,
+    held: &[HeldLease],
     random: &mut Random,
 ) -> Result<(), Violation> {
     let mut calls = JoinSet::new();
-    for held in held {
+    for &HeldLease { marker, id, token } in held {
+        let held = Held { marker, id, token };
         let action = match random.below(100) {
             0..40 => Action::Ack,
             40..75 => Action::Nack,

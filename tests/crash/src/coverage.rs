@@ -4,16 +4,20 @@
 //! token and deadline, an entry's marker, so that no other row can stand for them. The log's length when
 //! the record with the row is complete is the row's end. A sync *covers* the row when it made at least
 //! that much of that log durable; the receipt is honest when such a sync had ended before the `write` of
-//! the receipt began.
+//! the receipt began. A purge promises that every entry is removed whose receipt preceded its intent, one
+//! by one or as a range.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{EntryId, EntryRank, Priority, Sequence};
+use millpond::{EntryId, EntryRank, Priority, QueueId, Sequence};
 use millpond_types::{EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey, Stage, StoredBody};
 
 use crate::disk::{Disk, Sync};
 use crate::event::{Action, Event, Marker, NewEntry, OpId, Token, queues};
 use crate::wal::{self, OpKind, WalError};
+
+/// Length of the key at which the range of a whole queue begins, in bytes.
+const QUEUE_BYTES: usize = 16;
 
 /// Where a row is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +89,8 @@ struct Rows {
     entries: BTreeMap<EntryKey, (Place, Marker)>,
     payloads: BTreeMap<PayloadKey, (Place, Vec<u8>)>,
     removals: BTreeMap<EntryKey, Place>,
+    /// Removals of whole queues, in the order of their places.
+    purges: BTreeMap<QueueId, Vec<Place>>,
     /// By deadline; the first one is the grant.
     leases: BTreeMap<(LeaseKey, Token), Vec<(u64, Place)>>,
 }
@@ -110,25 +116,9 @@ pub fn events(disk: &Disk) -> Result<Vec<(usize, Event)>, serde_json::Error> {
 pub fn coverage(disk: &Disk) -> Result<Coverage, CoverageError> {
     let rows = Rows::read(disk)?;
     let mut found = Coverage::default();
-    let mut intents: BTreeMap<OpId, Event> = BTreeMap::new();
+    let mut heard = Heard::default();
     for (line, event) in events(disk)? {
-        let (op, places) = match &event {
-            Event::Enqueue { op, .. } | Event::Settle { op, .. } => {
-                intents.insert(*op, event.clone());
-                continue;
-            }
-            Event::Enqueued { op, sequences } => (*op, rows.enqueued(intents.get(op), sequences)),
-            Event::Leased { op, grants } => {
-                let places = grants.iter().map(|grant| {
-                    rows.lease(grant.queue, grant.sequence, grant.token)?.first().map(|row| row.1)
-                });
-                (*op, places.collect())
-            }
-            Event::Settled { op, deadline_ms } => {
-                (*op, rows.settled(intents.get(op), *deadline_ms))
-            }
-            _ => continue,
-        };
+        let Some((op, places)) = heard.promise(&rows, event) else { continue };
         if places.as_ref().is_some_and(Vec::is_empty) {
             continue;
         }
@@ -142,6 +132,59 @@ pub fn coverage(disk: &Disk) -> Result<Coverage, CoverageError> {
         }
     }
     Ok(found)
+}
+
+/// What was said so far, as far as later receipts refer to it.
+#[derive(Debug, Default)]
+struct Heard {
+    intents: BTreeMap<OpId, Event>,
+    /// Entries with a receipt that no purge with a receipt had to remove, by the number of their queue.
+    accepted: BTreeMap<u32, BTreeSet<EntryKey>>,
+    /// What purges have to remove.
+    to_purge: BTreeMap<OpId, (u32, BTreeSet<EntryKey>)>,
+}
+
+impl Heard {
+    /// If the event is a receipt, the call and where the rows are that it promises; `None` in place of
+    /// these if one is nowhere.
+    fn promise(&mut self, rows: &Rows, event: Event) -> Option<(OpId, Option<Vec<Place>>)> {
+        match event {
+            Event::Enqueue { op, .. } | Event::Settle { op, .. } => {
+                self.intents.insert(op, event);
+                None
+            }
+            Event::Purge { op, queue } => {
+                let accepted = self.accepted.get(&queue).cloned().unwrap_or_default();
+                self.to_purge.insert(op, (queue, accepted));
+                None
+            }
+            Event::Enqueued { op, sequences } => {
+                let intent = self.intents.get(&op);
+                let keys = keys(intent, &sequences);
+                let places = rows.enqueued(intent, &sequences);
+                if let Some(Event::Enqueue { queue, .. }) = intent {
+                    self.accepted.entry(*queue).or_default().extend(keys);
+                }
+                Some((op, places))
+            }
+            Event::Purged { op, .. } => {
+                let (queue, keys) = self.to_purge.remove(&op)?;
+                let places = keys.iter().map(|key| rows.removal(key)).collect();
+                self.accepted.entry(queue).or_default().retain(|key| !keys.contains(key));
+                Some((op, places))
+            }
+            Event::Leased { op, grants } => {
+                let places = grants.iter().map(|grant| {
+                    rows.lease(grant.queue, grant.sequence, grant.token)?.first().map(|row| row.1)
+                });
+                Some((op, places.collect()))
+            }
+            Event::Settled { op, deadline_ms } => {
+                Some((op, rows.settled(self.intents.get(&op), deadline_ms)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Coverage {
@@ -209,6 +252,10 @@ impl Rows {
                     self.removals.insert(key, place);
                 }
             }
+            (OpKind::DeleteRange, QUEUE_BYTES) => {
+                let queue = QueueId(op.key.try_into().expect("the length was matched"));
+                self.purges.entry(queue).or_default().push(place);
+            }
             (OpKind::Put, EntryKey::BYTES) => {
                 if let (Ok(key), Ok(row)) = (EntryKey::decode(op.key), EntryRow::decode(op.value)) {
                     let marker = match &row.body {
@@ -243,15 +290,22 @@ impl Rows {
     }
 
     fn enqueued(&self, intent: Option<&Event>, sequences: &[u64]) -> Option<Vec<Place>> {
-        let Some(Event::Enqueue { queue, entries, .. }) = intent else { return None };
-        let place = |(entry, sequence): (&NewEntry, &u64)| {
-            let (place, marker) =
-                self.entries.get(&entry_key(*queue, entry.priority, *sequence))?;
+        let Some(Event::Enqueue { entries, .. }) = intent else { return None };
+        let place = |(entry, key): (&NewEntry, EntryKey)| {
+            let (place, marker) = self.entries.get(&key)?;
             (*marker == entry.marker).then_some(*place)
         };
         (entries.len() == sequences.len())
-            .then(|| entries.iter().zip(sequences).map(place).collect())
+            .then(|| entries.iter().zip(keys(intent, sequences)).map(place).collect())
             .flatten()
+    }
+
+    /// Where the entry was removed: alone, or first of all after it was put with its whole queue.
+    fn removal(&self, key: &EntryKey) -> Option<Place> {
+        let put = self.entries.get(key)?.0;
+        let mut purges = self.purges.get(&key.queue).into_iter().flatten();
+        let alone = self.removals.get(key);
+        alone.or_else(|| purges.find(|place| **place > put)).copied()
     }
 
     fn settled(&self, intent: Option<&Event>, deadline_ms: Option<u64>) -> Option<Vec<Place>> {
@@ -278,6 +332,13 @@ impl Rows {
         let key = LeaseKey { queue: queues::id(queue), sequence: Sequence(sequence) };
         self.leases.get(&(key, token))
     }
+}
+
+/// The keys of the entries of a call.
+fn keys(intent: Option<&Event>, sequences: &[u64]) -> Vec<EntryKey> {
+    let Some(Event::Enqueue { queue, entries, .. }) = intent else { return Vec::new() };
+    let key = |(entry, sequence): (&NewEntry, &u64)| entry_key(*queue, entry.priority, *sequence);
+    entries.iter().zip(sequences).map(key).collect()
 }
 
 fn entry_key(queue: u32, priority: u8, sequence: u64) -> EntryKey {

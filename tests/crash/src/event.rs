@@ -170,6 +170,22 @@ pub enum Event {
         /// The new deadline of an extended lease, in milliseconds since 1970.
         deadline_ms: Option<u64>,
     },
+    /// Intent: remove everything that a queue holds.
+    Purge {
+        /// The call.
+        op: OpId,
+        /// Number of the queue.
+        queue: u32,
+    },
+    /// Receipt: what was accepted before is gone, durably.
+    Purged {
+        /// The call.
+        op: OpId,
+        /// Entries that it removed.
+        n_entries: u64,
+        /// How many of them were leased.
+        n_leased: u64,
+    },
     /// The call ended with an error.
     Refused {
         /// The call.
@@ -191,7 +207,13 @@ pub enum Event {
 impl Event {
     /// Whether a promise was made.
     pub fn is_receipt(&self) -> bool {
-        matches!(self, Self::Enqueued { .. } | Self::Leased { .. } | Self::Settled { .. })
+        matches!(
+            self,
+            Self::Enqueued { .. }
+                | Self::Leased { .. }
+                | Self::Settled { .. }
+                | Self::Purged { .. }
+        )
     }
 
     /// The line, with its end.

@@ -6,7 +6,8 @@
 //! | [`event`], [`payload`] | what a worker says it intends and what it was promised |
 //! | [`actor`], [`load`], [`worker`] | calls with their events, the mixed load, the process that runs it |
 //! | [`oracle`] | what the events so far allow and demand |
-//! | [`check`] | reopens a store and holds it to that |
+//! | [`stored`], [`turns`] | the rows of a stopped store, and the order in which it may hand them out |
+//! | [`check`] | reopens a store and holds it to all that |
 //! | [`strace`], [`disk`], [`image`] | a trace of system calls, and the files that they make, synced and not |
 //! | [`wal`] | RocksDB's log files, byte by byte |
 //! | [`coverage`] | for every receipt the sync that covers it |
@@ -21,7 +22,9 @@ pub mod load;
 pub mod oracle;
 pub mod payload;
 pub mod random;
+pub mod stored;
 pub mod strace;
+pub mod turns;
 pub mod wal;
 pub mod worker;
 

@@ -1,4 +1,4 @@
-//! The mixed load of a worker: several tasks that enqueue, lease and settle, each by its own seed.
+//! The mixed load of a worker: several tasks that enqueue, lease, settle and purge, each by its own seed.
 
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,13 +12,15 @@ use crate::random::Random;
 const ENTRIES_WANTED: u64 = 800;
 /// Leases that one task holds before it prefers to settle.
 const HELD_MAX: usize = 60;
+/// One call in so many is a purge.
+const CALLS_PER_PURGE: usize = 500;
 const PRIORITIES: [u8; 5] = [0, 3, 128, 128, 255];
 
 /// What the tasks of a load share.
 #[derive(Debug)]
 pub struct Control {
     n_enqueued: AtomicU64,
-    n_acked: AtomicU64,
+    n_removed: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -26,7 +28,7 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             n_enqueued: AtomicU64::new(0),
-            n_acked: AtomicU64::new(0),
+            n_removed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         }
     }
@@ -43,7 +45,7 @@ impl Control {
     fn is_full(&self) -> bool {
         // Relaxed: a wish, it guards no data.
         let n_enqueued = self.n_enqueued.load(Ordering::Relaxed);
-        n_enqueued > self.n_acked.load(Ordering::Relaxed) + ENTRIES_WANTED
+        n_enqueued > self.n_removed.load(Ordering::Relaxed) + ENTRIES_WANTED
     }
 
     fn is_stopping(&self) -> bool {
@@ -101,6 +103,7 @@ impl<S: Sink> Task<S> {
             }
             let choice = self.random.below(if self.control.is_full() { 50 } else { 100 });
             match choice {
+                _ if self.random.below(CALLS_PER_PURGE) == 0 => self.purge().await?,
                 _ if self.held.len() > HELD_MAX => self.settle().await?,
                 0..20 => self.lease().await?,
                 20..50 => self.settle().await?,
@@ -142,6 +145,15 @@ impl<S: Sink> Task<S> {
         Ok(())
     }
 
+    /// Whoever holds leases of the queue, this task too, will learn of it when settling.
+    async fn purge(&mut self) -> Result<(), Stop<S::Stop>> {
+        let queue = self.queue();
+        let n = self.actor.purge(queue).await?;
+        // Relaxed: a wish, it guards no data.
+        self.control.n_removed.fetch_add(n, Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn settle(&mut self) -> Result<(), Stop<S::Stop>> {
         if self.held.is_empty() {
             return self.lease().await;
@@ -157,7 +169,7 @@ impl<S: Sink> Task<S> {
             self.held.swap_remove(index);
         }
         if action == Action::Ack {
-            self.control.n_acked.fetch_add(1, Ordering::Relaxed);
+            self.control.n_removed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -6,7 +6,8 @@
 //!
 //! 1. An entry whose enqueue has a receipt is there until an ack of it has one; while an ack is in doubt
 //!    both are right. Once acked it is never granted again.
-//! 2. A batch in doubt is there as a whole or not at all, and what was found missing stays missing.
+//! 2. A batch in doubt is there as a whole or not at all, unless a purge in doubt may have removed a part
+//!    of it; and what was found missing stays missing.
 //! 3. An entry has one lease in force at most: it is granted again only after a nack, after a
 //!    [short](crate::event::SHORT_LEASE) lease, or in a life that released all leases.
 //! 4. A [long](crate::event::LONG_LEASE) lease that nobody ended is in force, in later lives too, and its
@@ -15,17 +16,24 @@
 //!    receipt before; the epoch of a life is above those of earlier lives.
 //! 6. Attempts of an entry grow with its tokens.
 //! 7. Priority, queue and payload of a grant are those of the enqueue.
+//! 8. Once a purge has its receipt, every entry of its queue whose enqueue had one before the purge's
+//!    intent is gone, and its leases are refused; one whose enqueue began after the purge's receipt is
+//!    untouched. In between, and while the purge is in doubt, both are right for each entry.
+//! 9. The rows of a [stopped store](Oracle::at_rest) say the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::EntryId;
-use millpond_types::{Priority, Sequence};
+use millpond::{EntryId, EntryRank};
 
 use crate::event::{Action, Event, Granted, Leases, Marker, NewEntry, OpId, Token, queues};
+use entry::{Certainty, Gone, Lease, Tracked};
 
+mod at_rest;
+mod entry;
+mod purges;
 mod violation;
 
-pub use violation::Violation;
+pub use violation::{Late, StoredLease, Violation};
 
 /// How many promises were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +48,10 @@ pub struct Counts {
     pub nacked: u64,
     /// Extensions with a receipt.
     pub extended: u64,
+    /// Purges with a receipt.
+    pub purges: u64,
+    /// Entries that they removed.
+    pub purged: u64,
     /// Calls that a death left in doubt.
     pub in_doubt: u64,
 }
@@ -47,46 +59,26 @@ pub struct Counts {
 impl Counts {
     /// All receipts.
     pub fn receipts(&self) -> u64 {
-        self.enqueued + self.granted + self.acked + self.nacked + self.extended
+        self.enqueued + self.granted + self.acked + self.nacked + self.extended + self.purges
     }
 }
 
-/// Whether something is so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Certainty {
-    No,
-    InDoubt,
-    Yes,
+/// Counts what was said.
+type Moment = u64;
+
+/// A call without an answer.
+#[derive(Debug, Clone)]
+struct Pending {
+    began: Moment,
+    call: Call,
 }
 
 #[derive(Debug, Clone)]
-struct Tracked {
-    op: OpId,
-    queue: u32,
-    priority: u8,
-    /// Its sequence is above this one.
-    sequence_floor: u64,
-    sequence: Option<u64>,
-    accepted: Certainty,
-    acked: bool,
-    /// Tokens whose ack is in doubt.
-    acks_in_doubt: BTreeSet<Token>,
-    leases: BTreeMap<Token, Lease>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    attempt: u32,
-    long: bool,
-    life: u32,
-    nacked: Certainty,
-}
-
-#[derive(Debug, Clone)]
-enum Pending {
+enum Call {
     Enqueue { markers: Vec<Marker> },
     Lease { n_max: usize, long: bool, floors: Vec<Token> },
     Settle { marker: Marker, token: Token, action: Action },
+    Purge { queue: u32, before: Vec<Marker> },
 }
 
 #[derive(Debug, Clone)]
@@ -112,6 +104,7 @@ pub struct HeldLease {
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
 pub struct Oracle {
+    now: Moment,
     life: u32,
     /// The newest life that released all leases.
     released_in_life: u32,
@@ -119,6 +112,8 @@ pub struct Oracle {
     entries: BTreeMap<Marker, Tracked>,
     batches: BTreeMap<OpId, Vec<Marker>>,
     pending: BTreeMap<OpId, Pending>,
+    /// When each purge was over, by its receipt or with its process.
+    purges: BTreeMap<OpId, Option<Moment>>,
     /// Entries that calls in doubt may have leased.
     leases_in_doubt: usize,
     counts: Counts,
@@ -138,6 +133,7 @@ impl Oracle {
     ///
     /// The event breaks a rule.
     pub fn apply(&mut self, event: &Event) -> Checked {
+        self.now += 1;
         match event {
             Event::Opening { leases } => self.opening(*leases),
             Event::Opened { n_partitions } => self.opened(*n_partitions)?,
@@ -147,14 +143,15 @@ impl Oracle {
             Event::Enqueued { op, sequences } => self.enqueued(*op, sequences)?,
             Event::Lease { op, n_max, long, .. } => {
                 let floors = self.partitions.iter().map(|partition| partition.token_max).collect();
-                let pending = Pending::Lease { n_max: *n_max, long: *long, floors };
-                self.pending.insert(*op, pending);
+                self.begin(*op, Call::Lease { n_max: *n_max, long: *long, floors });
             }
             Event::Leased { op, grants } => self.leased(*op, grants)?,
             Event::Settle { op, marker, token, action } => {
                 self.settle(*op, *marker, *token, *action)?;
             }
             Event::Settled { op, .. } => self.settled(*op)?,
+            Event::Purge { op, queue } => self.purge(*op, *queue),
+            Event::Purged { op, n_entries, n_leased } => self.purged(*op, *n_entries, *n_leased)?,
             Event::Refused { op, kind, text } => self.refused(*op, kind, text)?,
             Event::Damaged { what } => return Err(Violation::Damaged { what: what.clone() }),
             Event::Closed => {
@@ -179,36 +176,23 @@ impl Oracle {
     /// Leases that must be in force (rule 4).
     pub fn held(&self) -> Vec<HeldLease> {
         let held = self.entries.iter().filter_map(|(&marker, entry)| {
-            let (&token, lease) = entry.leases.last_key_value()?;
-            (!entry.acked
-                && entry.acks_in_doubt.is_empty()
-                && !lease.may_have_ended(self.released_in_life))
-            .then_some(HeldLease { marker, id: entry.id()?, token })
+            let (token, lease) = entry.newest_lease()?;
+            (entry.must_be_there() && !lease.may_have_ended(self.released_in_life))
+                .then_some(HeldLease { marker, id: entry.id()?, token })
         });
         held.collect()
     }
 
-    /// Entries that must be there and that nobody can have leased, unless a call in doubt did.
-    pub fn ready(&self) -> BTreeSet<Marker> {
-        let ready = self.entries.iter().filter(|(_, entry)| {
-            let newest = entry.leases.last_key_value();
-            entry.must_be_there() && newest.is_none_or(|(_, lease)| lease.nacked == Certainty::Yes)
-        });
-        ready.map(|(&marker, _)| marker).collect()
+    /// Whether the newest lease of an entry was ended by a nack with a receipt.
+    pub fn was_given_back(&self, marker: Marker) -> bool {
+        let newest = self.entries.get(&marker).and_then(Tracked::newest_lease);
+        newest.is_some_and(|(_, lease)| lease.nacked == Certainty::Yes)
     }
 
-    /// Whether somebody leased the entry before its newest lease without our hearing of it: the attempts
-    /// then grew by more than the one that we heard of. Only a call in doubt can have done that.
-    pub fn was_leased_unheard(&self, marker: Marker) -> bool {
-        let Some(entry) = self.entries.get(&marker) else { return false };
-        let mut attempts = entry.leases.values().rev().map(|lease| lease.attempt);
-        let newest = attempts.next().unwrap_or(0);
-        newest > attempts.next().unwrap_or(0) + 1
-    }
-
-    /// How many entries calls in doubt may have leased.
-    pub fn leases_in_doubt(&self) -> usize {
-        self.leases_in_doubt
+    /// The life, and the attempts of an entry that we heard of.
+    pub fn attempts(&self, marker: Marker) -> (u32, Vec<u32>) {
+        let leases = self.entries.get(&marker).map(|entry| entry.leases.values());
+        (self.life, leases.into_iter().flatten().map(|lease| lease.attempt).collect())
     }
 
     /// Every entry was leased in a life that had released all leases: `found` is everything there is
@@ -219,7 +203,9 @@ impl Oracle {
     /// Something is missing, or a batch is there in part.
     pub fn settle_doubts(&mut self, found: &BTreeSet<Marker>) -> Checked {
         for markers in self.batches.values() {
-            let in_doubt = self.entries[&markers[0]].accepted == Certainty::InDoubt;
+            let first = &self.entries[&markers[0]];
+            // A purge concerns a queue, and so a batch as a whole.
+            let in_doubt = first.accepted == Certainty::InDoubt && first.purges_in_doubt.is_empty();
             let n_found = markers.iter().filter(|marker| found.contains(marker)).count();
             if in_doubt && n_found != 0 && n_found != markers.len() {
                 return Err(Violation::TornBatch { marker: markers[0], n_found, n: markers.len() });
@@ -232,10 +218,11 @@ impl Oracle {
             }
             match entry.accepted {
                 Certainty::InDoubt if !found => entry.accepted = Certainty::No,
-                Certainty::Yes if !found => entry.acked = true,
+                Certainty::Yes if !found => drop(entry.gone.get_or_insert(Gone::Missing)),
                 _ => {}
             }
             entry.acks_in_doubt.clear();
+            entry.purges_in_doubt.clear();
         }
         self.leases_in_doubt = 0;
         Ok(())
@@ -244,17 +231,28 @@ impl Oracle {
     fn opening(&mut self, leases: Leases) {
         self.life += 1;
         self.counts.in_doubt += self.pending.len() as u64;
-        for pending in std::mem::take(&mut self.pending).into_values() {
-            if let Pending::Lease { n_max, .. } = pending {
-                self.leases_in_doubt += n_max;
-            }
-        }
+        self.leases_in_doubt += self.leases_on_their_way();
+        self.pending.clear();
+        self.purges_died();
         if leases == Leases::Release {
             self.released_in_life = self.life;
         }
         for partition in &mut self.partitions {
             partition.epoch_floor = partition.token_max.epoch;
         }
+    }
+
+    /// How many entries may be leased by calls without an answer.
+    fn leases_on_their_way(&self) -> usize {
+        let n_max = |pending: &Pending| match pending.call {
+            Call::Lease { n_max, .. } => n_max,
+            _ => 0,
+        };
+        self.pending.values().map(n_max).sum()
+    }
+
+    fn begin(&mut self, op: OpId, call: Call) {
+        self.pending.insert(op, Pending { began: self.now, call });
     }
 
     fn opened(&mut self, n_partitions: u16) -> Checked {
@@ -282,6 +280,7 @@ impl Oracle {
 
     fn enqueue(&mut self, op: OpId, queue: u32, entries: &[NewEntry]) {
         let sequence_floor = self.partitions[self.partition(queue)].sequence_max;
+        let purges: BTreeSet<OpId> = self.purges_under_way(queue).collect();
         for entry in entries {
             let tracked = Tracked {
                 op,
@@ -290,19 +289,20 @@ impl Oracle {
                 sequence_floor,
                 sequence: None,
                 accepted: Certainty::InDoubt,
-                acked: false,
+                gone: None,
                 acks_in_doubt: BTreeSet::new(),
+                purges_in_doubt: purges.clone(),
                 leases: BTreeMap::new(),
             };
             self.entries.insert(entry.marker, tracked);
         }
         let markers: Vec<_> = entries.iter().map(|entry| entry.marker).collect();
         self.batches.insert(op, markers.clone());
-        self.pending.insert(op, Pending::Enqueue { markers });
+        self.begin(op, Call::Enqueue { markers });
     }
 
     fn enqueued(&mut self, op: OpId, sequences: &[u64]) -> Checked {
-        let Some(Pending::Enqueue { markers }) = self.pending.remove(&op) else {
+        let Some(Pending { call: Call::Enqueue { markers }, .. }) = self.pending.remove(&op) else {
             return Err(Violation::UnexpectedAnswer { op });
         };
         if sequences.len() != markers.len() || !sequences.is_sorted_by(|a, b| a < b) {
@@ -337,7 +337,9 @@ impl Oracle {
     }
 
     fn leased(&mut self, op: OpId, grants: &[Granted]) -> Checked {
-        let Some(Pending::Lease { n_max, long, floors }) = self.pending.remove(&op) else {
+        let Some(Pending { began, call: Call::Lease { n_max, long, floors } }) =
+            self.pending.remove(&op)
+        else {
             return Err(Violation::UnexpectedAnswer { op });
         };
         if grants.len() > n_max {
@@ -351,10 +353,11 @@ impl Oracle {
             {
                 return Err(Violation::Token { marker: grant.marker, token: grant.token });
             }
-            if newest.insert(grant.queue, grant.rank()).is_some_and(|rank| rank >= grant.rank()) {
-                return Err(Violation::Order { marker: grant.marker, queue: grant.queue });
+            let before = newest.insert(grant.queue, grant.rank());
+            if let Some(before) = before.filter(|before| *before >= grant.rank()) {
+                return Err(self.out_of_order(grant, before));
             }
-            self.granted(grant, long)?;
+            self.granted(grant, long, began)?;
             let token_max = &mut self.partitions[partition].token_max;
             *token_max = grant.token.max(*token_max);
         }
@@ -362,7 +365,16 @@ impl Oracle {
         Ok(())
     }
 
-    fn granted(&mut self, grant: &Granted, long: bool) -> Checked {
+    /// Within one answer no entry can be late.
+    fn out_of_order(&self, grant: &Granted, before: EntryRank) -> Violation {
+        let (life, mut heard) = self.attempts(grant.marker);
+        heard.push(grant.attempt);
+        let (marker, queue, rank) = (grant.marker, grant.queue, grant.rank());
+        let late = Late { marker, queue, rank, after: vec![before], life, heard, stored: None };
+        Violation::Order(Box::new(late))
+    }
+
+    fn granted(&mut self, grant: &Granted, long: bool, began: Moment) -> Checked {
         let &Granted { marker, token, attempt, .. } = grant;
         let Some(entry) = self.entries.get(&marker) else {
             return Err(Violation::Unknown { marker });
@@ -371,7 +383,8 @@ impl Oracle {
             let what = format!("entry {marker:x} has another queue or priority");
             return Err(Violation::Damaged { what });
         }
-        if entry.acked || entry.accepted == Certainty::No {
+        let is_gone = entry.gone.is_some_and(|gone| !gone.may_follow_lease(began, token));
+        if is_gone || entry.accepted == Certainty::No {
             return Err(Violation::Revived { marker });
         }
         // Receipts of overlapping calls may stand in either order.
@@ -392,6 +405,7 @@ impl Oracle {
         let lease = Lease { attempt, long, life: self.life, nacked: Certainty::No };
         let entry = self.entries.get_mut(&marker).expect("it was looked up");
         entry.leases.insert(token, lease);
+        self.survived_purges(marker, began);
         Ok(())
     }
 
@@ -403,23 +417,32 @@ impl Oracle {
             Action::Nack if lease.nacked == Certainty::No => lease.nacked = Certainty::InDoubt,
             Action::Nack | Action::Extend => {}
         }
-        self.pending.insert(op, Pending::Settle { marker, token, action });
+        self.begin(op, Call::Settle { marker, token, action });
         Ok(())
     }
 
     fn settled(&mut self, op: OpId) -> Checked {
-        let Some(Pending::Settle { marker, token, action }) = self.pending.remove(&op) else {
+        let Some(Pending { began, call: Call::Settle { marker, token, action } }) =
+            self.pending.remove(&op)
+        else {
             return Err(Violation::UnexpectedAnswer { op });
         };
+        self.survived_purges(marker, began);
         let entry = self.entries.get_mut(&marker).expect("the intent looked it up");
-        let newest = entry.leases.last_key_value().map(|(&token, _)| token);
+        if entry.gone.is_some_and(|gone| gone.was_purged_before(began)) {
+            return Err(Violation::Purged { marker, token });
+        }
+        let newest = entry.newest_lease().map(|(token, _)| token);
         let lease = entry.leases.get_mut(&token).expect("the intent looked it up");
         match action {
             Action::Ack => {
-                if newest != Some(token) || entry.acked {
+                // A purge that it overlapped with may have had its receipt before.
+                if newest != Some(token)
+                    || matches!(entry.gone, Some(Gone::Acked { .. } | Gone::Missing))
+                {
                     return Err(Violation::LeasedTwice { marker });
                 }
-                entry.acked = true;
+                entry.gone.get_or_insert(Gone::Acked { at: self.now, token });
                 self.counts.acked += 1;
             }
             Action::Nack => {
@@ -439,46 +462,30 @@ impl Oracle {
             return Err(Violation::UnexpectedAnswer { op });
         };
         let refused = || Violation::Refused { kind: kind.to_owned(), text: text.to_owned() };
-        match (kind, pending) {
-            ("stale_lease", Pending::Settle { marker, token, action }) => {
+        match (kind, pending.call) {
+            ("stale_lease", Call::Settle { marker, token, action }) => {
                 let released = self.released_in_life;
                 let entry = self.entries.get_mut(&marker).expect("the intent looked it up");
                 let lease = &entry.leases[&token];
                 // The nack that is refused has not ended it.
                 let nacked = action != Action::Nack && lease.nacked != Certainty::No;
-                if lease.long && lease.life >= released && !nacked {
+                let purged = !entry.purges_in_doubt.is_empty()
+                    || matches!(entry.gone, Some(Gone::Purged { .. }));
+                if lease.long && lease.life >= released && !nacked && !purged {
                     return Err(refused());
                 }
                 entry.acks_in_doubt.remove(&token);
             }
             // The engine stopped: nobody knows what became of the call.
-            ("closed" | "no_space" | "io", pending) => {
+            ("closed" | "no_space" | "io", call) => {
                 self.counts.in_doubt += 1;
-                if let Pending::Lease { n_max, .. } = pending {
+                if let Call::Lease { n_max, .. } = call {
                     self.leases_in_doubt += n_max;
                 }
             }
             _ => return Err(refused()),
         }
         Ok(())
-    }
-}
-
-impl Tracked {
-    fn id(&self) -> Option<EntryId> {
-        let sequence = Sequence(self.sequence?);
-        let rank = millpond::EntryRank { priority: Priority(self.priority), sequence };
-        Some(EntryId { queue: queues::id(self.queue), rank })
-    }
-
-    fn must_be_there(&self) -> bool {
-        self.accepted == Certainty::Yes && !self.acked && self.acks_in_doubt.is_empty()
-    }
-}
-
-impl Lease {
-    fn may_have_ended(&self, released_in_life: u32) -> bool {
-        !self.long || self.nacked != Certainty::No || self.life < released_in_life
     }
 }
 

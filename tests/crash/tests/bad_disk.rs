@@ -37,7 +37,7 @@ fn loaded(directory: &Path, seed: u64) -> Oracle {
 
 fn check_one(directory: &Path, oracle: Oracle) -> Oracle {
     let reopened = Check { directory, n_partitions: 1, seed: 1, life: 50, keep_first: true };
-    check(&reopened, oracle).expect("every receipt is honoured")
+    check(&reopened, oracle).expect("every receipt is honoured").oracle
 }
 
 /// A worker whose files may not grow beyond `n_blocks` of 512 bytes: it gets `EFBIG`, as from a file

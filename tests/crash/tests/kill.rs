@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use millpond_crash_tests::check::Check;
-use millpond_crash_tests::event::Leases;
+use millpond_crash_tests::event::{Leases, queues};
 use millpond_crash_tests::random::Random;
 use millpond_crash_tests::worker::{Worker, WorkerOptions};
 use millpond_crash_tests::{Event, Oracle, Violation};
@@ -16,6 +16,8 @@ const POINTS: u64 = 20;
 const KILLS_PER_STORE: usize = 8;
 /// Events before a kill, at most.
 const EVENTS_MAX: usize = 8192;
+/// Intents to purge before a kill, at most.
+const PURGES_MAX: usize = 4;
 
 /// Where a worker is killed.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,8 @@ enum Point {
     Receipt(usize),
     /// Right after its k-th intent.
     Intent(usize),
+    /// Right after its k-th intent to purge a queue.
+    Purge(usize),
 }
 
 impl Point {
@@ -33,9 +37,10 @@ impl Point {
         // Small numbers are as likely as large ones: log-uniform.
         let bits = 1 + random.below(EVENTS_MAX.ilog2() as usize);
         let k = 1 + random.below(1 << bits);
-        match random.below(10) {
+        match random.below(11) {
             0 => Self::Opening,
             1..=7 => Self::Receipt(k),
+            8 => Self::Purge(1 + random.below(PURGES_MAX)),
             _ => Self::Intent(k),
         }
     }
@@ -44,7 +49,7 @@ impl Point {
 /// Kills a worker at a point. The oracle hears everything that was said before.
 fn live_until(point: Point, options: &WorkerOptions, oracle: &mut Oracle) -> Result<(), Violation> {
     let mut worker = Worker::start(worker(), options);
-    let (mut receipts, mut intents) = (0, 0);
+    let (mut receipts, mut intents, mut purges) = (0, 0, 0);
     loop {
         let event = worker.next_event().expect("the load does not end by itself");
         oracle.apply(&event)?;
@@ -52,11 +57,13 @@ fn live_until(point: Point, options: &WorkerOptions, oracle: &mut Oracle) -> Res
             receipts += 1;
         } else if !matches!(event, Event::Opening { .. } | Event::Opened { .. }) {
             intents += 1;
+            purges += usize::from(matches!(event, Event::Purge { .. }));
         }
         let reached = match point {
             Point::Opening => true,
             Point::Receipt(k) => event.is_receipt() && receipts >= k,
             Point::Intent(k) => intents >= k,
+            Point::Purge(k) => purges >= k,
         };
         if reached {
             break;
@@ -77,6 +84,9 @@ struct Totals {
     in_doubt: u64,
     enqueued: u64,
     acked: u64,
+    purges: u64,
+    purged: u64,
+    late: u64,
 }
 
 /// One store from its creation through several kills.
@@ -108,7 +118,9 @@ fn life_of_a_store(
         let keep_first = random.percent(60);
         let seed = random.next();
         let reopened = Check { directory, n_partitions, seed, life, keep_first };
-        oracle = check(&reopened, oracle).map_err(|violation| (point, violation))?;
+        let checked = check(&reopened, oracle).map_err(|violation| (point, violation))?;
+        totals.late += checked.late.len() as u64;
+        oracle = checked.oracle;
         life += 2;
     }
     let counts = oracle.counts();
@@ -117,6 +129,8 @@ fn life_of_a_store(
     totals.in_doubt += counts.in_doubt;
     totals.enqueued += counts.enqueued;
     totals.acked += counts.acked;
+    totals.purges += counts.purges;
+    totals.purged += counts.purged;
     Ok(())
 }
 
@@ -143,13 +157,16 @@ fn every_receipt_is_honoured_after_kill_9() {
         }
     }
     println!(
-        "crash points: {}, receipts honoured: {} ({} entries enqueued, {} acked), calls in doubt: {}, \
-         stores: {}, seed {seed}",
+        "crash points: {}, receipts honoured: {} ({} entries enqueued, {} acked, {} purged by {} purges), \
+         calls in doubt: {}, entries rightly late: {}, stores: {}, seed {seed}",
         totals.points,
         totals.receipts,
         totals.enqueued,
         totals.acked,
+        totals.purged,
+        totals.purges,
         totals.in_doubt,
+        totals.late,
         totals.stores,
     );
 }
@@ -176,6 +193,30 @@ fn a_store_that_lost_an_entry_is_caught() {
     );
 }
 
+/// The twin of a purge: a receipt for one that did nothing.
+#[test]
+fn a_purge_that_removed_nothing_is_caught() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    live_until(Point::Receipt(40), &options, &mut oracle).expect("an honest worker");
+    let op = 99 << 32;
+    let purged = |oracle: &Oracle, queue, n_entries| {
+        let mut oracle = oracle.clone();
+        oracle.apply(&Event::Purge { op, queue }).expect("an intent");
+        let receipt = Event::Purged { op, n_entries, n_leased: 0 };
+        oracle.apply(&receipt).is_ok().then_some(oracle)
+    };
+    let holds_something = |queue: &u32| purged(&oracle, *queue, 0).is_none();
+    let queue = (0..queues::N_QUEUES).find(holds_something).expect("the worker enqueued");
+    let lied = (1..).find_map(|n| purged(&oracle, queue, n)).expect("some number is right");
+    let reopened =
+        Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: true };
+    let violation = check(&reopened, lied).expect_err("everything is there");
+    assert!(matches!(violation, Violation::Revived { .. }), "{violation}");
+}
+
 #[test]
 fn an_interrupt_closes_cleanly_and_leaves_nothing_in_doubt() {
     let place = scratch();
@@ -194,6 +235,6 @@ fn an_interrupt_closes_cleanly_and_leaves_nothing_in_doubt() {
     assert_eq!(oracle.counts().in_doubt, 0);
     let reopened =
         Check { directory: &directory, n_partitions: 2, seed: 1, life: 2, keep_first: true };
-    let oracle = check(&reopened, oracle).expect("every receipt is honoured");
-    assert_eq!(oracle.counts().in_doubt, 0);
+    let checked = check(&reopened, oracle).expect("every receipt is honoured");
+    assert_eq!(checked.oracle.counts().in_doubt, 0);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use millpond_crash_tests::check::Check;
+use millpond_crash_tests::check::{Check, Checked};
 use millpond_crash_tests::coverage::{coverage, events};
 use millpond_crash_tests::disk::{Disk, Names, Tail};
 use millpond_crash_tests::image::write_image;
@@ -41,7 +41,7 @@ fn check_image(
     (names, tail): (Names, Tail),
     oracle: Oracle,
     random: &mut Random,
-) -> Result<Oracle, (Violation, tempfile::TempDir)> {
+) -> Result<Checked, (Violation, tempfile::TempDir)> {
     let place = crate::support::scratch();
     let contents = disk.after_power_cut(names, tail, random);
     write_image(&contents, root, place.path()).expect("the image can be written");
@@ -94,22 +94,27 @@ fn every_receipt_is_honoured_after_a_power_cut() {
         // Each kind of line meets each kind of disk.
         cuts.entry(line).or_default().push(DISKS[index / 3 % DISKS.len()]);
     }
-    let mut receipts = 0;
+    let (mut receipts, mut purges, mut late) = (0, 0, 0);
     let root = traced.root();
     traced.follow(&mut traced.new_disk(), |disk| {
         for kind in cuts.get(&disk.line()).into_iter().flatten() {
             let oracle = oracle_at(&said, disk.line()).expect("an honest worker");
             receipts += oracle.counts().receipts();
-            if let Err((violation, place)) = check_image(disk, &root, *kind, oracle, &mut random) {
-                let (line, kept) = (disk.line(), place.keep());
-                panic!(
-                    "power cut after line {line}, {kind:?}: {violation}; seed {seed}, image kept at {}",
-                    kept.display()
-                );
+            purges += oracle.counts().purges;
+            match check_image(disk, &root, *kind, oracle, &mut random) {
+                Ok(checked) => late += checked.late.len(),
+                Err((violation, place)) => panic!(
+                    "power cut after line {}, {kind:?}: {violation}; seed {seed}, image kept at {}",
+                    disk.line(),
+                    place.keep().display()
+                ),
             }
         }
     });
-    println!("power cuts: {n_cuts}, receipts honoured: {receipts}, seed {seed}");
+    println!(
+        "power cuts: {n_cuts}, receipts honoured: {receipts} ({purges} of purges), entries rightly late: \
+         {late}, seed {seed}"
+    );
 }
 
 /// The twin: a disk that forgets one sync, the only one on which a receipt rests.

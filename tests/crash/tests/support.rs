@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use millpond_crash_tests::check::Check;
+use millpond_crash_tests::check::{Check, Checked};
 use millpond_crash_tests::disk::Disk;
 use millpond_crash_tests::image::read_tree;
 use millpond_crash_tests::strace::{self, Trace};
@@ -55,9 +55,13 @@ pub(crate) fn listen(worker: &mut Worker, oracle: &mut Oracle) -> Result<Vec<Eve
     Ok(events)
 }
 
-/// Runs a check to its end.
-pub(crate) fn check(check: &Check<'_>, oracle: Oracle) -> Result<Oracle, Violation> {
-    runtime().block_on(check.run(oracle))
+/// Runs a check to its end, and says what rightly came late.
+pub(crate) fn check(check: &Check<'_>, oracle: Oracle) -> Result<Checked, Violation> {
+    let checked = runtime().block_on(check.run(oracle))?;
+    for late in &checked.late {
+        println!("rightly late: {late}");
+    }
+    Ok(checked)
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

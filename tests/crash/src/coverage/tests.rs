@@ -22,7 +22,7 @@ mod bytes_of {
         for (tag, key, value) in ops {
             batch.extend([*tag, 1]);
             string(&mut batch, key);
-            if *tag == 5 {
+            if matches!(tag, 5 | 14) {
                 string(&mut batch, value);
             }
         }
@@ -87,7 +87,14 @@ fn remove_entry() -> (u8, Vec<u8>, Vec<u8>) {
     (8, entry_key(QUEUE, 5, SEQUENCE).encode().to_vec(), Vec::new())
 }
 
+/// Removes the whole queue.
+fn remove_queue() -> (u8, Vec<u8>, Vec<u8>) {
+    let queue = queues::id(QUEUE).0;
+    (14, queue.to_vec(), millpond_types::prefix_successor(&queue).expect("not all ones"))
+}
+
 /// The steps of a worker in the order in which the trace shows them.
+#[derive(Clone)]
 enum Step {
     Log(Vec<(u8, Vec<u8>, Vec<u8>)>),
     Say(Event),
@@ -195,6 +202,38 @@ fn leases_and_their_ends_are_recognized_by_what_their_rows_say() {
         assert_eq!(covered(after(vec![row], events.clone())), (1, 0), "{action:?}");
         assert_eq!(covered(after(none.clone(), events)), (0, 1), "{action:?}");
     }
+}
+
+#[test]
+fn a_purge_is_covered_when_everything_accepted_before_it_is_removed() {
+    let [marker, _] = markers();
+    let [intent, receipt] = enqueue(marker);
+    let purge = Event::Purge { op: 3, queue: QUEUE };
+    let purged = Event::Purged { op: 3, n_entries: 1, n_leased: 0 };
+    let judge_purge = |removal: Vec<(u8, Vec<u8>, Vec<u8>)>, is_early: bool| {
+        let mut steps = vec![Say(intent.clone()), Log(put_entry(marker)), Synced];
+        steps.extend([Say(receipt.clone()), Say(purge.clone()), Log(removal), Synced]);
+        let last = if is_early { steps.len() - 1 } else { steps.len() };
+        steps.insert(last, Say(purged.clone()));
+        let found = judge(&steps);
+        (found.covered.len(), found.uncovered.len())
+    };
+    for removal in [remove_entry(), remove_queue()] {
+        assert_eq!(judge_purge(vec![removal.clone()], false), (2, 0));
+        assert_eq!(judge_purge(vec![removal], true), (1, 1));
+    }
+    let other = (8, b"another key".to_vec(), Vec::new());
+    assert_eq!(judge_purge(vec![other], false), (1, 1));
+    // A queue that is removed before the entry is put: that is an earlier purge.
+    let steps = [
+        vec![Say(intent.clone()), Log(vec![remove_queue()]), Log(put_entry(marker)), Synced],
+        vec![Say(receipt.clone()), Say(purge.clone()), Say(purged.clone())],
+    ];
+    assert_eq!(judge(&steps.concat()).uncovered.len(), 1);
+    // What has no receipt when the purge begins is not promised to go.
+    let steps =
+        [Say(purge), Say(intent), Log(put_entry(marker)), Synced, Say(receipt), Say(purged)];
+    assert_eq!((judge(&steps).n_receipts, judge(&steps).uncovered.len()), (1, 0));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 use super::*;
 
+mod at_rest;
+mod purges;
+
 /// A store of one partition with one life.
 fn open() -> Oracle {
     let mut oracle = Oracle::new();
@@ -63,7 +66,6 @@ fn leased_entry() -> Oracle {
 fn an_accepted_entry_must_be_there() {
     let mut oracle = open();
     say(&mut oracle, &[enqueue(1, &[7]), enqueued(1, &[10])]);
-    assert_eq!(oracle.ready(), found(&[7]));
     let lost = oracle.clone().settle_doubts(&found(&[]));
     assert_eq!(lost, Err(Violation::Lost { marker: 7, queue: 2 }));
     assert_eq!(oracle.settle_doubts(&found(&[7])), Ok(()));
@@ -104,6 +106,18 @@ fn an_acked_entry_is_gone_for_ever() {
     assert_eq!(oracle.clone().settle_doubts(&found(&[])), Ok(()));
     let revived = oracle.apply(&leased(4, &[grant(7, 10, 1, 2, 2)]));
     assert_eq!(revived, Err(Violation::Revived { marker: 7 }));
+}
+
+#[test]
+fn the_receipt_of_a_lease_may_come_after_the_lease_has_ended_and_the_entry_is_acked() {
+    let mut oracle = open();
+    say(&mut oracle, &[enqueue(1, &[7]), enqueued(1, &[10]), lease(2, false), lease(3, true)]);
+    say(&mut oracle, &[leased(3, &[grant(7, 10, 1, 2, 2)])]);
+    say(&mut oracle, &[settle(4, 7, 2, Action::Ack), settled(4), lease(5, false)]);
+    let revived = Err(Violation::Revived { marker: 7 });
+    assert_eq!(oracle.clone().apply(&leased(5, &[grant(7, 10, 1, 3, 3)])), revived);
+    assert_eq!(oracle.clone().apply(&leased(2, &[grant(7, 10, 1, 3, 3)])), revived);
+    assert_eq!(oracle.apply(&leased(2, &[grant(7, 10, 1, 1, 1)])), Ok(()));
 }
 
 #[test]
@@ -177,7 +191,9 @@ fn grants_come_in_order_and_are_what_was_enqueued() {
     say(&mut oracle, &[enqueue(1, &[7, 8]), enqueued(1, &[10, 11]), lease(2, true)]);
     let apply = |grants: &[Granted]| oracle.clone().apply(&leased(2, grants));
     let wrong = [grant(8, 11, 1, 1, 1), grant(7, 10, 1, 2, 1)];
-    assert_eq!(apply(&wrong), Err(Violation::Order { marker: 7, queue: 2 }));
+    let Err(Violation::Order(late)) = apply(&wrong) else { panic!("7 stands before 8") };
+    assert_eq!((late.marker, late.queue, late.life, late.heard), (7, 2, 1, vec![1]));
+    assert_eq!((late.rank, late.after), (wrong[1].rank(), vec![wrong[0].rank()]));
     assert_eq!(apply(&[grant(9, 12, 1, 1, 1)]), Err(Violation::Unknown { marker: 9 }));
     let urgent = Granted { priority: 0, ..grant(7, 10, 1, 1, 1) };
     assert!(matches!(apply(&[urgent]), Err(Violation::Damaged { .. })));

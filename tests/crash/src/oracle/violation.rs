@@ -1,6 +1,64 @@
 //! Broken promises.
 
+use std::fmt;
+
+use millpond::EntryRank;
+use millpond_types::LeaseRow;
+
 use crate::event::{Marker, OpId, Token};
+
+/// An entry that came after some that stand behind it in its queue, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The entry.
+    pub marker: Marker,
+    /// Number of its queue.
+    pub queue: u32,
+    /// Its place in the queue.
+    pub rank: EntryRank,
+    /// The places behind it that were served before, in order.
+    pub after: Vec<EntryRank>,
+    /// The life in which that happened.
+    pub life: u32,
+    /// Its attempts that we heard of, this one included.
+    pub heard: Vec<u32>,
+    /// Its lease when the store was opened.
+    pub stored: Option<StoredLease>,
+}
+
+/// A lease of a stopped store, and how its deadline stood to the time in which the store was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredLease {
+    /// The row.
+    pub row: LeaseRow,
+    /// From the opening of the store to the deadline, in milliseconds.
+    pub deadline_ms: i128,
+    /// From the opening of the store to the grant, in milliseconds.
+    pub granted_ms: i128,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { marker, queue, rank, after, life, heard, stored } = self;
+        let place = |rank: &EntryRank| format!("{}/{}", rank.priority.0, rank.sequence.0);
+        write!(
+            f,
+            "entry {marker:x} of queue {queue}, rank {}, came in life {life} after ",
+            place(rank)
+        )?;
+        write!(f, "{} others", after.len())?;
+        if let (Some(first), Some(last)) = (after.first(), after.last()) {
+            write!(f, " from {} to {}", place(first), place(last))?;
+        }
+        write!(f, ", attempts that we heard of {heard:?}, when the store was opened ")?;
+        let Some(StoredLease { row, deadline_ms, granted_ms }) = stored else {
+            return write!(f, "it was not leased");
+        };
+        let token = Token::from(row.token);
+        write!(f, "attempt {} was under lease {}.{}", row.attempts, token.epoch, token.number)?;
+        write!(f, ", deadline at {deadline_ms} ms, granted at {granted_ms} ms")
+    }
+}
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +99,9 @@ pub enum Violation {
         /// Entries of the batch.
         n: usize,
     },
-    /// An entry was delivered after one that comes later in its queue.
-    #[error("entry {marker:x} of queue {queue} came too late")]
-    Order {
-        /// The entry.
-        marker: Marker,
-        /// Number of its queue.
-        queue: u32,
-    },
+    /// An entry was delivered after one that comes later in its queue, though it was ready before.
+    #[error("too late: {0}")]
+    Order(Box<Late>),
     /// A token that is not above those before, or that nobody was given.
     #[error("token {token:?} of entry {marker:x} does not fit")]
     Token {
@@ -96,12 +149,59 @@ pub enum Violation {
         granted: usize,
     },
     /// Ready entries that nobody is given.
-    #[error("{n} entries that are ready cannot be leased; calls in doubt explain {explained}")]
+    #[error("{n} entries that are ready cannot be leased, the first is {first:x}")]
     Stuck {
         /// How many.
         n: usize,
-        /// How many of them may be leased by calls in doubt.
+        /// The first of them.
+        first: Marker,
+    },
+    /// A stored lease that is not the newest one, or not in the state in which it must be.
+    #[error("the stored lease of entry {marker:x}: {why}; {stored:?}, we heard of {heard:?}")]
+    StoredLease {
+        /// The entry.
+        marker: Marker,
+        /// What is wrong.
+        why: &'static str,
+        /// The row.
+        stored: Option<LeaseRow>,
+        /// The newest lease that we heard of, and its attempt.
+        heard: Option<(Token, u32)>,
+    },
+    /// Stored leases that nobody asked for.
+    #[error(
+        "{n} stored leases are newer than all that we heard of; calls in doubt explain {explained}"
+    )]
+    LeasesUnheard {
+        /// How many.
+        n: usize,
+        /// How many of them may be of calls in doubt.
         explained: usize,
+    },
+    /// A purge that removed less or more than it can have removed.
+    #[error(
+        "a purge of queue {queue} says it removed {n_entries} entries, {n_leased} of them leased; it must \
+         have been {n_min} to {n_max}"
+    )]
+    Purge {
+        /// Number of the queue.
+        queue: u32,
+        /// Entries that it says it removed.
+        n_entries: u64,
+        /// How many of them it says were leased.
+        n_leased: u64,
+        /// Entries that were there for certain.
+        n_min: u64,
+        /// Entries that can have been there.
+        n_max: u64,
+    },
+    /// A lease that a purge had ended was honoured.
+    #[error("lease {token:?} of entry {marker:x} was honoured after a purge had removed the entry")]
+    Purged {
+        /// The entry.
+        marker: Marker,
+        /// The lease.
+        token: Token,
     },
     /// The engine counts other entries than there are.
     #[error("the engine counts {counted} entries, {found} were found")]

@@ -1,0 +1,114 @@
+//! The rows of a stopped store, read without an engine and without changing a byte.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use millpond::{EntryId, QueueId, Sequence};
+use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
+use millpond_storage_rocksdb::RocksReader;
+use millpond_types::{Body, EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey, StoredBody};
+
+use crate::Violation;
+use crate::event::Marker;
+use crate::payload::marker_of;
+
+/// An entry, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// The entry.
+    pub id: EntryId,
+    /// Its newest lease, if it was ever leased.
+    pub lease: Option<LeaseRow>,
+}
+
+impl StoredEntry {
+    /// The lease that hides the entry: one that was not given back, even if its deadline is over. Whoever
+    /// opens the store ends it, by a commit, and then the entry is ready.
+    pub fn lease_in_force(&self) -> Option<LeaseRow> {
+        self.lease.filter(|lease| !lease.is_released())
+    }
+}
+
+/// What a stopped store holds.
+pub type StoredEntries = BTreeMap<Marker, StoredEntry>;
+
+/// Reads every entry of every partition.
+///
+/// # Errors
+///
+/// The store cannot be read, or holds something that nobody put in.
+pub async fn read(directory: &Path) -> Result<StoredEntries, Violation> {
+    let mut entries = StoredEntries::new();
+    for index in 0.. {
+        let partition = directory.join(format!("partition-{index:03}"));
+        if !partition.is_dir() {
+            break;
+        }
+        let store = RocksReader::open_read_only(partition).map_err(unreadable)?;
+        let leases = leases(&store).await?;
+        for (key, row) in rows(&store, Table::Entries).await? {
+            let key = EntryKey::decode(&key).map_err(unreadable)?;
+            let place = (key.queue, key.rank.sequence);
+            let marker = marker(&store, place, EntryRow::decode(&row).map_err(unreadable)?).await?;
+            let id = EntryId { queue: key.queue, rank: key.rank };
+            let entry = StoredEntry { id, lease: leases.get(&place).copied() };
+            if entries.insert(marker, entry).is_some() {
+                let what = format!("entry {marker:x} is stored twice");
+                return Err(Violation::Damaged { what });
+            }
+        }
+    }
+    Ok(entries)
+}
+
+type Place = (QueueId, Sequence);
+
+async fn leases(store: &RocksReader) -> Result<BTreeMap<Place, LeaseRow>, Violation> {
+    let mut leases = BTreeMap::new();
+    for (key, row) in rows(store, Table::Leases).await? {
+        let key = LeaseKey::decode(&key).map_err(unreadable)?;
+        leases.insert((key.queue, key.sequence), LeaseRow::decode(&row).map_err(unreadable)?);
+    }
+    Ok(leases)
+}
+
+async fn marker(store: &RocksReader, place: Place, row: EntryRow) -> Result<Marker, Violation> {
+    let bytes = match row.body {
+        StoredBody::Inline(bytes) => Some(bytes),
+        StoredBody::Separate { .. } => {
+            let key = PayloadKey { queue: place.0, sequence: place.1 };
+            store.get(Table::Payloads, &key.encode()).await.map_err(unreadable)?
+        }
+    };
+    let body = bytes.and_then(|bytes| Body::decode(&bytes).ok());
+    body.and_then(|body| marker_of(&body.payload)).ok_or_else(|| Violation::Damaged {
+        what: format!("the stored payload of queue {}, sequence {}", place.0, place.1.0),
+    })
+}
+
+async fn rows(store: &RocksReader, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Violation> {
+    let mut found = Vec::new();
+    let mut request = ScanRequest {
+        table,
+        lower: Vec::new(),
+        upper: None,
+        rows_max: 4096,
+        bytes_max: 1 << 20,
+        skip_max: u64::MAX,
+    };
+    loop {
+        let (rows, end) = store.scan(request.clone()).await.map_err(unreadable)?;
+        found.extend(rows.iter().map(|(key, row)| (key.to_vec(), row.to_vec())));
+        match end {
+            ScanEnd::Exhausted => return Ok(found),
+            ScanEnd::Truncated { last } => request.lower = [&last[..], &[0]].concat(),
+        }
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Violation {
+    Violation::Engine { kind: "unreadable".to_owned(), text: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;
