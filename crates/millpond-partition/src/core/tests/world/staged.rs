@@ -293,7 +293,10 @@ impl World {
                 note(Situation::PurgedByRange);
                 let mine = self.model.entries.iter().filter(|(id, _)| id.queue == queue);
                 let gone: Vec<EntryId> = mine.map(|(id, _)| *id).collect();
-                self.removals.extend(gone.iter().map(|id| (*id, at)));
+                for id in gone {
+                    // One that was acked already is gone since then.
+                    self.removals.entry(id).or_insert(at);
+                }
                 true
             }
             Change::Removed(id) => {
