@@ -96,6 +96,16 @@ pub enum OpenError {
         /// The newest version this build knows.
         supported: u64,
     },
+    /// The layout was written by an older version, which this build does not read.
+    #[error("{path} has format {found}; this build reads format {supported}")]
+    OlderFormat {
+        /// The store.
+        path: String,
+        /// Its format version.
+        found: u64,
+        /// The oldest version this build knows.
+        supported: u64,
+    },
     /// It is not a store of ours, or not one this build understands.
     #[error("{path} is not a Millpond store this build understands: {why}")]
     UnknownFormat {
@@ -135,7 +145,9 @@ impl From<&OpenError> for ErrorKind {
         match error {
             OpenError::AlreadyOpen { .. } => Self::AlreadyOpen,
             OpenError::NotFound { .. } => Self::NotFound,
-            OpenError::NewerFormat { .. } | OpenError::UnknownFormat { .. } => Self::Format,
+            OpenError::NewerFormat { .. }
+            | OpenError::OlderFormat { .. }
+            | OpenError::UnknownFormat { .. } => Self::Format,
             OpenError::Corrupt { .. } => Self::Corrupt,
             OpenError::NoSpace { .. } => Self::NoSpace,
             OpenError::Io { .. } => Self::Io,

@@ -18,11 +18,13 @@ pub enum Table {
     Log = 6,
     /// Named numbers of the partition and of the store.
     System = 7,
+    /// Entries that are not ready yet, by due time.
+    Delayed = 8,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Entries,
         Self::Payloads,
         Self::Leases,
@@ -30,6 +32,7 @@ impl Table {
         Self::Active,
         Self::Log,
         Self::System,
+        Self::Delayed,
     ];
 
     /// The stable name of the table on disk.
@@ -42,6 +45,7 @@ impl Table {
             Self::Active => "active",
             Self::Log => "log",
             Self::System => "system",
+            Self::Delayed => "delayed",
         }
     }
 

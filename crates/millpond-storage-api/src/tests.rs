@@ -106,6 +106,7 @@ fn tables_keep_their_numbers() {
         (5, "active"),
         (6, "log"),
         (7, "system"),
+        (8, "delayed"),
     ];
     assert_eq!(numbers, on_disk);
     assert!(Table::ALL.iter().all(|&table| Table::from_u8(table as u8) == Some(table)));

@@ -99,8 +99,11 @@ impl Device {
     fn check_format(&self) -> Result<(), OpenError> {
         match self.system_number(SystemKey::FormatVersion)? {
             None | Some(FORMAT_VERSION) => Ok(()),
-            Some(found) => {
+            Some(found) if found > FORMAT_VERSION => {
                 Err(OpenError::NewerFormat { path: PATH.into(), found, supported: FORMAT_VERSION })
+            }
+            Some(found) => {
+                Err(OpenError::OlderFormat { path: PATH.into(), found, supported: FORMAT_VERSION })
             }
         }
     }

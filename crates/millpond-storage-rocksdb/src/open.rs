@@ -163,6 +163,9 @@ fn format_version(db: &DB, name: &str) -> Result<Option<u64>, OpenError> {
             Err(OpenError::NewerFormat { path, found, supported: FORMAT_VERSION })
         }
         Some(0) => Err(OpenError::UnknownFormat { path, why: "its format version is 0".into() }),
+        Some(found) if found < FORMAT_VERSION => {
+            Err(OpenError::OlderFormat { path, found, supported: FORMAT_VERSION })
+        }
         found => Ok(found),
     }
 }

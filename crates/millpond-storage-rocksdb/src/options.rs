@@ -108,7 +108,7 @@ fn table_options(table: Table, budget: &RocksBudget) -> Options {
             queue_keys(&mut options, &mut blocks, guards);
             consumed_at_the_head(&mut options, guards);
         }
-        Table::Active => consumed_at_the_head(&mut options, guards),
+        Table::Active | Table::Delayed => consumed_at_the_head(&mut options, guards),
         Table::Queues => blocks.set_bloom_filter(10.0, false),
         Table::Log | Table::System => {}
     }

@@ -113,6 +113,34 @@ impl UnixMillis {
     }
 }
 
+/// The clock by which something becomes due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DueClock {
+    /// The partition's own, which runs on while the wall clock is set: for delays.
+    Steady = 1,
+    /// The wall clock: for dates.
+    Wall = 2,
+}
+
+impl DueClock {
+    /// Both clocks.
+    pub const ALL: [Self; 2] = [Self::Steady, Self::Wall];
+
+    pub(crate) fn decode(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|clock| *clock as u8 == byte)
+    }
+}
+
+/// When a delayed entry becomes ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Due {
+    /// The clock that says so.
+    pub clock: DueClock,
+    /// What it has to show.
+    pub at: UnixMillis,
+}
+
 /// How urgent an entry is: 0 is served first, 255 last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Priority(pub u8);

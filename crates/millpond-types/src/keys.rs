@@ -1,7 +1,7 @@
 //! Keys of the tables. Their byte order is their logical order.
 
 use crate::codec::{DecodeError, Reader};
-use crate::{EntryRank, Priority, QueueId, Sequence, TopicId};
+use crate::{Due, DueClock, EntryRank, Priority, QueueId, Sequence, TopicId, UnixMillis};
 
 /// Where an entry's row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,8 @@ impl Stage {
     }
 }
 
-/// Key of `entries`: queue id · stage · priority · sequence.
+/// Key of `entries` for what is ready or dead: queue id · stage · priority · sequence. What is delayed
+/// stands there by its [due time](DelayedEntryKey).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryKey {
     /// The queue.
@@ -69,10 +70,112 @@ impl EntryKey {
         let queue = QueueId(reader.array()?);
         let stage = reader.u8()?;
         let stage = Stage::decode(stage).ok_or_else(|| reader.error("unknown stage"))?;
-        let rank =
-            EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) };
+        if stage == Stage::Delayed {
+            return Err(reader.error("delayed entries have keys of their own"));
+        }
+        let rank = read_rank(&mut reader)?;
         reader.finish()?;
         Ok(Self { queue, stage, rank })
+    }
+}
+
+fn read_rank(reader: &mut Reader<'_>) -> Result<EntryRank, DecodeError> {
+    Ok(EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) })
+}
+
+fn read_due(reader: &mut Reader<'_>) -> Result<Due, DecodeError> {
+    let clock = reader.u8()?;
+    let clock = DueClock::decode(clock).ok_or_else(|| reader.error("unknown clock"))?;
+    Ok(Due { clock, at: UnixMillis(reader.u64()?) })
+}
+
+/// Key of `entries` for what is delayed: queue id · stage · clock · due time · priority · sequence. It
+/// tells a queue what it waits for; the entry itself is in `delayed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DelayedEntryKey {
+    /// The queue.
+    pub queue: QueueId,
+    /// When the entry becomes ready.
+    pub due: Due,
+    /// Its place among the ready ones then.
+    pub rank: EntryRank,
+}
+
+impl DelayedEntryKey {
+    /// Length of an encoded key, in bytes.
+    pub const BYTES: usize = 35;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..17].copy_from_slice(&EntryKey::stage_prefix(self.queue, Stage::Delayed));
+        out[17] = self.due.clock as u8;
+        out[18..26].copy_from_slice(&self.due.at.0.to_be_bytes());
+        out[26] = self.rank.priority.0;
+        out[27..].copy_from_slice(&self.rank.sequence.0.to_be_bytes());
+        out
+    }
+
+    /// Whether a key of `entries` is of this kind, if it is one at all.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.get(16) == Some(&(Stage::Delayed as u8))
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length, the stage or the clock is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("delayed entry key", bytes);
+        let queue = QueueId(reader.array()?);
+        if reader.u8()? != Stage::Delayed as u8 {
+            return Err(reader.error("not the stage of delayed entries"));
+        }
+        let due = read_due(&mut reader)?;
+        let rank = read_rank(&mut reader)?;
+        reader.finish()?;
+        Ok(Self { queue, due, rank })
+    }
+}
+
+/// Key of `delayed`: clock · due time · queue id · sequence, so that what becomes due next comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DelayedKey {
+    /// When the entry becomes ready.
+    pub due: Due,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its sequence.
+    pub sequence: Sequence,
+}
+
+impl DelayedKey {
+    /// Length of an encoded key, in bytes.
+    pub const BYTES: usize = 33;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[0] = self.due.clock as u8;
+        out[1..9].copy_from_slice(&self.due.at.0.to_be_bytes());
+        out[9..25].copy_from_slice(&self.queue.0);
+        out[25..].copy_from_slice(&self.sequence.0.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length or the clock is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("delayed key", bytes);
+        let due = read_due(&mut reader)?;
+        let queue = QueueId(reader.array()?);
+        let sequence = Sequence(reader.u64()?);
+        reader.finish()?;
+        Ok(Self { due, queue, sequence })
     }
 }
 
@@ -165,6 +268,8 @@ pub enum SystemKey {
     LogPosition,
     /// Sequences below this one may have been given out.
     NextSequence,
+    /// No row of `delayed` by this clock is due before this time.
+    DelayedFloor(DueClock),
 }
 
 impl SystemKey {
@@ -175,6 +280,8 @@ impl SystemKey {
             Self::Epoch => b"epoch",
             Self::LogPosition => b"log_position",
             Self::NextSequence => b"next_sequence",
+            Self::DelayedFloor(DueClock::Steady) => b"delayed_floor_steady",
+            Self::DelayedFloor(DueClock::Wall) => b"delayed_floor_wall",
         }
     }
 }

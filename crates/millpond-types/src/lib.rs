@@ -28,17 +28,21 @@ pub use body::{Body, Header, Headers};
 pub use codec::DecodeError;
 pub use error::{ErrorKind, LimitExceeded};
 pub use ids::{
-    EntryId, EntryRank, Epoch, LeaseToken, LogPosition, Priority, QueueId, Sequence, TopicId,
-    UnixMillis,
+    Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, LogPosition, Priority, QueueId, Sequence,
+    TopicId, UnixMillis,
 };
-pub use keys::{ActiveKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey, prefix_successor};
+pub use keys::{
+    ActiveKey, DelayedEntryKey, DelayedKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey,
+    prefix_successor,
+};
 pub use names::{InvalidName, QueueKey, TopicName};
 pub use rows::{
-    ActiveRow, EntryHead, EntryRow, LeaseRow, QueueRow, StoredBody, decode_u64, encode_u64,
+    ActiveRow, DeadCause, DeadRow, DelayedRow, EntryHead, EntryRow, LeaseRow, QueueRow, StoredBody,
+    decode_u64, encode_u64,
 };
 
 /// The version of the on-disk layout this build reads and writes.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 #[cfg(test)]
 mod tests;

@@ -20,5 +20,9 @@ pub const INLINE_BODY_BYTES_MAX: usize = 1024;
 pub const LEASE_MS_MIN: u64 = 1;
 /// Longest lease, in milliseconds: 7 days.
 pub const LEASE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// Longest delay of an entry, and how far ahead it may be scheduled, in milliseconds: 3,650 days.
+pub const DELAY_MS_MAX: u64 = 3650 * 24 * 3600 * 1000;
+/// Longest text that says why an entry was given back or set aside, in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
 /// Most partitions of one engine.
 pub const PARTITIONS_MAX: u16 = 1024;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader};
+use crate::limits::REASON_BYTES_MAX;
 use crate::{EntryRank, Epoch, LeaseToken, Priority, QueueKey, Sequence, TopicName, UnixMillis};
 
 /// Where the body of an entry is.
@@ -35,20 +36,29 @@ pub struct EntryRow {
     pub attempts: u32,
     /// When it was accepted.
     pub enqueued_at: UnixMillis,
+    /// No retry comes earlier than so many milliseconds after the failure, whatever the back-off says;
+    /// mostly 0.
+    pub retry_floor_ms: u64,
     /// The body, or where it is.
     pub body: StoredBody,
 }
 
 const BODY_INLINE: u8 = 0;
 const BODY_SEPARATE: u8 = 1;
+/// Set beside where the body is when the row has a retry floor.
+const HAS_FLOOR: u8 = 2;
 
 impl EntryRow {
     /// Appends the stored form to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let inline = matches!(self.body, StoredBody::Inline(_));
-        out.push(if inline { BODY_INLINE } else { BODY_SEPARATE });
+        let floor = if self.retry_floor_ms > 0 { HAS_FLOOR } else { 0 };
+        out.push(if inline { BODY_INLINE } else { BODY_SEPARATE } | floor);
         out.extend_from_slice(&self.attempts.to_be_bytes());
         out.extend_from_slice(&self.enqueued_at.0.to_be_bytes());
+        if self.retry_floor_ms > 0 {
+            out.extend_from_slice(&self.retry_floor_ms.to_be_bytes());
+        }
         match &self.body {
             StoredBody::Inline(body) => out.extend_from_slice(body),
             StoredBody::Separate { n_bytes } => out.extend_from_slice(&n_bytes.to_be_bytes()),
@@ -65,7 +75,8 @@ impl EntryRow {
         let shape = reader.u8()?;
         let attempts = reader.u32()?;
         let enqueued_at = UnixMillis(reader.u64()?);
-        let body = match shape {
+        let retry_floor_ms = if shape & HAS_FLOOR != 0 { reader.u64()? } else { 0 };
+        let body = match shape & !HAS_FLOOR {
             BODY_INLINE => StoredBody::Inline(Bytes::copy_from_slice(reader.rest())),
             BODY_SEPARATE => {
                 let n_bytes = reader.u32()?;
@@ -74,7 +85,16 @@ impl EntryRow {
             }
             _ => return Err(reader.error("unknown body location")),
         };
-        Ok(Self { attempts, enqueued_at, body })
+        Ok(Self { attempts, enqueued_at, retry_floor_ms, body })
+    }
+
+    /// What the engine keeps of it in memory.
+    pub fn head(&self) -> EntryHead {
+        EntryHead {
+            attempts: self.attempts,
+            enqueued_at: self.enqueued_at,
+            separate_body: matches!(self.body, StoredBody::Separate { .. }),
+        }
     }
 
     /// What the engine keeps of a stored row in memory, without touching its body.
@@ -84,7 +104,7 @@ impl EntryRow {
     /// The row is too short or of an unknown shape.
     pub fn decode_head(bytes: &[u8]) -> Result<EntryHead, DecodeError> {
         let mut reader = Reader::new("entry row", bytes);
-        let separate_body = match reader.u8()? {
+        let separate_body = match reader.u8()? & !HAS_FLOOR {
             BODY_INLINE => false,
             BODY_SEPARATE => true,
             _ => return Err(reader.error("unknown body location")),
@@ -94,6 +114,92 @@ impl EntryRow {
             enqueued_at: UnixMillis(reader.u64()?),
             separate_body,
         })
+    }
+}
+
+/// Value of `delayed`: the entry, which has no other row meanwhile but the one that tells its queue of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayedRow {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The row it becomes when it is due.
+    pub entry: EntryRow,
+}
+
+impl DelayedRow {
+    /// Appends the stored form to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.push(self.priority.0);
+        self.entry.encode_into(out);
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// It is too short or of an unknown shape.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("delayed row", bytes);
+        let priority = Priority(reader.u8()?);
+        Ok(Self { priority, entry: EntryRow::decode(reader.rest())? })
+    }
+}
+
+/// Why an entry was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum DeadCause {
+    /// It had as many attempts as it may have.
+    AttemptsSpent = 1,
+    /// Its worker said that it can never succeed.
+    Rejected = 2,
+}
+
+/// Value of `entries` in [`Stage::Dead`](crate::Stage::Dead).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadRow {
+    /// Why it is here.
+    pub cause: DeadCause,
+    /// Since when.
+    pub died_at: UnixMillis,
+    /// What its last worker said, if it said anything.
+    pub reason: String,
+    /// The row it was.
+    pub entry: EntryRow,
+}
+
+impl DeadRow {
+    /// Appends the stored form to `out`. Of the reason at most
+    /// [`REASON_BYTES_MAX`](crate::limits::REASON_BYTES_MAX) bytes are kept.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let reason = &self.reason[..self.reason.floor_char_boundary(REASON_BYTES_MAX)];
+        let n_bytes = u16::try_from(reason.len()).expect("reasons are at most 1,024 bytes");
+        out.push(self.cause as u8);
+        out.extend_from_slice(&self.died_at.0.to_be_bytes());
+        out.extend_from_slice(&n_bytes.to_be_bytes());
+        out.extend_from_slice(reason.as_bytes());
+        self.entry.encode_into(out);
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// It is too short or of an unknown shape.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("dead row", bytes);
+        let cause = match reader.u8()? {
+            1 => DeadCause::AttemptsSpent,
+            2 => DeadCause::Rejected,
+            _ => return Err(reader.error("unknown cause")),
+        };
+        let died_at = UnixMillis(reader.u64()?);
+        let n_bytes = reader.u16()?;
+        let reason = std::str::from_utf8(reader.bytes(n_bytes.into())?)
+            .map_err(|_| reader.error("the reason is no text"))?
+            .to_owned();
+        Ok(Self { cause, died_at, reason, entry: EntryRow::decode(reader.rest())? })
     }
 }
 

@@ -17,10 +17,15 @@ fn rank() -> impl Strategy<Value = EntryRank> {
 }
 
 fn entry_key() -> impl Strategy<Value = EntryKey> {
-    let stage = prop_oneof![Just(Stage::Delayed), Just(Stage::Ready), Just(Stage::Dead)];
+    let stage = prop_oneof![Just(Stage::Ready), Just(Stage::Dead)];
     // Few queue ids, so that the later parts of the key decide often.
     (prop_oneof![queue_id(), Just(QueueId([7; 16]))], stage, rank())
         .prop_map(|(queue, stage, rank)| EntryKey { queue, stage, rank })
+}
+
+fn due() -> impl Strategy<Value = Due> {
+    (prop::sample::select(DueClock::ALL.to_vec()), any::<u64>())
+        .prop_map(|(clock, at)| Due { clock, at: UnixMillis(at) })
 }
 
 fn body() -> impl Strategy<Value = Body> {
@@ -62,6 +67,23 @@ proptest! {
     }
 
     #[test]
+    fn keys_of_delayed_entries_round_trip_and_sort_like_their_bytes(
+        a in (due(), rank()), b in (due(), rank()), queue in queue_id(),
+    ) {
+        let by_time = |(due, rank): (Due, EntryRank)| {
+            DelayedKey { due, queue, sequence: rank.sequence }
+        };
+        prop_assert_eq!(DelayedKey::decode(&by_time(a).encode()), Ok(by_time(a)));
+        prop_assert_eq!(by_time(a).cmp(&by_time(b)), by_time(a).encode().cmp(&by_time(b).encode()));
+        let by_queue = |(due, rank)| DelayedEntryKey { queue, due, rank };
+        let stored = by_queue(a).encode();
+        prop_assert_eq!(DelayedEntryKey::decode(&stored), Ok(by_queue(a)));
+        prop_assert_eq!(by_queue(a).cmp(&by_queue(b)), stored[..].cmp(&by_queue(b).encode()));
+        prop_assert!(DelayedEntryKey::is_one(&stored) && EntryKey::decode(&stored).is_err());
+        prop_assert!(stored.starts_with(&EntryKey::stage_prefix(queue, Stage::Delayed)));
+    }
+
+    #[test]
     fn bodies_round_trip(body in body()) {
         let stored = body.encode();
         prop_assert_eq!(stored.len(), body.encoded_len());
@@ -74,12 +96,26 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..99), rank in rank(), token in any::<(u64, u64)>(),
     ) {
         let body = if inline { StoredBody::Inline(bytes.into()) } else { StoredBody::Separate { n_bytes: attempts } };
-        let row = EntryRow { attempts, enqueued_at: UnixMillis(at), body };
+        let retry_floor_ms = token.0 % 3;
+        let row = EntryRow { attempts, enqueued_at: UnixMillis(at), retry_floor_ms, body };
         let mut stored = Vec::new();
         row.encode_into(&mut stored);
-        prop_assert_eq!(EntryRow::decode(&stored), Ok(row));
+        prop_assert_eq!(EntryRow::decode(&stored), Ok(row.clone()));
         let head = EntryHead { attempts, enqueued_at: UnixMillis(at), separate_body: !inline };
         prop_assert_eq!(EntryRow::decode_head(&stored), Ok(head));
+        prop_assert_eq!(row.head(), head);
+
+        let delayed = DelayedRow { priority: rank.priority, entry: row.clone() };
+        let mut stored = Vec::new();
+        delayed.encode_into(&mut stored);
+        prop_assert_eq!(DelayedRow::decode(&stored), Ok(delayed));
+
+        let cause = if inline { DeadCause::Rejected } else { DeadCause::AttemptsSpent };
+        let reason = "no such user ✗".repeat(usize::from(inline));
+        let dead = DeadRow { cause, died_at: UnixMillis(token.1), reason, entry: row };
+        let mut stored = Vec::new();
+        dead.encode_into(&mut stored);
+        prop_assert_eq!(DeadRow::decode(&stored), Ok(dead));
 
         let token = LeaseToken { epoch: Epoch(token.0), number: token.1 };
         let lease = LeaseRow {
@@ -104,6 +140,10 @@ proptest! {
         let bytes = Bytes::from(bytes);
         let _ = EntryKey::decode(&bytes);
         let _ = LeaseKey::decode(&bytes);
+        let _ = DelayedKey::decode(&bytes);
+        let _ = DelayedEntryKey::decode(&bytes);
+        let _ = DelayedRow::decode(&bytes);
+        let _ = DeadRow::decode(&bytes);
         let _ = PayloadKey::decode(&bytes);
         let _ = ActiveKey::decode(&bytes);
         let _ = EntryRow::decode(&bytes);
@@ -152,6 +192,23 @@ fn oversized_bodies_name_the_limit() {
     let mut body = Body::default();
     body.headers.push("a", vec![0; limits::HEADER_BYTES_MAX]);
     assert_eq!(body.check().unwrap_err().what, "sum of headers");
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let entry = EntryRow {
+        attempts: 1,
+        enqueued_at: UnixMillis(2),
+        retry_floor_ms: 0,
+        body: StoredBody::Inline(Bytes::from_static(b"body")),
+    };
+    let reason = "é".repeat(limits::REASON_BYTES_MAX);
+    let dead = DeadRow { cause: DeadCause::Rejected, died_at: UnixMillis(3), reason, entry };
+    let mut stored = Vec::new();
+    dead.encode_into(&mut stored);
+    let read = DeadRow::decode(&stored).unwrap();
+    assert_eq!(read.reason, "é".repeat(limits::REASON_BYTES_MAX / 2));
+    assert_eq!(read.entry, dead.entry);
 }
 
 #[test]

@@ -181,6 +181,10 @@ fn parse_manifest(directory: &Path, text: &str) -> Result<Manifest, OpenError> {
         let path = directory.display().to_string();
         return Err(OpenError::NewerFormat { path, found: format, supported: FORMAT_VERSION });
     }
+    if (1..FORMAT_VERSION).contains(&format) {
+        let path = directory.display().to_string();
+        return Err(OpenError::OlderFormat { path, found: format, supported: FORMAT_VERSION });
+    }
     let n_partitions = field("partitions")?.parse().map_err(|_| malformed())?;
     let complete = match field("state")? {
         "creating" => false,

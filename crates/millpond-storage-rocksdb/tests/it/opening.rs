@@ -102,6 +102,9 @@ fn a_newer_format_is_refused() {
     }
     let error = RocksReader::open_read_only(&place.path).expect_err("it is newer");
     assert!(newer(&error), "{error:?}");
+    set_format(&place.path, Some(FORMAT_VERSION - 1));
+    let error = RocksStore::open(&place.path, &place.budget, OpenMode::Create).expect_err("older");
+    assert!(matches!(error, OpenError::OlderFormat { found: 1, .. }), "{error:?}");
     set_format(&place.path, Some(FORMAT_VERSION));
     let store = place.open();
     assert_eq!(store.epoch().0, 2, "a refused open claims no epoch");
