@@ -1,0 +1,6 @@
+//! Replaceable, cancelable deadlines for one owner, and a mailbox with guaranteed shares. No clock, thread or
+//! runtime of its own.
+
+mod backoff;
+
+pub use backoff::{BackoffError, BackoffPolicy};
