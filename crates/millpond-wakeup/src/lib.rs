@@ -2,5 +2,6 @@
 //! runtime of its own.
 
 mod backoff;
+pub mod mailbox;
 
 pub use backoff::{BackoffError, BackoffPolicy};
