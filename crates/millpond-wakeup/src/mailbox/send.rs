@@ -1,0 +1,74 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::mutation::Mutation;
+use super::{Closed, Shared};
+
+/// A message on its way in: the future of [`MailboxSender::send`](super::MailboxSender::send).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Sending<'a, T, const N: usize> {
+    shared: &'a Shared<T, N>,
+    class: usize,
+    message: Option<T>,
+    /// Its place among those that wait for room, once it had to wait. It keeps it when it was woken and
+    /// found the class full again.
+    ticket: Option<u64>,
+}
+
+impl<'a, T, const N: usize> Sending<'a, T, N> {
+    pub(super) fn new(shared: &'a Shared<T, N>, class: usize, message: T) -> Self {
+        Self { shared, class, message: Some(message), ticket: None }
+    }
+}
+
+// No field is pinned: the future is a value waiting to be moved.
+impl<T, const N: usize> Unpin for Sending<'_, T, N> {}
+
+impl<T, const N: usize> Future for Sending<'_, T, N> {
+    type Output = Result<(), Closed<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let message = self.message.take().expect("a finished future is not polled again");
+        let shared = self.shared;
+        let mut guard = shared.state.lock();
+        let state = &mut *guard;
+        if state.sealed {
+            return Poll::Ready(Err(Closed(message)));
+        }
+        if !state.admits(self.class, self.ticket.unwrap_or(u64::MAX)) {
+            let ticket = self.ticket.unwrap_or(state.last_ticket + 1);
+            state.last_ticket = state.last_ticket.max(ticket);
+            let waiting = &mut state.classes[self.class].waiting;
+            let replaced = waiting.insert(ticket, context.waker().clone());
+            drop(guard);
+            // Outside the lock, like every waker: dropping it may run anything.
+            drop(replaced);
+            self.ticket = Some(ticket);
+            self.message = Some(message);
+            return Poll::Pending;
+        }
+        let waiting = &mut state.classes[self.class].waiting;
+        let waker = self.ticket.take().and_then(|ticket| waiting.remove(&ticket));
+        let sleep = state.push(self.class, message);
+        drop(guard);
+        drop(waker);
+        shared.end(sleep);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T, const N: usize> Drop for Sending<'_, T, N> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let mut state = self.shared.state.lock();
+            if state.is_broken(Mutation::DroppedWaits) {
+                return;
+            }
+            let waker = state.classes[self.class].waiting.remove(&ticket);
+            drop(state);
+            drop(waker);
+        }
+    }
+}

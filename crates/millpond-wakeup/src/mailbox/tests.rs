@@ -1,0 +1,182 @@
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use millpond_sync::thread;
+
+use super::*;
+
+mod history;
+
+/// A waker that counts.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        // Relaxed: the tests read it on the thread that wakes.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counter {
+    fn n(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, counter: &Arc<Counter>) -> Poll<F::Output> {
+    let waker = Waker::from(counter.clone());
+    Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn a_flood_delays_no_other_class_beyond_the_stated_drain() {
+    for share in [1, 2, 5] {
+        for n_before in [0, 1, 7, 20] {
+            let (sender, mut owner) = mailbox::<usize, 3>([UNBOUNDED; 3]);
+            (0..n_before).for_each(|n| sender.push::<2>(n).unwrap());
+            sender.push::<2>(usize::MAX).unwrap();
+            let mut n_drains = 0;
+            let mut out = Vec::new();
+            while !out.contains(&usize::MAX) {
+                (0..1000).for_each(|_| sender.push::<0>(0).unwrap());
+                (0..1000).for_each(|_| sender.push::<1>(0).unwrap());
+                out.clear();
+                assert!(owner.drain(&mut out, [3, 4, share]) <= 3 + 4 + share);
+                n_drains += 1;
+            }
+            assert_eq!(n_drains, n_before / share + 1, "share {share}, {n_before} before");
+        }
+    }
+}
+
+#[test]
+fn data_gets_through_while_another_thread_floods() {
+    let (sender, mut owner) = mailbox::<u32, 2>([64, 64]);
+    let flood = {
+        let sender = sender.clone();
+        thread::spawn(move || while thread::block_on(sender.send::<0>(u32::MAX)).is_ok() {})
+    };
+    let data =
+        thread::spawn(move || (0..1000).try_for_each(|n| thread::block_on(sender.send::<1>(n))));
+    let (mut turn, mut got) = (Vec::new(), Vec::new());
+    while got.len() < 1000 {
+        owner.wait([8, 2], None);
+        let n = owner.drain(&mut turn, [8, 2]);
+        assert!(n <= 10 && n == turn.len());
+        got.extend(turn.drain(..).filter(|n| *n != u32::MAX));
+    }
+    assert!(got.into_iter().eq(0..1000));
+    data.join().unwrap().unwrap();
+    drop(owner);
+    flood.join().unwrap();
+}
+
+#[test]
+fn an_orderly_end_under_a_flood_keeps_its_deadline() {
+    const DEADLINE_MS: usize = 50;
+    let (sender, mut owner) = mailbox::<usize, 2>([UNBOUNDED, UNBOUNDED]);
+    (0..500).for_each(|n| sender.push::<1>(n).unwrap());
+    owner.seal();
+    let (mut drained, mut refused) = (Vec::new(), 0);
+    for _now_ms in 0..DEADLINE_MS {
+        refused += (0..100).filter(|n| sender.push::<0>(*n) == Err(Closed(*n))).count();
+        owner.drain(&mut drained, [1000, 4]);
+    }
+    assert_eq!(refused, 100 * DEADLINE_MS);
+    assert!(drained.iter().copied().eq(0..4 * DEADLINE_MS), "in order, a share in every turn");
+    assert!(owner.close().into_iter().eq(4 * DEADLINE_MS..500), "what is left comes back");
+    assert!(sender.is_closed() && !owner.is_open() && owner.is_empty());
+}
+
+#[test]
+fn every_parked_payload_has_an_outcome() {
+    for is_dropped in [false, true] {
+        let (sender, mut owner) = mailbox::<u32, 2>([UNBOUNDED, 10]);
+        let counter = Arc::new(Counter::default());
+        sender.push::<0>(2000).unwrap();
+        let mut parked: Vec<_> = (0..1010).map(|n| sender.send::<1>(n)).collect();
+        parked.retain_mut(|sending| poll(sending, &counter).is_pending());
+        assert_eq!((parked.len(), owner.lens()), (1000, [1, 10]));
+        if is_dropped {
+            drop(owner);
+        } else {
+            assert!(owner.close().into_iter().eq([2000].into_iter().chain(0..10)));
+        }
+        assert_eq!(counter.n(), 1000, "each is woken once");
+        for (n, sending) in (10..).zip(&mut parked) {
+            assert_eq!(poll(sending, &counter), Poll::Ready(Err(Closed(n))));
+        }
+    }
+}
+
+#[test]
+fn one_that_was_woken_and_never_came_keeps_nobody_out() {
+    let (sender, mut owner) = mailbox::<u32, 1>([1]);
+    let (stuck, waiting, sleeper) = <(Arc<Counter>, Arc<Counter>, Arc<Counter>)>::default();
+    sender.try_send::<0>(0).unwrap();
+    let (mut first, mut second) = (sender.send::<0>(1), sender.send::<0>(2));
+    assert!(poll(&mut first, &stuck).is_pending() && poll(&mut second, &waiting).is_pending());
+    owner.drain(&mut Vec::new(), [9]);
+    assert_eq!((stuck.n(), waiting.n()), (1, 0), "there is room for one");
+    // The first is not polled again.
+    assert!(poll(&mut owner.ready([9]), &sleeper).is_pending());
+    assert_eq!((stuck.n(), waiting.n()), (1, 1));
+    assert!(poll(&mut second, &waiting).is_ready());
+}
+
+#[test]
+fn a_dropped_future_has_left_nothing() {
+    let (sender, mut owner) = mailbox::<u32, 1>([1]);
+    let counter = Arc::new(Counter::default());
+    sender.try_send::<0>(0).unwrap();
+    let mut sending = sender.send::<0>(1);
+    assert!(poll(&mut sending, &counter).is_pending());
+    drop(sending);
+    let mut out = Vec::new();
+    {
+        let mut received = pin!(owner.recv(&mut out, [0]));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(received.as_mut().poll(&mut context).is_pending(), "a class without a share");
+    }
+    assert_eq!(thread::block_on(owner.recv(&mut out, [9])), 1);
+    assert_eq!((out, counter.n(), Arc::strong_count(&counter)), (vec![0], 0, 1));
+}
+
+#[test]
+fn a_future_that_sleeps_no_longer_keeps_no_waker() {
+    let (sender, mut owner) = mailbox::<u32, 1>([1]);
+    let counter = Arc::new(Counter::default());
+    let mut ready = owner.ready([1]);
+    assert!(poll(&mut ready, &counter).is_pending() && poll(&mut ready, &counter).is_pending());
+    assert_eq!(Arc::strong_count(&counter), 2);
+    drop(ready);
+    assert_eq!(Arc::strong_count(&counter), 1);
+    sender.notify();
+    assert_eq!(counter.n(), 0, "nobody sleeps");
+    assert!(poll(&mut owner.ready([1]), &counter).is_ready(), "the notification is still there");
+}
+
+#[test]
+fn the_waker_notifies_and_the_last_sender_ends_the_sleep() {
+    let (sender, mut owner) = mailbox::<u32, 1>([1]);
+    let waker = sender.waker();
+    waker.wake_by_ref();
+    assert_eq!(thread::block_on(owner.recv(&mut Vec::new(), [1])), 0);
+    drop(sender);
+    assert!(owner.is_open(), "the waker counts");
+    drop(waker);
+    assert_eq!(thread::block_on(owner.recv(&mut Vec::new(), [1])), 0);
+    assert!(!owner.is_open());
+}
+
+#[test]
+fn a_deadline_that_has_passed_ends_the_sleep() {
+    let (_sender, mut owner) = mailbox::<u32, 1>([1]);
+    #[expect(clippy::disallowed_methods, reason = "the owner's sleep ends at a real point in time")]
+    let now = std::time::Instant::now();
+    owner.wait([1], Some(now));
+}
