@@ -19,13 +19,18 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn start() -> Self {
         // A clock before 1970 counts as 1970: deadlines then only lie further ahead.
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at: UnixMillis(millis(since_epoch)) }
+        Self { started: Instant::now(), started_at: Self::wall() }
     }
 
     /// The time now.
     pub fn now(&self) -> UnixMillis {
         self.started_at.plus(millis(self.started.elapsed()))
+    }
+
+    /// What the wall clock shows, steps and all.
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    pub fn wall() -> UnixMillis {
+        UnixMillis(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 
     /// How long it has run, for measuring.

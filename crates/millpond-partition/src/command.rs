@@ -6,7 +6,8 @@ use bytes::Bytes;
 use millpond_storage_api::Durable;
 use millpond_sync::{Mutex, oneshot};
 use millpond_types::{
-    EntryId, LeaseToken, Priority, QueueId, QueueKey, TopicId, TopicName, UnixMillis,
+    DelayedKey, DelayedRow, EntryId, LeaseToken, Priority, QueueId, QueueKey, TopicId, TopicName,
+    UnixMillis,
 };
 
 use crate::PartitionError;
@@ -34,6 +35,19 @@ impl QueueRef {
     }
 }
 
+/// When an entry becomes ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// As soon as it is accepted.
+    #[default]
+    Now,
+    /// So many milliseconds after it was accepted, by the partition's own clock, which no step of the wall
+    /// clock moves. After a restart the rest of the delay is measured by the wall clock.
+    After(u64),
+    /// When the wall clock shows this time, also if it is set meanwhile. A time that is past is now.
+    At(UnixMillis),
+}
+
 /// An entry to be accepted. Its body was checked against the limits and encoded.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
@@ -41,6 +55,64 @@ pub struct NewEntry {
     pub priority: Priority,
     /// The [encoded](millpond_types::Body::encode) body.
     pub body: Bytes,
+    /// When it becomes ready.
+    pub start: Start,
+}
+
+/// What becomes of an entry whose attempt has failed. Whatever is asked for, an entry that has had as
+/// many attempts as its [policy](crate::RetryPolicy) allows is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// As the policy of the topic says.
+    Policy {
+        /// No retry comes earlier than so many milliseconds after its failure: neither this one nor any later
+        /// one, until another floor is set. 0 leaves the floor as it is.
+        floor_ms: u64,
+    },
+    /// After so many milliseconds, or after the entry's floor if that is longer.
+    After(u64),
+    /// Not at all: it can never succeed, and is set aside.
+    Never,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nack {
+    /// What becomes of the entry.
+    pub retry: Retry,
+    /// Why it failed. Kept with an entry that is set aside, the first
+    /// [`REASON_BYTES_MAX`](millpond_types::limits::REASON_BYTES_MAX) bytes of it.
+    pub reason: String,
+}
+
+impl Default for Nack {
+    /// A retry as the policy says, for no stated reason.
+    fn default() -> Self {
+        Self { retry: Retry::Policy { floor_ms: 0 }, reason: String::new() }
+    }
+}
+
+/// Where an entry stands after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nacked {
+    /// Ready again, at its old place.
+    Ready,
+    /// It waits for its next attempt and is in nobody's way.
+    BackingOff {
+        /// When it is ready again, by the partition's clock.
+        until: UnixMillis,
+    },
+    /// Set aside as a dead letter.
+    Dead,
+}
+
+/// What to do with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadAction {
+    /// Make it ready again, at its old place, its attempts uncounted and its floor forgotten.
+    Replay,
+    /// Remove it for good.
+    Drop,
 }
 
 /// One lease, as granted.
@@ -90,6 +162,8 @@ pub struct LeaseCall {
     pub n_max: usize,
     /// Length of the leases, in milliseconds.
     pub lease_ms: u64,
+    /// Who wants them, for reports.
+    pub holder: Option<Arc<str>>,
     reply: Mutex<Option<oneshot::Sender<Answer<Grants>>>>,
 }
 
@@ -99,8 +173,14 @@ pub type LeaseAnswer = oneshot::Receiver<Result<Grants, PartitionError>>;
 impl LeaseCall {
     /// A call and its future answer.
     pub fn new(n_max: usize, lease_ms: u64) -> (Arc<Self>, LeaseAnswer) {
+        Self::by(None, n_max, lease_ms)
+    }
+
+    /// As [`new`](Self::new), for somebody whose name reports show while he holds the leases.
+    pub fn by(holder: Option<Arc<str>>, n_max: usize, lease_ms: u64) -> (Arc<Self>, LeaseAnswer) {
         let (sender, receiver) = oneshot::channel();
-        (Arc::new(Self { n_max, lease_ms, reply: Mutex::new(Some(sender)) }), receiver)
+        let reply = Mutex::new(Some(sender));
+        (Arc::new(Self { n_max, lease_ms, holder, reply }), receiver)
     }
 
     /// Withdraws the call. `false` when a partition has claimed it already: then its answer comes.
@@ -166,8 +246,8 @@ pub struct LeaseRef {
 pub(crate) enum Settle {
     /// The work is done: the entry goes.
     Ack(Reply<()>),
-    /// The work was not done: the entry is ready again.
-    Nack(Reply<()>),
+    /// The work was not done.
+    Nack { nack: Nack, reply: Reply<Nacked> },
     /// The work takes longer: a new deadline, this many milliseconds from now.
     Extend { lease_ms: u64, reply: Reply<UnixMillis> },
 }
@@ -175,13 +255,40 @@ pub(crate) enum Settle {
 /// Everything that reaches the loop through its mailbox.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Enqueue { queue: Arc<QueueRef>, entries: Vec<NewEntry>, reply: Reply<Vec<EntryId>> },
-    Lease { source: LeaseSource, call: Arc<LeaseCall>, wait: bool },
-    Settle { lease: LeaseRef, action: Settle },
+    Enqueue {
+        queue: Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+        reply: Reply<Vec<EntryId>>,
+    },
+    Lease {
+        source: LeaseSource,
+        call: Arc<LeaseCall>,
+        wait: bool,
+    },
+    Settle {
+        lease: LeaseRef,
+        action: Settle,
+    },
     Unreceived(Vec<LeaseRef>),
-    Purge { id: QueueId, reply: Reply<Purged> },
-    ReportQueue { id: QueueId, reply: oneshot::Sender<Answer<Option<QueueReport>>> },
-    Report { n_queues_max: usize, reply: oneshot::Sender<Answer<PartitionReport>> },
+    Dead {
+        id: EntryId,
+        action: DeadAction,
+        reply: Reply<()>,
+    },
+    Purge {
+        id: QueueId,
+        reply: Reply<Purged>,
+    },
+    /// An entry of a queue that has to be looked up is due. It comes from the loop itself.
+    Due(DelayedKey, DelayedRow),
+    ReportQueue {
+        id: QueueId,
+        reply: oneshot::Sender<Answer<Option<QueueReport>>>,
+    },
+    Report {
+        n_queues_max: usize,
+        reply: oneshot::Sender<Answer<PartitionReport>>,
+    },
     Close,
 }
 
@@ -200,7 +307,8 @@ impl Message {
             Self::ReportQueue { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Report { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Purge { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Unreceived(_) | Self::Close => {}
+            Self::Dead { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Unreceived(_) | Self::Due(..) | Self::Close => {}
         }
     }
 }
@@ -208,7 +316,8 @@ impl Message {
 impl Settle {
     pub(crate) fn refuse(self, error: PartitionError) {
         match self {
-            Self::Ack(reply) | Self::Nack(reply) => drop(reply.send(Err(error))),
+            Self::Ack(reply) => drop(reply.send(Err(error))),
+            Self::Nack { reply, .. } => drop(reply.send(Err(error))),
             Self::Extend { reply, .. } => drop(reply.send(Err(error))),
         }
     }

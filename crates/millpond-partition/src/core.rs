@@ -10,7 +10,9 @@ mod effect;
 mod enqueue;
 mod heads;
 mod lease;
+mod lines;
 mod memory;
+mod moves;
 mod mutation;
 mod purge;
 mod queue;
@@ -22,20 +24,22 @@ mod reporting;
 mod settle;
 mod topics;
 mod waiters;
+mod waits;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
-use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
+use millpond_types::{ActiveKey, EntryRank, QueueId, Stage, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
-use crate::command::Message;
+use crate::command::{Message, Nacked};
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 
 use effect::Effect;
 pub(crate) use effect::Effects;
+use lines::Lines;
 use memory::Memory;
 pub(crate) use mutation::Mutation;
 use queue::{Lease, LeaseState, Load, Names, Queue, Window};
@@ -48,6 +52,7 @@ pub use recover::scan_table;
 use reporting::Survey;
 use topics::{TopicSlot, Topics};
 use waiters::Waiters;
+use waits::Wakes;
 
 /// Sequences are reserved in blocks of this size, so that most commits need not write the counter.
 const SEQUENCE_BLOCK: u64 = 1 << 16;
@@ -57,14 +62,6 @@ const SWEEP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Idle queues that leave memory in one turn, besides those that make room for another.
 const EVICTED_PER_TURN: usize = if cfg!(test) { 1 } else { 512 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    LeaseEnds(Slot, EntryRank),
-    RetryLoad(Slot),
-    RetryPurge(Slot),
-    RetryRecall,
-}
 
 /// The state machine of a partition.
 #[derive(Debug)]
@@ -88,11 +85,18 @@ pub(crate) struct Core {
     /// Topics and queues whose waiters may be servable now.
     topics_to_serve: Vec<TopicSlot>,
     queues_to_serve: Vec<QueueId>,
-    timers: BTreeSet<(UnixMillis, Timer)>,
+    wakes: Wakes,
+    /// What is not ready yet.
+    lines: Lines,
+    /// When the driver last said what the clocks show, and what the wall clock showed then.
+    looked_at: UnixMillis,
+    wall_at: UnixMillis,
     /// Queues whose head is to be read: because their turn has come, or soon.
     urgent_loads: VecDeque<Slot>,
     loads_ahead: VecDeque<Slot>,
     purge_reads: VecDeque<Slot>,
+    /// Entries whose row is to be read, because they move.
+    move_reads: VecDeque<(Slot, Stage, EntryRank)>,
     /// Reads in flight, by number.
     reads: HashMap<u64, Reading>,
     last_read: u64,
@@ -123,7 +127,9 @@ impl Core {
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
             Message::Unreceived(leases) => self.take_back(&leases),
+            Message::Dead { id, action, reply } => self.dead(id, action, reply),
             Message::Purge { id, reply } => self.purge(id, reply),
+            Message::Due(key, row) => self.let_go(key, row),
             Message::ReportQueue { id, reply } => drop(reply.send(Ok(self.report_queue(id)))),
             Message::Report { n_queues_max, reply } => self.start_survey(n_queues_max, reply),
             Message::Close => unreachable!("the driver handles its own messages"),
@@ -152,8 +158,8 @@ impl Core {
 
     fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
         match effect {
-            Effect::Enqueued { slot, head, ids, separate, reply } => {
-                self.entries_arrived(slot, head, &ids, &separate);
+            Effect::Enqueued { slot, head, ids, separate, delayed, reply } => {
+                self.entries_arrived(slot, head, &ids, &separate, delayed);
                 // A caller that went away keeps its entries.
                 let _ = reply.send(Ok(position.attach(ids)));
             }
@@ -165,15 +171,23 @@ impl Core {
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(position.attach(())));
+                    let _ = reply.send(Ok(position.attach(Nacked::Ready)));
                 }
+            }
+            Effect::Arose { slot, key, rank, head } => self.arose(slot, key, rank, head),
+            Effect::Moved { slot, from, to, tell } => {
+                self.moved(slot, from, to);
+                tell.of(position);
             }
             Effect::Extended { slot, deadline, reply } => {
                 self.queues[slot].n_effects -= 1;
                 self.touch(slot);
                 let _ = reply.send(Ok(position.attach(deadline)));
             }
-            Effect::Purged { slot, reply } => self.purge_advanced(slot, reply, position),
+            Effect::Purged { slot, delayed, reply } => {
+                delayed.iter().for_each(|key| self.delayed_purged(key));
+                self.purge_advanced(slot, reply, position);
+            }
             Effect::NothingToPurge { reply } => {
                 let _ = reply.send(Ok(position.attach(crate::Purged::default())));
             }
@@ -205,6 +219,7 @@ impl Core {
                 self.batch.put(Table::Active, &key, &queue.stored.encode());
             }
         }
+        self.stage_line_floors();
         let batch = std::mem::take(&mut self.batch);
         let effects = std::mem::take(&mut self.effects).into_iter();
         let n_bytes = Some(batch.n_bytes());
@@ -228,25 +243,15 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<UnixMillis> {
-        self.timers.first().map(|(time, _)| *time)
+        self.next_wake().into_iter().chain(self.next_line()).min()
     }
 
     /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
     pub(crate) fn handle_timeout(&mut self, now: UnixMillis) {
         self.recall.may_read = true;
-        for _ in 0..self.options.timers_per_turn {
-            match self.timers.first() {
-                Some((time, _)) if *time <= now => {}
-                _ => return,
-            }
-            match self.timers.pop_first() {
-                Some((_, Timer::LeaseEnds(slot, rank))) => self.lease_expired(slot, rank),
-                Some((_, Timer::RetryLoad(slot))) => self.retry_load(slot),
-                Some((_, Timer::RetryPurge(slot))) => self.purge_reads.push_back(slot),
-                Some((_, Timer::RetryRecall)) => self.recall.backing_off = None,
-                None => return,
-            }
-        }
+        // Each kind has its own number, so that neither keeps the other waiting.
+        self.end_waits(now, self.options.timers_per_turn);
+        self.serve_lines(now, self.options.timers_per_turn);
     }
 
     /// Commands that wait for their queue to be looked up.
@@ -273,9 +278,9 @@ impl Core {
             effect.refuse(error);
         }
         for queue in 0..self.queues.n_slots() {
-            let purge = self.queues.at(queue).filter(|(_, queue)| queue.purge().is_some());
-            if let Some((slot, _)) = purge {
+            if let Some((slot, _)) = self.queues.at(queue) {
                 self.refuse_purges(slot, error);
+                self.refuse_moves(slot, error);
             }
         }
         for survey in std::mem::take(&mut self.surveys) {
@@ -355,12 +360,13 @@ impl Core {
         self.evict_idle(2);
     }
 
-    /// Only what knows that it is empty may be forgotten: a queue not in memory is an empty one. Whether more
-    /// should leave.
+    /// Only what knows that it has nothing ready may be forgotten: a queue not in memory has nothing that could
+    /// be served. Whether more should leave.
     fn evict_idle(&mut self, n_max: usize) -> bool {
         let broken = self.is_broken(Mutation::BusyQueueForgotten);
+        let trusts_stale = self.is_broken(Mutation::StaleRowRecalled);
         // What a read in flight says of a queue may be older than what became of the queue since.
-        if self.recall.is_reading() && !self.is_broken(Mutation::StaleRowRecalled) {
+        if self.recall.is_sweeping() && !trusts_stale {
             return false;
         }
         for _ in 0..n_max {
@@ -369,10 +375,16 @@ impl Core {
             }
             let Some(oldest) = self.idle.pop_front() else { return false };
             let queue = &mut self.queues[oldest];
+            if queue.is_idle() && !self.recall.may_forget(queue) && !trusts_stale {
+                self.idle.push_back(oldest);
+                continue;
+            }
             queue.in_idle = false;
             if queue.is_idle() || broken {
                 let topic = queue.topic;
-                self.queues.remove(oldest);
+                if let Some(queue) = self.queues.remove(oldest) {
+                    self.recall.left_memory(&queue.stored);
+                }
                 self.topics[topic].n_queues -= 1;
                 self.topics.tidy(topic);
             }

@@ -147,6 +147,7 @@ impl Driver {
         self.mailbox.drain(&mut self.control, [control, 0]);
         self.mailbox.drain(&mut self.commands, [0, commands]);
         let now = self.clock.now();
+        self.core.set_clocks(now, Clock::wall());
         // Commits first: what they make ready is there for the commands of this turn.
         self.take_commits()?;
         self.take_reads(now)?;

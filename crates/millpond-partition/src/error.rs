@@ -44,6 +44,12 @@ pub enum PartitionError {
         /// Why.
         reason: StaleReason,
     },
+    /// There is no such dead letter: it was replayed, dropped or purged already, or never died.
+    #[error("entry {id} is not a dead letter")]
+    NotDead {
+        /// The entry.
+        id: EntryId,
+    },
     /// The partition was closed on request.
     #[error("the partition is closed")]
     Closed,
@@ -66,6 +72,7 @@ impl PartitionError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::StaleLease { .. } => ErrorKind::StaleLease,
+            Self::NotDead { .. } => ErrorKind::NotFound,
             Self::Closed => ErrorKind::Closed,
             Self::Stopped(error) => match ErrorKind::from(error.kind()) {
                 ErrorKind::Retry => ErrorKind::Closed,

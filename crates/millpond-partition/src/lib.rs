@@ -9,7 +9,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use millpond_partition::{LeaseCall, LeaseRef, LeaseSource, NewEntry, Partition, QueueRef};
+//! use millpond_partition::{LeaseCall, LeaseRef, LeaseSource, NewEntry, Partition, QueueRef, Start};
 //! use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 //! use millpond_sync::thread::block_on;
 //! use millpond_types::{Body, Priority, QueueKey, TopicName};
@@ -21,7 +21,7 @@
 //!     let queue = QueueRef::new(TopicName::new("emails")?, QueueKey::new("tenant-42")?);
 //!
 //!     let body = Body { payload: "hello".into(), ..Body::default() }.encode();
-//!     let entry = NewEntry { priority: Priority::default(), body };
+//!     let entry = NewEntry { priority: Priority::default(), body, start: Start::Now };
 //!     let accepted = partition.enqueue(&queue, vec![entry]).await?;
 //!
 //!     let (call, answer) = LeaseCall::new(1, 30_000);
@@ -123,13 +123,15 @@ pub mod verify;
 
 pub use clock::Clock;
 pub use command::{
-    Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, NewEntry, Purged, QueueRef,
+    DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack, Nacked,
+    NewEntry, Purged, QueueRef, Retry, Start,
 };
 pub use error::{PartitionError, StaleReason};
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
-pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
+pub use millpond_wakeup::{BackoffError, BackoffPolicy};
+pub use options::{LeasesAtOpen, OptionsError, PartitionOptions, RetryPolicy};
 pub use partition::Partition;
 pub use report::{Counters, PartitionReport, QueueReport, QueueState};
 

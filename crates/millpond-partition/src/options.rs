@@ -1,7 +1,11 @@
 //! The limits of a partition and what it does with old leases.
 
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
 use millpond_inbox::Limits;
-use millpond_types::{EntryHead, EntryRank};
+use millpond_types::{EntryHead, EntryRank, TopicId};
+use millpond_wakeup::BackoffPolicy;
 
 /// What happens, when a partition is opened, to leases granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +17,24 @@ pub enum LeasesAtOpen {
     /// They end at once and their entries are ready again, with their attempts counted. Right when the
     /// workers lived in the process that is gone.
     Release,
+}
+
+/// What happens to entries whose attempts fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetryPolicy {
+    /// How long a failed entry waits. Without, it is ready again at once, at its old place.
+    ///
+    /// The end of a lease by its deadline is a failed attempt too, but the lease was wait enough.
+    pub backoff: Option<BackoffPolicy>,
+    /// Most attempts of one entry; when the last one has failed it is set aside. Without, there is no end.
+    pub attempts_max: Option<NonZeroU32>,
+}
+
+impl RetryPolicy {
+    /// Whether an entry that has had so many attempts may have no more.
+    pub(crate) fn is_spent(&self, attempts: u32) -> bool {
+        self.attempts_max.is_some_and(|max| attempts >= max.get())
+    }
 }
 
 /// Limits of one partition. Each is a bound on memory or on delay, never on correctness. Where 0 would
@@ -37,7 +59,7 @@ pub struct PartitionOptions {
     pub scan_skip_max: u64,
     /// Reads started in one turn of the loop, so that a cold start with many queues keeps turns short.
     pub scans_per_turn: usize,
-    /// Lease deadlines handled in one turn.
+    /// Lease deadlines, and delayed entries that are due, handled in one turn.
     pub timers_per_turn: usize,
     /// Queues without work that stay in memory.
     pub idle_queues_max: usize,
@@ -50,6 +72,10 @@ pub struct PartitionOptions {
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
     pub leases_at_open: LeasesAtOpen,
+    /// What happens to entries whose attempts fail.
+    pub retry: RetryPolicy,
+    /// The same, for topics that differ.
+    pub retry_of_topics: HashMap<TopicId, RetryPolicy>,
     #[cfg(test)]
     pub(crate) broken: Option<crate::core::Mutation>,
 }
@@ -72,6 +98,8 @@ impl Default for PartitionOptions {
             window_bytes_max: 64 << 20,
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
+            retry: RetryPolicy::default(),
+            retry_of_topics: HashMap::new(),
             #[cfg(test)]
             broken: None,
         }
@@ -108,6 +136,11 @@ impl PartitionOptions {
             return Err(OptionsError::WindowBytesBelowOneEntry { window_bytes_max });
         }
         Ok(())
+    }
+
+    /// What happens to failed entries of a topic.
+    pub(crate) fn retry_of(&self, topic: TopicId) -> RetryPolicy {
+        self.retry_of_topics.get(&topic).copied().unwrap_or(self.retry)
     }
 
     /// The same limits, where none of them stops the partition.

@@ -9,7 +9,8 @@ use millpond_types::{EntryId, QueueId, UnixMillis};
 
 use crate::PartitionError;
 use crate::command::{
-    Answer, LeaseCall, LeaseRef, LeaseSource, Message, NewEntry, Purged, QueueRef, Reply, Settle,
+    Answer, DeadAction, LeaseCall, LeaseRef, LeaseSource, Message, Nack, Nacked, NewEntry, Purged,
+    QueueRef, Reply, Settle,
 };
 use crate::core::{Core, Recovered};
 use crate::driver::{Driver, panicked};
@@ -140,13 +141,18 @@ impl Partition {
         self.settle(lease, Settle::Ack).await
     }
 
-    /// The work was not done: the entry is ready again, at its old place, with its attempt counted.
+    /// The work was not done: the attempt counts, and the entry is ready again, backs off or is set aside;
+    /// the answer tells which. While it backs off it is in nobody's way.
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack).
-    pub async fn nack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
-        self.settle(lease, Settle::Nack).await
+    /// As [`ack`](Self::ack); or what is stored of the entry could not be read, and then the lease stands.
+    pub async fn nack(
+        &self,
+        lease: LeaseRef,
+        nack: Nack,
+    ) -> Result<Durable<Nacked>, PartitionError> {
+        self.settle(lease, |reply| Settle::Nack { nack, reply }).await
     }
 
     /// The work takes longer: the lease ends `lease_ms` milliseconds from now. Returns the new deadline.
@@ -168,6 +174,25 @@ impl Partition {
         action: impl FnOnce(Reply<T>) -> Settle,
     ) -> Result<Durable<T>, PartitionError> {
         self.ask(|reply| Message::Settle { lease, action: action(reply) }).await
+    }
+
+    /// Makes a dead letter ready again, or removes it for good.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDead`](PartitionError::NotDead); what is stored of the entry could not be read; or the partition is
+    /// closed or has stopped, and then nobody knows whether it was done.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves everything; afterwards it is done and only the
+    /// answer is lost.
+    pub async fn dead(
+        &self,
+        id: EntryId,
+        action: DeadAction,
+    ) -> Result<Durable<()>, PartitionError> {
+        self.ask(|reply| Message::Dead { id, action, reply }).await
     }
 
     /// Removes every entry that the queue holds, leased ones included. Entries accepted after this call was

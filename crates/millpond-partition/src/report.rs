@@ -10,7 +10,7 @@ use crate::{Latency, QueueRef};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueState {
-    /// It holds nothing.
+    /// It holds nothing, or nothing but dead letters.
     Empty,
     /// Its head can be leased; so many queues of the topic come first.
     Ready {
@@ -22,7 +22,12 @@ pub enum QueueState {
     Leased {
         /// The nearest deadline.
         until: UnixMillis,
+        /// Who has that lease, if he said so and the partition was not reopened since.
+        by: Option<Arc<str>>,
     },
+    /// Nothing is ready: what it holds waits for its time. [`DelayedEntryKey`](millpond_types::DelayedEntryKey)
+    /// tells where to read until when.
+    Delayed,
     /// It has work, and its head is read when its turn comes.
     Cold,
     /// Its head is being read from storage.
@@ -56,8 +61,12 @@ pub struct QueueReport {
     pub names: Option<Arc<QueueRef>>,
     /// Why it is, or is not, served.
     pub state: QueueState,
-    /// Entries it holds, leased ones included.
+    /// Entries that are ready, leased ones included.
     pub n_entries: u64,
+    /// Entries that wait for their time, after a delay or a failed attempt.
+    pub n_delayed: u64,
+    /// Entries set aside as dead letters.
+    pub n_dead: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// Entries in the in-memory window.
@@ -89,6 +98,18 @@ pub struct Counters {
     pub n_commit_bytes: u64,
     /// Entries removed by purges.
     pub n_purged: u64,
+    /// Entries accepted that were not ready at once.
+    pub n_delayed: u64,
+    /// Entries that became ready by time: after a delay or a back-off.
+    pub n_due: u64,
+    /// Failed entries that had to wait.
+    pub n_backed_off: u64,
+    /// Entries set aside as dead letters.
+    pub n_died: u64,
+    /// Dead letters made ready again.
+    pub n_replayed: u64,
+    /// Dead letters removed.
+    pub n_dropped: u64,
     /// Heads read because a caller waited for them.
     pub n_refills_demanded: u64,
     /// Heads read before anybody waited for them.
@@ -109,6 +130,8 @@ pub struct Counters {
     pub n_windows_shrunk: u64,
     /// Queues brought back since the partition was opened.
     pub n_queues_recalled: u64,
+    /// How long after their due time entries became ready.
+    pub lateness: Latency,
     /// How long reads of heads took.
     pub refill_latency: Latency,
     /// How long the turns of the loop took.
@@ -126,6 +149,13 @@ impl Counters {
         self.n_commits += other.n_commits;
         self.n_commit_bytes += other.n_commit_bytes;
         self.n_purged += other.n_purged;
+        self.n_delayed += other.n_delayed;
+        self.n_due += other.n_due;
+        self.n_backed_off += other.n_backed_off;
+        self.n_died += other.n_died;
+        self.n_replayed += other.n_replayed;
+        self.n_dropped += other.n_dropped;
+        self.lateness.add(&other.lateness);
         self.n_refills_demanded += other.n_refills_demanded;
         self.n_refills_ahead += other.n_refills_ahead;
         self.n_scans_in_memory += other.n_scans_in_memory;
@@ -157,8 +187,12 @@ pub struct PartitionReport {
     pub counters: Counters,
     /// Queues that hold something.
     pub n_queues: usize,
-    /// Entries in all of them.
+    /// Entries in all of them that are ready, leased ones included.
     pub n_entries: u64,
+    /// Entries that wait for their time.
+    pub n_delayed: u64,
+    /// Dead letters.
+    pub n_dead: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// Queues in memory, those without work included.

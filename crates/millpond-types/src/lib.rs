@@ -37,8 +37,8 @@ pub use keys::{
 };
 pub use names::{InvalidName, QueueKey, TopicName};
 pub use rows::{
-    ActiveRow, DeadCause, DeadRow, DelayedRow, EntryHead, EntryRow, LeaseRow, QueueRow, StoredBody,
-    decode_u64, encode_u64,
+    ActiveRow, DeadCause, DeadRow, DelayedEntryRow, DelayedRow, EntryHead, EntryRow, LeaseRow,
+    QueueRow, StoredBody, decode_u64, encode_u64,
 };
 
 /// The version of the on-disk layout this build reads and writes.

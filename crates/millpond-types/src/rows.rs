@@ -27,6 +27,8 @@ pub struct EntryHead {
     pub enqueued_at: UnixMillis,
     /// Whether its body is in the `payloads` table.
     pub separate_body: bool,
+    /// Whether its row has a retry floor.
+    pub has_retry_floor: bool,
 }
 
 /// Value of `entries`.
@@ -51,9 +53,8 @@ const HAS_FLOOR: u8 = 2;
 impl EntryRow {
     /// Appends the stored form to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let inline = matches!(self.body, StoredBody::Inline(_));
-        let floor = if self.retry_floor_ms > 0 { HAS_FLOOR } else { 0 };
-        out.push(if inline { BODY_INLINE } else { BODY_SEPARATE } | floor);
+        let EntryHead { separate_body, has_retry_floor, .. } = self.head();
+        out.push(shape(separate_body, has_retry_floor));
         out.extend_from_slice(&self.attempts.to_be_bytes());
         out.extend_from_slice(&self.enqueued_at.0.to_be_bytes());
         if self.retry_floor_ms > 0 {
@@ -72,18 +73,16 @@ impl EntryRow {
     /// It is too short or of an unknown shape.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("entry row", bytes);
-        let shape = reader.u8()?;
+        let (separate_body, has_retry_floor) = read_shape(&mut reader)?;
         let attempts = reader.u32()?;
         let enqueued_at = UnixMillis(reader.u64()?);
-        let retry_floor_ms = if shape & HAS_FLOOR != 0 { reader.u64()? } else { 0 };
-        let body = match shape & !HAS_FLOOR {
-            BODY_INLINE => StoredBody::Inline(Bytes::copy_from_slice(reader.rest())),
-            BODY_SEPARATE => {
-                let n_bytes = reader.u32()?;
-                reader.finish()?;
-                StoredBody::Separate { n_bytes }
-            }
-            _ => return Err(reader.error("unknown body location")),
+        let retry_floor_ms = if has_retry_floor { reader.u64()? } else { 0 };
+        let body = if separate_body {
+            let n_bytes = reader.u32()?;
+            reader.finish()?;
+            StoredBody::Separate { n_bytes }
+        } else {
+            StoredBody::Inline(Bytes::copy_from_slice(reader.rest()))
         };
         Ok(Self { attempts, enqueued_at, retry_floor_ms, body })
     }
@@ -94,6 +93,7 @@ impl EntryRow {
             attempts: self.attempts,
             enqueued_at: self.enqueued_at,
             separate_body: matches!(self.body, StoredBody::Separate { .. }),
+            has_retry_floor: self.retry_floor_ms > 0,
         }
     }
 
@@ -104,16 +104,64 @@ impl EntryRow {
     /// The row is too short or of an unknown shape.
     pub fn decode_head(bytes: &[u8]) -> Result<EntryHead, DecodeError> {
         let mut reader = Reader::new("entry row", bytes);
-        let separate_body = match reader.u8()? & !HAS_FLOOR {
-            BODY_INLINE => false,
-            BODY_SEPARATE => true,
-            _ => return Err(reader.error("unknown body location")),
-        };
+        let (separate_body, has_retry_floor) = read_shape(&mut reader)?;
         Ok(EntryHead {
             attempts: reader.u32()?,
             enqueued_at: UnixMillis(reader.u64()?),
             separate_body,
+            has_retry_floor,
         })
+    }
+}
+
+/// Whether the body is separate, and whether there is a retry floor.
+fn read_shape(reader: &mut Reader<'_>) -> Result<(bool, bool), DecodeError> {
+    let shape = reader.u8()?;
+    match shape & !HAS_FLOOR {
+        BODY_INLINE => Ok((false, shape & HAS_FLOOR != 0)),
+        BODY_SEPARATE => Ok((true, shape & HAS_FLOOR != 0)),
+        _ => Err(reader.error("unknown body location")),
+    }
+}
+
+fn shape(separate_body: bool, has_retry_floor: bool) -> u8 {
+    let floor = if has_retry_floor { HAS_FLOOR } else { 0 };
+    if separate_body { BODY_SEPARATE | floor } else { BODY_INLINE | floor }
+}
+
+/// Value of `entries` in [`Stage::Delayed`](crate::Stage::Delayed): what a queue wants to know of an
+/// entry that is in `delayed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DelayedEntryRow {
+    /// Attempts made so far: with any, the entry backs off.
+    pub attempts: u32,
+    /// Whether its body is in the `payloads` table.
+    pub separate_body: bool,
+}
+
+impl DelayedEntryRow {
+    /// Length of the stored form, in bytes.
+    pub const BYTES: usize = 5;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[0] = shape(self.separate_body, false);
+        out[1..].copy_from_slice(&self.attempts.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length or the body's location is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("delayed entry row", bytes);
+        let (separate_body, _) = read_shape(&mut reader)?;
+        let attempts = reader.u32()?;
+        reader.finish()?;
+        Ok(Self { attempts, separate_body })
     }
 }
 
@@ -127,6 +175,12 @@ pub struct DelayedRow {
 }
 
 impl DelayedRow {
+    /// What its queue is told of it.
+    pub fn notice(&self) -> DelayedEntryRow {
+        let EntryHead { attempts, separate_body, .. } = self.entry.head();
+        DelayedEntryRow { attempts, separate_body }
+    }
+
     /// Appends the stored form to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(self.priority.0);
@@ -221,6 +275,8 @@ pub struct LeaseRow {
     pub priority: Priority,
     /// Whether the entry's body is in the `payloads` table.
     pub separate_body: bool,
+    /// Whether the entry's row has a retry floor.
+    pub has_retry_floor: bool,
 }
 
 impl LeaseRow {
@@ -241,7 +297,7 @@ impl LeaseRow {
         out[24..28].copy_from_slice(&self.attempts.to_be_bytes());
         out[28..36].copy_from_slice(&self.enqueued_at.0.to_be_bytes());
         out[36] = self.priority.0;
-        out[37] = u8::from(self.separate_body);
+        out[37] = shape(self.separate_body, self.has_retry_floor);
         out
     }
 
@@ -257,13 +313,17 @@ impl LeaseRow {
         let attempts = reader.u32()?;
         let enqueued_at = UnixMillis(reader.u64()?);
         let priority = Priority(reader.u8()?);
-        let separate_body = match reader.u8()? {
-            BODY_INLINE => false,
-            BODY_SEPARATE => true,
-            _ => return Err(reader.error("unknown body location")),
-        };
+        let (separate_body, has_retry_floor) = read_shape(&mut reader)?;
         reader.finish()?;
-        Ok(Self { token, deadline, attempts, enqueued_at, priority, separate_body })
+        Ok(Self {
+            token,
+            deadline,
+            attempts,
+            enqueued_at,
+            priority,
+            separate_body,
+            has_retry_floor,
+        })
     }
 }
 

@@ -101,7 +101,12 @@ proptest! {
         let mut stored = Vec::new();
         row.encode_into(&mut stored);
         prop_assert_eq!(EntryRow::decode(&stored), Ok(row.clone()));
-        let head = EntryHead { attempts, enqueued_at: UnixMillis(at), separate_body: !inline };
+        let head = EntryHead {
+            attempts,
+            enqueued_at: UnixMillis(at),
+            separate_body: !inline,
+            has_retry_floor: retry_floor_ms > 0,
+        };
         prop_assert_eq!(EntryRow::decode_head(&stored), Ok(head));
         prop_assert_eq!(row.head(), head);
 
@@ -109,6 +114,9 @@ proptest! {
         let mut stored = Vec::new();
         delayed.encode_into(&mut stored);
         prop_assert_eq!(DelayedRow::decode(&stored), Ok(delayed));
+
+        let waits = DelayedEntryRow { attempts, separate_body: !inline };
+        prop_assert_eq!(DelayedEntryRow::decode(&waits.encode()), Ok(waits));
 
         let cause = if inline { DeadCause::Rejected } else { DeadCause::AttemptsSpent };
         let reason = "no such user ✗".repeat(usize::from(inline));
@@ -120,7 +128,7 @@ proptest! {
         let token = LeaseToken { epoch: Epoch(token.0), number: token.1 };
         let lease = LeaseRow {
             token, deadline: UnixMillis(at), attempts, enqueued_at: UnixMillis(token.number),
-            priority: rank.priority, separate_body: !inline,
+            priority: rank.priority, separate_body: !inline, has_retry_floor: retry_floor_ms > 0,
         };
         prop_assert_eq!(LeaseRow::decode(&lease.encode()), Ok(lease));
 
@@ -143,6 +151,7 @@ proptest! {
         let _ = DelayedKey::decode(&bytes);
         let _ = DelayedEntryKey::decode(&bytes);
         let _ = DelayedRow::decode(&bytes);
+        let _ = DelayedEntryRow::decode(&bytes);
         let _ = DeadRow::decode(&bytes);
         let _ = PayloadKey::decode(&bytes);
         let _ = ActiveKey::decode(&bytes);

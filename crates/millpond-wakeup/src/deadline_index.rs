@@ -37,9 +37,15 @@ use crate::{Drained, Nanos};
 /// ```
 ///
 /// Order is `(deadline, key)`. It owns no heap memory while it holds one deadline or none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DeadlineIndex<K> {
     held: Held<K>,
+}
+
+impl<K> Default for DeadlineIndex<K> {
+    fn default() -> Self {
+        Self { held: Held::None }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -103,6 +109,16 @@ impl<K: Ord> DeadlineIndex<K> {
             Held::One(deadline, _) => Some(*deadline),
             Held::Many(many) => many.first().map(|(deadline, _)| *deadline),
         }
+    }
+
+    /// The deadlines, earliest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Nanos, &K)> {
+        let (one, many) = match &self.held {
+            Held::None => (None, None),
+            Held::One(deadline, key) => (Some((*deadline, key)), None),
+            Held::Many(many) => (None, Some(many.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten().map(|(deadline, key)| (*deadline, key)))
     }
 
     /// Takes out the first deadline, if it is due.

@@ -1,10 +1,11 @@
 //! What waits for a commit.
 
 use millpond_sync::oneshot;
-use millpond_types::{EntryHead, EntryId, EntryRank, UnixMillis};
+use millpond_types::{DelayedKey, DelayedRow, EntryHead, EntryId, EntryRank, Stage, UnixMillis};
 
 use super::Slot;
-use crate::command::{Answer, Grant, Grants, Reply};
+use super::moves::{Target, Tell};
+use crate::command::{Answer, Grant, Grants, Nacked, Reply};
 use crate::{PartitionError, Purged};
 
 /// What a commit changes in memory once it is durable.
@@ -16,6 +17,8 @@ pub(super) enum Effect {
         ids: Vec<EntryId>,
         /// Which of them have a separate body; ends after the last one that has.
         separate: Vec<bool>,
+        /// Those that are not ready yet, in order.
+        delayed: Vec<(DelayedKey, DelayedRow)>,
         reply: Reply<Vec<EntryId>>,
     },
     Granted {
@@ -30,7 +33,21 @@ pub(super) enum Effect {
     Released {
         slot: Slot,
         rank: EntryRank,
-        reply: Option<Reply<()>>,
+        reply: Option<Reply<Nacked>>,
+    },
+    /// An entry that had been delayed is ready.
+    Arose {
+        slot: Slot,
+        key: DelayedKey,
+        rank: EntryRank,
+        head: EntryHead,
+    },
+    /// An entry is in another stage.
+    Moved {
+        slot: Slot,
+        from: (Stage, EntryRank),
+        to: Target,
+        tell: Tell,
     },
     Extended {
         slot: Slot,
@@ -40,6 +57,8 @@ pub(super) enum Effect {
     /// A step of a purge; the last one has somebody to answer, unless nobody asked.
     Purged {
         slot: Slot,
+        /// What it removed of the lines.
+        delayed: Vec<DelayedKey>,
         reply: Option<Reply<Purged>>,
     },
     NothingToPurge {
@@ -78,6 +97,8 @@ impl Effect {
                 }
             }
             Self::Extended { reply, .. } => drop(reply.send(Err(error))),
+            Self::Arose { .. } => {}
+            Self::Moved { tell, .. } => tell.refuse(error),
             Self::Purged { reply, .. } => {
                 if let Some(reply) = reply {
                     drop(reply.send(Err(error)));

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millpond_inbox::Inbox;
 use millpond_storage_api::Table;
 use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{
-    ActiveRow, EntryHead, EntryId, EntryKey, EntryRank, EntryRow, PayloadKey, QueueRow, Sequence,
-    Stage, StoredBody, UnixMillis,
+    ActiveRow, DelayedKey, DelayedRow, EntryHead, EntryId, EntryRank, EntryRow, PayloadKey,
+    QueueRow, Sequence, StoredBody, UnixMillis,
 };
 
 use super::{Core, Effect, Mutation, Queue, Slot};
@@ -24,47 +25,57 @@ impl Core {
     ) {
         let slot = self.queue_for_entry(names);
         let mut ids = Vec::with_capacity(entries.len());
-        let mut separate = Vec::new();
+        let (mut separate, mut delayed) = (Vec::new(), Vec::new());
         for entry in entries {
             let rank =
                 EntryRank { priority: entry.priority, sequence: Sequence(self.next_sequence) };
             self.next_sequence += 1;
             let id = EntryId { queue: names.id, rank };
-            let is_separate = entry.body.len() > INLINE_BODY_BYTES_MAX;
-            self.stage_rows(now, id, entry, is_separate);
-            if is_separate {
+            if entry.body.len() > INLINE_BODY_BYTES_MAX {
                 separate.resize(ids.len(), false);
                 separate.push(true);
             }
+            let due = self.due(now, entry.start);
+            let row = self.stage_body(now, id, entry.body);
+            match due {
+                Some(due) => {
+                    let row = DelayedRow { priority: rank.priority, entry: row };
+                    delayed.push((self.stage_delayed(slot, due, &row, rank), row));
+                }
+                None => self.stage_ready(slot, rank, &row),
+            }
             ids.push(id);
-            self.queues[slot].entering(rank);
         }
+        self.counters.n_delayed += delayed.len() as u64;
         self.counters.n_enqueued += ids.len() as u64;
         self.queues[slot].n_effects += 1;
         self.mark_dirty(slot);
-        let head = EntryHead { attempts: 0, enqueued_at: now, separate_body: false };
+        let head = EntryHead {
+            attempts: 0,
+            enqueued_at: now,
+            separate_body: false,
+            has_retry_floor: false,
+        };
         if self.is_broken(Mutation::ShowBeforeDurable) {
             for id in &ids {
                 self.with_window(slot, |window| window.insert(id.rank, head));
             }
             self.touch(slot);
         }
-        self.effects.push(Effect::Enqueued { slot, head, ids, separate, reply });
+        self.effects.push(Effect::Enqueued { slot, head, ids, separate, delayed, reply });
     }
 
-    fn stage_rows(&mut self, now: UnixMillis, id: EntryId, entry: NewEntry, separate: bool) {
-        let body = if separate {
+    /// The row of a new entry; its body is staged if it has a row of its own.
+    fn stage_body(&mut self, now: UnixMillis, id: EntryId, body: Bytes) -> EntryRow {
+        let body = if body.len() > INLINE_BODY_BYTES_MAX {
             let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
-            self.batch.put(Table::Payloads, &key.encode(), &entry.body);
-            let n_bytes = u32::try_from(entry.body.len()).expect("bodies are limited to 16 MiB");
+            self.batch.put(Table::Payloads, &key.encode(), &body);
+            let n_bytes = u32::try_from(body.len()).expect("bodies are limited to 16 MiB");
             StoredBody::Separate { n_bytes }
         } else {
-            StoredBody::Inline(entry.body)
+            StoredBody::Inline(body)
         };
-        self.row_buffer.clear();
-        EntryRow { attempts: 0, enqueued_at: now, body }.encode_into(&mut self.row_buffer);
-        let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
-        self.batch.put(Table::Entries, &key.encode(), &self.row_buffer);
+        EntryRow { attempts: 0, enqueued_at: now, retry_floor_ms: 0, body }
     }
 
     /// The queue, in memory; created with its `queues` row if it is not.
@@ -91,20 +102,28 @@ impl Core {
         head: EntryHead,
         ids: &[EntryId],
         separate: &[bool],
+        delayed: Vec<(DelayedKey, DelayedRow)>,
     ) {
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
-        queue.n_entering -= u32::try_from(ids.len()).expect("as many as entered");
+        let n_ready = ids.len() - delayed.len();
+        queue.n_entering -= u32::try_from(n_ready).expect("as many as entered");
         if let Some(purge) = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut()) {
             // Neither what the purge concerns nor what stays is shown: the window knows nothing until the
             // purge is through.
             ids.iter().for_each(|id| purge.keep(id.rank));
         }
+        // Those that wait stand in the order of the others.
+        let mut waiting = delayed.iter().map(|(key, _)| key.sequence).peekable();
         for (index, id) in ids.iter().enumerate() {
+            if waiting.next_if_eq(&id.rank.sequence).is_some() {
+                continue;
+            }
             let separate_body = separate.get(index).copied().unwrap_or(false);
             let head = EntryHead { separate_body, ..head };
             self.with_window(slot, |window| window.insert(id.rank, head));
         }
         self.touch(slot);
+        delayed.into_iter().for_each(|(key, row)| self.delayed_arrived(key, row));
     }
 }

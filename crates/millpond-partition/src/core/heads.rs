@@ -15,7 +15,8 @@ use millpond_types::{
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
-use super::{Core, Load, Mutation, Queue, Timer};
+use super::waits::Wait;
+use super::{Core, Load, Mutation, Queue};
 
 /// Heads of one topic that are read at a time for callers that wait: as many as a caller wants, but so
 /// many at least, and at most.
@@ -214,7 +215,7 @@ impl Core {
         let until = now.plus(pause_ms(busy.n_failures, id));
         busy.n_failures += 1;
         busy.backing_off = Some((until, error));
-        self.timers.insert((until, Timer::RetryLoad(slot)));
+        self.wait(slot, until, Wait::RetryLoad);
         self.load_ended(slot);
     }
 

@@ -9,7 +9,8 @@ use millpond_types::{
 };
 
 use super::waiters::Waiter;
-use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, Timer, TopicSlot};
+use super::waits::Wait;
+use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, TopicSlot};
 use crate::command::{Answer, Grant, Grants, LeaseCall, LeaseRef, LeaseSource};
 
 impl Core {
@@ -120,7 +121,7 @@ impl Core {
             let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic, n_left)));
             let Some(slot) = next else { break };
             let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
-            grants.push((slot, self.stage_lease(slot, rank, head, deadline)));
+            grants.push((slot, self.stage_lease(slot, rank, head, deadline, &waiter.call)));
             self.read_ahead(slot);
             self.turn_taken(slot);
         }
@@ -147,6 +148,7 @@ impl Core {
         rank: EntryRank,
         head: EntryHead,
         deadline: UnixMillis,
+        call: &LeaseCall,
     ) -> Grant {
         let token = LeaseToken { epoch: self.epoch, number: self.next_token };
         self.next_token += 1;
@@ -161,8 +163,10 @@ impl Core {
             enqueued_at: head.enqueued_at,
             priority: rank.priority,
             separate_body: head.separate_body,
+            has_retry_floor: head.has_retry_floor,
         };
-        queue.busy_mut().leases.insert(rank, Lease { row, state: LeaseState::Granting });
+        let lease = Lease { row, state: LeaseState::Granting, holder: call.holder.clone() };
+        queue.busy_mut().leases.insert(rank, lease);
         queue.n_effects += 1;
         let id = EntryId { queue: queue.id, rank };
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
@@ -194,7 +198,7 @@ impl Core {
             match queue.lease_mut(&grant.id.rank) {
                 Some(lease) if lease.row.token == grant.token => {
                     lease.state = LeaseState::Held;
-                    self.timers.insert((grant.deadline, Timer::LeaseEnds(slot, grant.id.rank)));
+                    self.wait(slot, grant.deadline, Wait::LeaseEnds(grant.id.rank));
                 }
                 _ => self.touch(slot),
             }

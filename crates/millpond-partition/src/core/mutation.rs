@@ -52,11 +52,29 @@ pub(crate) enum Mutation {
     PurgeForgetsArrivals,
     /// A shrunken window counts as the whole queue.
     ShrunkenTrusted,
+    /// A delayed entry is ready a little too early (D3).
+    DueEarly,
+    /// An entry that is ready leaves its row among the delayed ones.
+    DelayedRowKept,
+    /// The stored floor of a line is raised past entries that are on their way (D2).
+    LineFloorPastEntering,
+    /// A purge leaves what is delayed.
+    PurgeKeepsDelayed,
+    /// A queue that left memory with work counts as empty.
+    DormantTakenForEmpty,
+    /// There is no end to attempts.
+    AttemptsUnlimited,
+    /// A later failure forgets the floor of an earlier one.
+    RetryFloorForgotten,
+    /// An entry that dies leaves no row.
+    DeadLost,
+    /// A move that failed leaves its lease without a deadline.
+    MoveFailureForgetsDeadline,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -80,6 +98,15 @@ impl Mutation {
         Self::PurgeUnmarked,
         Self::PurgeForgetsArrivals,
         Self::ShrunkenTrusted,
+        Self::DueEarly,
+        Self::DelayedRowKept,
+        Self::LineFloorPastEntering,
+        Self::PurgeKeepsDelayed,
+        Self::DormantTakenForEmpty,
+        Self::AttemptsUnlimited,
+        Self::RetryFloorForgotten,
+        Self::DeadLost,
+        Self::MoveFailureForgetsDeadline,
     ];
 }
 

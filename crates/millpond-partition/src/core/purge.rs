@@ -15,14 +15,15 @@ use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
 };
 use millpond_types::{
-    EntryKey, EntryRank, EntryRow, LeaseKey, PayloadKey, QueueId, Sequence, Stage, UnixMillis,
-    prefix_successor,
+    DeadRow, DelayedEntryKey, DelayedEntryRow, DelayedKey, EntryKey, EntryRank, EntryRow, LeaseKey,
+    PayloadKey, QueueId, Sequence, Stage, UnixMillis, prefix_successor,
 };
 
 use super::queue::LAST_RANK;
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
-use super::{Core, Effect, Mutation, Timer};
+use super::waits::Wait;
+use super::{Core, Effect, Mutation};
 use crate::command::Reply;
 use crate::{PartitionError, Purged};
 
@@ -93,7 +94,10 @@ impl Core {
         };
         let empty = Inbox::new(false, self.options.inbox);
         self.with_window(slot, |window| *window = empty);
-        if self.cheap_range_delete && n_entries > BY_ROW_MAX {
+        // What is delayed stands in two places, of which a range covers one.
+        let has_delayed = self.queues[slot].stored.n_delayed > 0;
+        let has_delayed = has_delayed && !self.is_broken(Mutation::PurgeKeepsDelayed);
+        if self.cheap_range_delete && n_entries > BY_ROW_MAX && !has_delayed {
             self.stage_whole(slot, &mut purge);
         } else {
             purge.removed.n_entries = 0;
@@ -105,19 +109,20 @@ impl Core {
             self.queues[slot].busy_mut().purge = Some(purge);
         }
         // Also when nothing is deleted yet: what was staged before it is durable when this is.
-        self.effects.push(Effect::Purged { slot, reply });
+        self.effects.push(Effect::Purged { slot, delayed: Vec::new(), reply });
         self.place(slot);
     }
 
     /// From here on their tokens are refused. Returns the entries with a lease record, and how many of
     /// them were leased.
     fn end_leases(&mut self, slot: Slot) -> (BTreeSet<EntryRank>, u64) {
-        let leases = std::mem::take(&mut self.queues[slot].busy_mut().leases);
-        let mut n_leased = 0;
-        for (rank, lease) in &leases {
-            n_leased += u64::from(!lease.state.is_over());
-            self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, *rank)));
-        }
+        let busy = self.queues[slot].busy_mut();
+        let leases = std::mem::take(&mut busy.leases);
+        let n_leased = leases.values().filter(|lease| !lease.state.is_over()).count() as u64;
+        // It waits for nothing but the purge now.
+        busy.backing_off = None;
+        self.forget_waits(slot);
+        self.end_moves(slot);
         (leases.into_keys().collect(), n_leased)
     }
 
@@ -217,8 +222,13 @@ impl Core {
         };
         purge.n_failures = 0;
         let n_before = purge.removed.n_entries;
+        let mut delayed = Vec::new();
         for (key, row) in rows.iter() {
-            self.stage_one(slot, &mut purge, key, row);
+            if DelayedEntryKey::is_one(key) {
+                delayed.extend(self.stage_one_delayed(slot, &mut purge, key, row));
+            } else {
+                self.stage_one(slot, &mut purge, key, row);
+            }
         }
         match end {
             Some(ScanEnd::Exhausted) => {
@@ -238,7 +248,7 @@ impl Core {
         if advanced {
             self.queues[slot].n_effects += 1;
             self.mark_dirty(slot);
-            self.effects.push(Effect::Purged { slot, reply });
+            self.effects.push(Effect::Purged { slot, delayed, reply });
         } else {
             self.purge_reads.push_back(slot);
         }
@@ -266,7 +276,11 @@ impl Core {
         *count = count.saturating_sub(1);
         purge.removed.n_entries += 1;
         self.batch.single_delete(Table::Entries, key);
-        if EntryRow::decode_head(row).map_or(true, |head| head.separate_body) {
+        let separate = match stage {
+            Stage::Dead => DeadRow::decode(row).map(|dead| dead.entry.head().separate_body),
+            Stage::Ready | Stage::Delayed => EntryRow::decode_head(row).map(|h| h.separate_body),
+        };
+        if separate.unwrap_or(true) {
             let key = PayloadKey { queue: queue.id, sequence: rank.sequence };
             self.batch.delete(Table::Payloads, &key.encode());
         }
@@ -276,6 +290,31 @@ impl Core {
         }
     }
 
+    /// Deletes one entry that waits, if the purge concerns it.
+    fn stage_one_delayed(
+        &mut self,
+        slot: Slot,
+        purge: &mut Purge,
+        key: &[u8],
+        row: &[u8],
+    ) -> Option<DelayedKey> {
+        let Ok(key) = DelayedEntryKey::decode(key) else {
+            self.counters.n_rows_corrupt += 1;
+            return None;
+        };
+        if key.rank.sequence >= purge.upto {
+            return None;
+        }
+        let queue = &mut self.queues[slot];
+        queue.stored.n_delayed = queue.stored.n_delayed.saturating_sub(1);
+        purge.removed.n_entries += 1;
+        if DelayedEntryRow::decode(row).map_or(true, |row| row.separate_body) {
+            let key = PayloadKey { queue: key.queue, sequence: key.rank.sequence };
+            self.batch.delete(Table::Payloads, &key.encode());
+        }
+        Some(self.stage_delayed_purged(key))
+    }
+
     pub(super) fn purge_read_failed(&mut self, now: UnixMillis, slot: Slot) {
         self.counters.n_scans_failed += 1;
         let queue = &mut self.queues[slot];
@@ -283,7 +322,7 @@ impl Core {
         let Some(purge) = queue.busy.as_mut().and_then(|busy| busy.purge.as_mut()) else { return };
         let until = now.plus(pause_ms(purge.n_failures, id));
         purge.n_failures += 1;
-        self.timers.insert((until, Timer::RetryPurge(slot)));
+        self.wait(slot, until, Wait::RetryPurge);
     }
 
     /// The partition ends: nobody is left waiting for a purge.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use millpond_inbox::{Frontier, Inbox};
 use millpond_types::{
-    ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, UnixMillis,
+    ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, Stage, UnixMillis,
 };
+use millpond_wakeup::{DeadlineIndex, Handle};
 
+use super::moves::Move;
 use super::purge::Purge;
 use super::queues::{Links, Slot};
 use super::topics::TopicSlot;
+use super::waits::Wait;
 
 /// The window over a queue's ready rows.
 pub(super) type Window = Inbox<EntryRank, EntryHead>;
@@ -39,10 +42,12 @@ impl LeaseState {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Lease {
     pub(super) row: LeaseRow,
     pub(super) state: LeaseState,
+    /// Who has it, if that was said. Not stored.
+    pub(super) holder: Option<Arc<str>>,
 }
 
 impl Lease {
@@ -52,6 +57,7 @@ impl Lease {
             attempts: self.row.attempts,
             enqueued_at: self.row.enqueued_at,
             separate_body: self.row.separate_body,
+            has_retry_floor: self.row.has_retry_floor,
         }
     }
 }
@@ -90,6 +96,8 @@ pub(super) struct Queue {
     /// Effects that wait for their commit. The queue stays in memory meanwhile.
     pub(super) n_effects: u32,
     pub(super) busy: Option<Box<Busy>>,
+    /// Its one wakeup, at the first of its waits at the latest.
+    pub(super) wake: Option<Handle>,
     pub(super) load: Load,
     /// Counted among the topic's queues that may turn out to have a head.
     pub(super) counted: bool,
@@ -115,6 +123,10 @@ pub(super) struct Busy {
     pub(super) n_failures: u32,
     pub(super) backing_off: Option<(UnixMillis, String)>,
     pub(super) purge: Option<Purge>,
+    /// What it waits for that ends by itself.
+    pub(super) waits: DeadlineIndex<Wait>,
+    /// Entries that go to another stage and whose rows are to be read for it.
+    pub(super) moves: BTreeMap<(Stage, EntryRank), Move>,
     /// Rows that could not be decoded and are passed over.
     pub(super) set_aside: BTreeSet<EntryRank>,
 }
@@ -126,6 +138,8 @@ impl Busy {
             && self.n_failures == 0
             && self.backing_off.is_none()
             && self.purge.is_none()
+            && self.waits.is_empty()
+            && self.moves.is_empty()
             && self.set_aside.is_empty()
     }
 }
@@ -142,6 +156,7 @@ impl Queue {
             n_entering: 0,
             n_effects: 0,
             busy: None,
+            wake: None,
             load: Load::Idle,
             counted: false,
             turn_due: false,
@@ -163,7 +178,7 @@ impl Queue {
             if self.window.knows_whole_queue() {
                 busy.n_failures = 0;
             }
-            if self.stored.is_empty() {
+            if self.stored.n_ready == 0 {
                 busy.set_aside.clear();
             }
         }
@@ -180,8 +195,18 @@ impl Queue {
         self.busy.as_mut()?.leases.get_mut(rank)
     }
 
+    #[cfg(test)]
     pub(super) fn leases(&self) -> impl Iterator<Item = (&EntryRank, &Lease)> {
         self.busy.iter().flat_map(|busy| &busy.leases)
+    }
+
+    /// The lease in force that ends first.
+    pub(super) fn first_lease(&self) -> Option<(EntryRank, &Lease)> {
+        let busy = self.busy.as_ref()?;
+        busy.waits.iter().find_map(|(_, wait)| match wait {
+            Wait::LeaseEnds(rank) => Some((*rank, busy.leases.get(rank)?)),
+            _ => None,
+        })
     }
 
     /// Entries that nobody may be handed, because somebody has them.
@@ -217,9 +242,9 @@ impl Queue {
         matches!(self.load, Load::Urgent | Load::Reading)
     }
 
-    /// Nothing to do, nothing on its way: all that is known of it is that it is empty.
+    /// Nothing to do, nothing on its way: all that is known of it is that nothing is ready.
     pub(super) fn is_idle(&self) -> bool {
-        self.stored.is_empty()
+        self.stored.n_ready == 0
             && self.busy.is_none()
             && self.n_effects == 0
             && !self.dirty
@@ -260,5 +285,5 @@ pub(super) const LAST_RANK: EntryRank =
 /// Whom a grant names without a read.
 pub(super) type Names = quick_cache::unsync::Cache<QueueId, Arc<crate::QueueRef>>;
 
-const _: () = assert!(size_of::<Queue>() <= 176, "a million queues are in memory");
+const _: () = assert!(size_of::<Queue>() <= 184, "a million queues are in memory");
 const _: () = assert!(size_of::<Slot>() == 4);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use millpond_storage_api::{ScanEnd, ScanRequest, ScanRows, StoreError, StoreRead, Table};
-use millpond_types::{ActiveKey, ActiveRow, QueueId, QueueRow, TopicId, UnixMillis};
+use millpond_types::{
+    ActiveKey, ActiveRow, DueClock, EntryRank, QueueId, QueueRow, Stage, TopicId, UnixMillis,
+};
 
 use super::queues::Slot;
 use super::{Core, Mutation};
@@ -61,6 +63,8 @@ pub(crate) enum ReadOutcome<'a> {
 pub(super) enum Reading {
     Head(Slot),
     Purge(Slot),
+    Line(DueClock),
+    Move(Slot, Stage, EntryRank),
     Recall,
     Active(QueueId),
     /// What it was for has changed meanwhile. It still counts as in flight.
@@ -76,6 +80,8 @@ impl Core {
         // What has a turn of its own comes first; of the rest there may be more than one turn allows.
         self.poll_recall()
             .or_else(|| self.poll_parked())
+            .or_else(|| self.poll_line())
+            .or_else(|| self.poll_move())
             .or_else(|| self.poll_purge())
             .or_else(|| self.poll_head())
     }
@@ -83,8 +89,11 @@ impl Core {
     /// Whether [`poll_read`](Self::poll_read) has, or will have next turn, a read to perform.
     pub(crate) fn has_reads_waiting(&self) -> bool {
         let has_room = self.reads.len() < self.options.scans_in_flight_max;
-        let n_listed = self.urgent_loads.len() + self.loads_ahead.len() + self.purge_reads.len();
-        has_room && (n_listed > 0 || self.recall.wants_read())
+        let n_listed = self.urgent_loads.len()
+            + self.loads_ahead.len()
+            + self.purge_reads.len()
+            + self.move_reads.len();
+        has_room && (n_listed > 0 || self.recall.wants_read() || self.line_wants_read())
     }
 
     /// Reads in flight whose results nobody wants any more, since the last call.
@@ -112,6 +121,16 @@ impl Core {
                 self.handle_purge_rows(now, slot, rows, outcome);
             }
             (Reading::Purge(slot), _) => self.purge_read_failed(now, slot),
+            (Reading::Line(clock), ReadOutcome::Rows(rows, outcome)) => {
+                self.handle_line(now, clock, rows, outcome);
+            }
+            (Reading::Line(clock), _) => self.line_read_failed(now, clock, &failed().to_string()),
+            (Reading::Move(slot, from, rank), ReadOutcome::Rows(rows, outcome)) => {
+                self.handle_moved_row(now, (slot, from, rank), rows, outcome);
+            }
+            (Reading::Move(slot, from, rank), _) => {
+                self.moved_row_lost(now, (slot, from, rank), failed());
+            }
             (Reading::Recall, ReadOutcome::Rows(rows, outcome)) => {
                 self.handle_recalled(now, rows, outcome);
             }

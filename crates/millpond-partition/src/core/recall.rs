@@ -1,11 +1,15 @@
-//! Bringing queues back after a restart, without making anybody wait for the last of them.
+//! Bringing queues into memory: after a restart, without making anybody wait for the last of them; and when
+//! somebody wants one that left.
 //!
-//! A sweep goes through the `active` table in small steps, one per turn of the loop. A topic that somebody
-//! wants work of goes first; a command for a queue that is not back yet waits while that one queue is
-//! looked up. So at any moment a queue is in memory, or not brought back yet, or empty.
+//! A sweep goes through the `active` table in small steps, one per turn of the loop, and brings back what has
+//! something ready. A topic that somebody wants work of goes first. A queue of which everything is delayed
+//! or dead is *dormant*: it is counted and stays where it is. A command for a queue that may be outside waits
+//! while that one queue is looked up. So at any moment a queue is in memory, or not swept yet, or dormant, or
+//! empty; and while nothing is unswept or dormant, a queue that is not in memory is empty without a look.
 //!
 //! What a read says of a queue is only used if the queue is not in memory, and while such a read is in
-//! flight no queue leaves memory: a row that is older than what happened since is never taken for new.
+//! flight the queue does not leave memory: a row that is older than what happened since is never taken for
+//! new.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -17,7 +21,8 @@ use millpond_types::{
 
 use super::reads::{Read, ReadJob, Reading, StoredActive, pause_ms};
 use super::topics::{Recall as RecallOfTopic, TopicSlot};
-use super::{Core, Lease, LeaseState, Mutation, Queue, Slot, Timer};
+use super::waits::Wait;
+use super::{Core, Lease, LeaseState, Mutation, Queue, Slot};
 use crate::PartitionError;
 use crate::command::{LeaseRef, LeaseSource, Message};
 use crate::options::LeasesAtOpen;
@@ -34,9 +39,35 @@ struct Range {
     topic: Option<TopicId>,
 }
 
+/// The queues outside of memory that hold something, and none of it ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dormant {
+    pub(super) n_queues: usize,
+    pub(super) n_delayed: u64,
+    pub(super) n_dead: u64,
+}
+
+impl Dormant {
+    fn add(&mut self, row: &ActiveRow) {
+        self.n_queues += 1;
+        self.n_delayed += row.n_delayed;
+        self.n_dead += row.n_dead;
+    }
+
+    fn remove(&mut self, row: &ActiveRow) {
+        // Saturating: a damaged store may say one thing now and another later.
+        self.n_queues = self.n_queues.saturating_sub(1);
+        self.n_delayed = self.n_delayed.saturating_sub(row.n_delayed);
+        self.n_dead = self.n_dead.saturating_sub(row.n_dead);
+    }
+}
+
 /// What has not been brought back, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Recall {
+    pub(super) dormant: Dormant,
+    /// How far the sweep has come: rows of `active` before this one were seen.
+    swept_to: Vec<u8>,
     ranges: VecDeque<Range>,
     /// The range of which a step is being read.
     current: Option<Range>,
@@ -53,7 +84,8 @@ pub(super) struct Recall {
     n_parked: usize,
     /// Queues to look up, and whether that may wait.
     wanted: VecDeque<(QueueId, bool)>,
-    n_lookups: usize,
+    /// Queues of which the row is being read.
+    looking: HashSet<QueueId>,
     /// Queues whose row cannot be decoded. Nobody may write to them, for their entries would be lost.
     damaged: HashSet<QueueId>,
 }
@@ -63,6 +95,8 @@ impl Recall {
     pub(super) fn everything(leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>>) -> Self {
         let all = Range { lower: Vec::new(), upper: None, topic: None };
         Self {
+            dormant: Dormant::default(),
+            swept_to: Vec::new(),
             ranges: [all].into(),
             current: None,
             may_wait: false,
@@ -73,12 +107,12 @@ impl Recall {
             parked: HashMap::new(),
             n_parked: 0,
             wanted: VecDeque::new(),
-            n_lookups: 0,
+            looking: HashSet::new(),
             damaged: HashSet::new(),
         }
     }
 
-    /// Whether a queue that is not in memory is known to be empty.
+    /// Whether everything that has something ready is back.
     pub(super) fn is_done(&self) -> bool {
         self.ranges.is_empty() && self.current.is_none()
     }
@@ -88,9 +122,32 @@ impl Recall {
         !self.is_done() && topic != RecallOfTopic::Done && self.backing_off.is_none()
     }
 
-    /// Whether a read is in flight that may bring a queue back.
-    pub(super) fn is_reading(&self) -> bool {
-        self.current.is_some() || self.n_lookups > 0
+    /// Whether a read is in flight that may bring any queue back.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether a queue that is not in memory may hold something.
+    pub(super) fn knows_all(&self) -> bool {
+        self.is_done() && self.dormant.n_queues == 0
+    }
+
+    /// Whether a queue with nothing ready may leave memory.
+    pub(super) fn may_forget(&self, queue: &Queue) -> bool {
+        // Until the sweep is through, nobody could say whether it has been counted.
+        (queue.stored.is_empty() || self.is_done()) && !self.looking.contains(&queue.id)
+    }
+
+    /// A queue with nothing ready has left memory.
+    pub(super) fn left_memory(&mut self, row: &ActiveRow) {
+        if !row.is_empty() {
+            self.dormant.add(row);
+        }
+    }
+
+    /// Whether the sweep has passed a queue.
+    fn was_swept(&self, topic: TopicId, queue: QueueId) -> bool {
+        self.is_done() || ActiveKey { topic, queue }.encode()[..] < self.swept_to[..]
     }
 
     pub(super) fn wants_read(&self) -> bool {
@@ -117,8 +174,12 @@ impl Core {
     /// Sets a command aside whose queue has to be looked up first, and refuses one for a queue that cannot
     /// be read.
     pub(super) fn park_if_unknown(&mut self, message: Message) -> Option<Message> {
+        let forgets = self.is_broken(Mutation::DormantTakenForEmpty);
         let recall = &mut self.recall;
-        if recall.is_done() && recall.parked.is_empty() && recall.damaged.is_empty() {
+        if (recall.knows_all() || forgets && recall.is_done())
+            && recall.parked.is_empty()
+            && recall.damaged.is_empty()
+        {
             return Some(message);
         }
         let message = match message {
@@ -132,17 +193,17 @@ impl Core {
             return Some(message);
         }
         if self.recall.damaged.contains(&id) {
-            message.refuse(&damaged(id));
+            self.refuse_one(message, &damaged(id));
             return None;
         }
-        if self.recall.is_done() && !is_parked {
+        if self.recall.knows_all() && !is_parked {
             return Some(message);
         }
         self.park(id, message);
         None
     }
 
-    /// Leases of an earlier owner may be of queues that are not back yet.
+    /// Leases of an earlier owner may be of queues that are not back yet; dormant queues have none.
     fn park_unreceived(&mut self, leases: Vec<LeaseRef>) -> Message {
         let is_known = |core: &Self, lease: &LeaseRef| {
             core.recall.is_done() || core.queues.find(&lease.id.queue).is_some()
@@ -206,7 +267,7 @@ impl Core {
             let (id, may_wait) = self.recall.wanted.pop_front()?;
             // The sweep may have brought it back meanwhile.
             if self.recall.parked.contains_key(&id) {
-                self.recall.n_lookups += 1;
+                self.recall.looking.insert(id);
                 return Some(self.start_read(
                     Reading::Active(id),
                     Read::Active(id),
@@ -233,7 +294,7 @@ impl Core {
         self.recall.n_failures = 0;
         for (key, row) in rows.iter() {
             match (ActiveKey::decode(key), ActiveRow::decode(row)) {
-                (Ok(key), Ok(row)) => self.bring_back(now, key.topic, key.queue, row),
+                (Ok(key), Ok(row)) => self.swept(now, key, row),
                 (key, row) => self.row_is_damaged(key.ok().map(|key| key.queue), row.err()),
             }
         }
@@ -242,9 +303,23 @@ impl Core {
             Some(ScanEnd::Exhausted) => self.range_ended(&range),
             Some(ScanEnd::Truncated { last }) => {
                 range.lower = [&last[..], &[0]].concat();
+                if range.topic.is_none() {
+                    self.recall.swept_to.clone_from(&range.lower);
+                }
                 self.recall.ranges.push_front(range);
             }
             None => self.recall.ranges.push_front(range),
+        }
+    }
+
+    /// The sweep has come to a queue.
+    fn swept(&mut self, now: UnixMillis, key: ActiveKey, row: ActiveRow) {
+        let sweeps_all = self.recall.current.as_ref().is_some_and(|range| range.topic.is_none());
+        if row.n_ready > 0 || self.recall.parked.contains_key(&key.queue) {
+            self.bring_back(now, key.topic, key.queue, row);
+        } else if sweeps_all && self.queues.find(&key.queue).is_none() {
+            // A row that cannot be used is not worth a queue in memory.
+            self.recall.dormant.add(&row);
         }
     }
 
@@ -284,7 +359,17 @@ impl Core {
 
     fn refuse_parked(&mut self, id: QueueId, error: &PartitionError) {
         for message in self.unpark(id) {
-            message.refuse(error);
+            self.refuse_one(message, error);
+        }
+    }
+
+    fn refuse_one(&mut self, message: Message, error: &PartitionError) {
+        match message {
+            Message::Due(key, row) => {
+                let for_good = matches!(error, PartitionError::Corrupt(_));
+                self.let_go_failed(key, row, for_good);
+            }
+            message => message.refuse(error),
         }
     }
 
@@ -300,7 +385,7 @@ impl Core {
         let until = now.plus(pause_ms(self.recall.n_failures, QueueId([0; 16])));
         self.recall.n_failures += 1;
         self.recall.backing_off = Some((until, error));
-        self.timers.insert((until, Timer::RetryRecall));
+        self.wake_recall(until);
         let range = self.recall.current.take();
         self.recall.ranges.extend(range);
         // Until then, nobody who does not wait can be told more than that nothing is known.
@@ -315,9 +400,17 @@ impl Core {
         id: QueueId,
         outcome: Result<StoredActive, PartitionError>,
     ) {
-        self.recall.n_lookups -= 1;
+        self.recall.looking.remove(&id);
         match outcome {
-            Ok(Some((topic, row))) => self.bring_back(now, topic, id, row),
+            Ok(Some((topic, row))) => {
+                if self.queues.find(&id).is_none()
+                    && row.n_ready == 0
+                    && self.recall.was_swept(topic, id)
+                {
+                    self.recall.dormant.remove(&row);
+                }
+                self.bring_back(now, topic, id, row);
+            }
             Ok(None) => {}
             Err(PartitionError::Read(error)) if error.would_block() => {
                 self.counters.n_would_block += 1;
@@ -363,13 +456,20 @@ impl Core {
         } else {
             LeaseState::Held
         };
-        self.queues[slot].busy_mut().leases.insert(rank, Lease { row, state });
+        let lease = Lease { row, state, holder: None };
+        self.queues[slot].busy_mut().leases.insert(rank, lease);
+        // Its owner is gone, and it was the last attempt.
+        let is_spent = state == LeaseState::Expired && self.is_spent(slot, row.attempts);
+        let hides = !self.is_broken(Mutation::RecoveredLeaseShown);
+        if hides && (state == LeaseState::Held || is_spent) {
+            // Hidden before the first refill can see it.
+            self.with_window(slot, |window| window.reserve(rank));
+        }
         if state == LeaseState::Held {
-            if !self.is_broken(Mutation::RecoveredLeaseShown) {
-                // Hidden before the first refill can see it.
-                self.with_window(slot, |window| window.reserve(rank));
-            }
-            self.timers.insert((row.deadline, Timer::LeaseEnds(slot, rank)));
+            self.wait(slot, row.deadline, Wait::LeaseEnds(rank));
+        }
+        if is_spent {
+            self.set_spent_aside(slot, rank);
         }
     }
 }
@@ -385,6 +485,8 @@ fn queue_of(message: &Message) -> Option<QueueId> {
         Message::Lease { source: LeaseSource::Queue(id), .. } => Some(*id),
         Message::Settle { lease, .. } => Some(lease.id.queue),
         Message::Purge { id, .. } | Message::ReportQueue { id, .. } => Some(*id),
+        Message::Dead { id, .. } => Some(id.queue),
+        Message::Due(key, _) => Some(key.queue),
         Message::Lease { source: LeaseSource::Topic(_), .. }
         | Message::Unreceived(_)
         | Message::Report { .. }

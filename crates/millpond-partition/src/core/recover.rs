@@ -1,16 +1,16 @@
 //! What a partition reads before it serves: the leases. Which queues have work it learns while it
 //! serves, and the entries it reads when they are wanted.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
 use millpond_types::{
-    EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
+    DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
 };
 
-use super::{Core, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics};
+use super::{Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
 use crate::PartitionError;
 use crate::command::Message;
 use crate::mailbox::MailboxSender;
@@ -25,6 +25,7 @@ const BYTES_PER_SCAN: usize = 1 << 20;
 pub(crate) struct Recovered {
     epoch: Epoch,
     next_sequence: u64,
+    line_floors: [UnixMillis; 2],
     leases: Vec<(LeaseKey, LeaseRow)>,
     n_rows_corrupt: u64,
 }
@@ -37,6 +38,11 @@ impl Recovered {
             Some(stored) => decode_u64(&stored)?,
             None => 1,
         };
+        let mut line_floors = [UnixMillis(0); 2];
+        for (floor, clock) in line_floors.iter_mut().zip(DueClock::ALL) {
+            let stored = store.get(Table::System, SystemKey::DelayedFloor(clock).encode()).await?;
+            *floor = UnixMillis(stored.map_or(Ok(0), |stored| decode_u64(&stored))?);
+        }
         let mut leases = Vec::new();
         let mut n_rows_corrupt = 0;
         scan_table(store, Table::Leases, |key, row| {
@@ -51,7 +57,8 @@ impl Recovered {
             Ok(())
         })
         .await?;
-        Ok(Self { epoch: store.epoch(), next_sequence, leases, n_rows_corrupt })
+        let epoch = store.epoch();
+        Ok(Self { epoch, next_sequence, line_floors, leases, n_rows_corrupt })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -141,10 +148,14 @@ impl Core {
             sweep_waiters_in: SWEEP_MIN,
             topics_to_serve: Vec::new(),
             queues_to_serve: Vec::new(),
-            timers: BTreeSet::new(),
+            wakes: Wakes::new(Wakes::CAPACITY_MAX),
+            lines: Lines::new(recovered.line_floors),
+            looked_at: UnixMillis(0),
+            wall_at: UnixMillis(0),
             urgent_loads: VecDeque::new(),
             loads_ahead: VecDeque::new(),
             purge_reads: VecDeque::new(),
+            move_reads: VecDeque::new(),
             reads: HashMap::new(),
             cancelled: Vec::new(),
             last_read: 0,

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use millpond_sync::oneshot;
 use millpond_types::QueueId;
 
-use super::{Core, LeaseState, Slot};
+use super::{Core, Slot};
 use crate::PartitionError;
 use crate::command::Answer;
 use crate::report::{PartitionReport, QueueReport, QueueState};
@@ -24,6 +24,8 @@ pub(super) struct Survey {
     n_queues_max: usize,
     n_queues: usize,
     n_entries: u64,
+    n_delayed: u64,
+    n_dead: u64,
     n_leased: u64,
     deepest: BinaryHeap<Reverse<(u64, Slot)>>,
     reply: oneshot::Sender<Answer<PartitionReport>>,
@@ -51,6 +53,8 @@ impl Core {
             n_queues_max,
             n_queues: 0,
             n_entries: 0,
+            n_delayed: 0,
+            n_dead: 0,
             n_leased: 0,
             deepest: BinaryHeap::new(),
             reply,
@@ -69,6 +73,8 @@ impl Core {
             }
             survey.n_queues += 1;
             survey.n_entries += queue.stored.n_ready;
+            survey.n_delayed += queue.stored.n_delayed;
+            survey.n_dead += queue.stored.n_dead;
             survey.n_leased += queue.n_leased() as u64;
             survey.deepest.push(Reverse((queue.stored.n_ready, slot)));
             if survey.deepest.len() > survey.n_queues_max {
@@ -88,10 +94,13 @@ impl Core {
         // A queue may have left since it was seen.
         let deepest = survey.deepest.into_sorted_vec().into_iter().map(|Reverse((_, slot))| slot);
         let deepest = deepest.filter(|slot| self.queues.contains(*slot));
+        let dormant = self.recall.dormant;
         let report = PartitionReport {
             counters: self.counters.clone(),
-            n_queues: survey.n_queues,
+            n_queues: survey.n_queues + dormant.n_queues,
             n_entries: survey.n_entries,
+            n_delayed: survey.n_delayed + dormant.n_delayed,
+            n_dead: survey.n_dead + dormant.n_dead,
             n_leased: survey.n_leased,
             n_resident: self.queues.len(),
             window_bytes: self.memory.window_bytes(),
@@ -110,6 +119,8 @@ impl Core {
             names: self.names.peek(&queue.id).cloned(),
             state: self.state(slot, ahead_max),
             n_entries: queue.stored.n_ready,
+            n_delayed: queue.stored.n_delayed,
+            n_dead: queue.stored.n_dead,
             n_leased: queue.n_leased() as u64,
             n_cached: queue.window.len(),
             window_bytes: queue.window.heap_bytes(),
@@ -136,14 +147,14 @@ impl Core {
         if !queue.window.knows_whole_queue() {
             return QueueState::Cold;
         }
-        let held = queue.leases().filter(|(_, lease)| lease.state == LeaseState::Held);
-        if let Some(until) = held.map(|(_, lease)| lease.row.deadline).min() {
-            return QueueState::Leased { until };
+        if let Some((_, lease)) = queue.first_lease() {
+            return QueueState::Leased { until: lease.row.deadline, by: lease.holder.clone() };
         }
         if queue.n_effects > 0 {
             return QueueState::Committing;
         }
         match queue.stored.n_ready {
+            0 if queue.stored.n_delayed > 0 => QueueState::Delayed,
             0 => QueueState::Empty,
             n_entries => QueueState::SetAside { n_entries },
         }

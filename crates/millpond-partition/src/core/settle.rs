@@ -3,8 +3,9 @@
 use millpond_storage_api::Table;
 use millpond_types::{EntryKey, EntryRank, LeaseKey, PayloadKey, Stage, UnixMillis};
 
-use super::{Core, Effect, LeaseState, Mutation, Slot, Timer};
-use crate::command::{LeaseRef, Reply, Settle};
+use super::waits::Wait;
+use super::{Core, Effect, LeaseState, Mutation, Slot};
+use crate::command::{LeaseRef, Nacked, Reply, Settle};
 use crate::{PartitionError, StaleReason};
 
 impl Core {
@@ -17,11 +18,7 @@ impl Core {
         };
         match action {
             Settle::Ack(reply) => self.stage_removal(slot, lease.id.rank, reply),
-            Settle::Nack(reply) => {
-                self.counters.n_nacked += 1;
-                let state = LeaseState::Settling;
-                self.stage_release(slot, lease.id.rank, state, Some(reply));
-            }
+            Settle::Nack { nack, reply } => self.nack(slot, lease.id.rank, nack, reply),
             Settle::Extend { lease_ms, reply } => {
                 self.stage_extension(slot, lease.id.rank, now.plus(lease_ms), reply);
             }
@@ -69,7 +66,7 @@ impl Core {
             let key = LeaseKey { queue: id, sequence: rank.sequence };
             self.batch.delete(Table::Leases, &key.encode());
         }
-        self.timers.remove(&(row.deadline, Timer::LeaseEnds(slot, rank)));
+        self.wait_no_more(slot, row.deadline, Wait::LeaseEnds(rank));
         self.mark_dirty(slot);
         self.effects.push(Effect::Gone { slot, rank, reply });
     }
@@ -80,17 +77,17 @@ impl Core {
         slot: Slot,
         rank: EntryRank,
         meanwhile: LeaseState,
-        reply: Option<Reply<()>>,
+        reply: Option<Reply<Nacked>>,
     ) {
         let queue = &mut self.queues[slot];
         let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
         let Some(lease) = queue.lease_mut(&rank) else { return };
-        self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
+        let deadline = std::mem::take(&mut lease.row.deadline);
         lease.state = meanwhile;
-        lease.row.deadline = UnixMillis(0);
         self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
         queue.n_effects += 1;
         self.effects.push(Effect::Released { slot, rank, reply });
+        self.wait_no_more(slot, deadline, Wait::LeaseEnds(rank));
     }
 
     fn stage_extension(
@@ -104,26 +101,31 @@ impl Core {
         let queue = &mut self.queues[slot];
         let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
         let Some(lease) = queue.lease_mut(&rank) else { return };
-        if !stays {
-            self.timers.remove(&(lease.row.deadline, Timer::LeaseEnds(slot, rank)));
-        }
         // At once, not when durable: the old deadline must not end a lease that is being extended. A
         // crash before the commit brings the old deadline back, and then no receipt was given.
-        lease.row.deadline = deadline;
-        self.timers.insert((deadline, Timer::LeaseEnds(slot, rank)));
+        let old = std::mem::replace(&mut lease.row.deadline, deadline);
         self.batch.put(Table::Leases, &key.encode(), &lease.row.encode());
         queue.n_effects += 1;
         self.effects.push(Effect::Extended { slot, deadline, reply });
+        self.wait(slot, deadline, Wait::LeaseEnds(rank));
+        if !stays && old != deadline {
+            self.wait_no_more(slot, old, Wait::LeaseEnds(rank));
+        }
     }
 
     /// A lease reached its deadline.
     pub(super) fn lease_expired(&mut self, slot: Slot, rank: EntryRank) {
-        let lease = self.queues.get(slot).and_then(|queue| queue.lease(&rank));
-        let is_held = lease.is_some_and(|lease| lease.state == LeaseState::Held);
-        if is_held && !self.is_broken(Mutation::ExpiryIgnored) {
-            self.counters.n_expired += 1;
-            self.stage_release(slot, rank, LeaseState::Expiring, None);
+        let lease = self.queues[slot].lease_mut(&rank);
+        let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Held) else { return };
+        let attempts = lease.row.attempts;
+        if self.is_broken(Mutation::ExpiryIgnored) {
+            return;
         }
+        self.counters.n_expired += 1;
+        if self.is_spent(slot, attempts) {
+            return self.set_spent_aside(slot, rank);
+        }
+        self.stage_release(slot, rank, LeaseState::Expiring, None);
     }
 
     /// The commit of an ack is durable.

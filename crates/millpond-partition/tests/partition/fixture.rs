@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use millpond_partition::{
     Grant, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, NewEntry, Partition, PartitionError,
-    PartitionOptions, QueueRef,
+    PartitionOptions, QueueRef, Start,
 };
 use millpond_storage_api::{Durable, PartitionStore};
 use millpond_storage_memory::{
@@ -55,7 +55,7 @@ pub(crate) fn queue(key: &str) -> Arc<QueueRef> {
 
 pub(crate) fn entry(n_bytes: usize) -> NewEntry {
     let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
-    NewEntry { priority: Priority::default(), body: body.encode() }
+    NewEntry { priority: Priority::default(), body: body.encode(), start: Start::Now }
 }
 
 pub(crate) fn enqueue(partition: &Partition, queue: &Arc<QueueRef>, n: usize) -> Vec<EntryId> {

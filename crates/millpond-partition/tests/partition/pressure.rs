@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use millpond_partition::{InboxLimits, LeaseSource, PartitionOptions};
+use millpond_partition::{InboxLimits, LeaseSource, Nack, PartitionOptions};
 use millpond_storage_memory::{BlockReads, MemoryDisk, MemoryOptions, SnapshotAt};
 use millpond_sync::thread::block_on;
 
@@ -104,7 +104,7 @@ fn a_head_that_memory_cannot_serve_is_waited_for() {
     let again = store(&disk, MemoryOptions::default());
     let partition = open(again, PartitionOptions::default());
     let grant = lease(&partition, LeaseSource::Queue(id.queue), 1).remove(0);
-    block_on(partition.nack(lease_ref(&grant))).expect("just leased");
+    block_on(partition.nack(lease_ref(&grant), Nack::default())).expect("just leased");
     block_on(partition.close()).expect("the store has not failed");
 
     let again = store(&disk, MemoryOptions::default());

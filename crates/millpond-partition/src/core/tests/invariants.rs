@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::oracle::Checked;
 use super::world::World;
 use crate::core::heads::HEADS_AHEAD;
-use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot, Timer};
+use crate::core::waits::Wait;
+use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot};
 
 fn n_of<T: PartialEq>(all: impl Iterator<Item = T>, one: &T) -> usize {
     all.filter(|other| other == one).count()
@@ -27,6 +28,7 @@ impl World {
             check_lists(core, slot, queue)?;
             check_load(core, slot, queue)?;
             check_leases(queue)?;
+            check_wakeup(core, queue)?;
             let effects = expected.get(&slot).copied().unwrap_or_default();
             prop_assert_eq!((queue.n_effects, queue.n_entering), effects, "effects of {:?}", slot);
             self.check_queue(queue)?;
@@ -36,10 +38,9 @@ impl World {
         prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
         prop_assert_eq!(core.memory.window_bytes(), window_bytes);
-        let is_of_queue =
-            |timer: &Timer| matches!(timer, Timer::LeaseEnds(..) | Timer::RetryLoad(_));
-        let timers = core.timers.iter().filter(|(_, timer)| is_of_queue(timer)).copied();
-        prop_assert_eq!(timers.collect::<BTreeSet<_>>(), expected_timers(core));
+        let is_known = |wait: &Wait| matches!(wait, Wait::LeaseEnds(_) | Wait::RetryLoad);
+        let waits = waits(core).filter(|(_, _, wait)| is_known(wait));
+        prop_assert_eq!(waits.collect::<BTreeSet<_>>(), expected_waits(core));
         for id in self.model.entries.keys() {
             let is_there = !core.recall.is_done() || core.queues.find(&id.queue).is_some();
             prop_assert!(is_there, "{} is not in memory", id.queue);
@@ -198,15 +199,32 @@ fn check_leases(queue: &Queue) -> Checked {
     Ok(())
 }
 
-fn expected_timers(core: &Core) -> BTreeSet<(UnixMillis, Timer)> {
-    let mut timers = BTreeSet::new();
+/// Everything that queues wait for.
+pub(super) fn waits(core: &Core) -> impl Iterator<Item = (UnixMillis, Slot, Wait)> {
+    core.queues.iter().flat_map(|(slot, queue)| {
+        let waits = queue.busy.iter().flat_map(|busy| busy.waits.iter());
+        waits.map(move |(time, wait)| (UnixMillis(time.as_millis()), slot, *wait))
+    })
+}
+
+/// Every queue that waits is woken at the first of its waits at the latest, and no other is.
+fn check_wakeup(core: &Core, queue: &Queue) -> Checked {
+    let first = queue.busy.as_ref().and_then(|busy| busy.waits.next_deadline());
+    let woken = queue.wake.and_then(|handle| core.wakes.get(handle)).map(|timer| timer.deadline);
+    prop_assert_eq!(first.is_some(), woken.is_some(), "the wakeup of {}", queue.id);
+    prop_assert!(woken <= first, "{} is woken too late", queue.id);
+    Ok(())
+}
+
+fn expected_waits(core: &Core) -> BTreeSet<(UnixMillis, Slot, Wait)> {
+    let mut waits = BTreeSet::new();
     for (slot, queue) in core.queues.iter() {
         let held = queue.leases().filter(|(_, lease)| lease.state == LeaseState::Held);
-        timers.extend(held.map(|(rank, l)| (l.row.deadline, Timer::LeaseEnds(slot, *rank))));
+        waits.extend(held.map(|(rank, l)| (l.row.deadline, slot, Wait::LeaseEnds(*rank))));
         let back_off = queue.backing_off();
-        timers.extend(back_off.map(|(until, _)| (*until, Timer::RetryLoad(slot))));
+        waits.extend(back_off.map(|(until, _)| (*until, slot, Wait::RetryLoad)));
     }
-    timers
+    waits
 }
 
 /// For each queue, how many effects wait for their commit, and how many entries enter with them.
@@ -227,6 +245,8 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
             Effect::Gone { slot, .. }
             | Effect::Released { slot, .. }
             | Effect::Extended { slot, .. }
+            | Effect::Arose { slot, .. }
+            | Effect::Moved { slot, .. }
             | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
             Effect::NothingToPurge { .. } => {}
         }

@@ -269,7 +269,8 @@ impl Model {
                 StoredBody::Inline(entry.body.clone())
             };
             let mut row = Vec::new();
-            EntryRow { attempts: 0, enqueued_at: entry.enqueued_at, body }.encode_into(&mut row);
+            let enqueued_at = entry.enqueued_at;
+            EntryRow { attempts: 0, enqueued_at, retry_floor_ms: 0, body }.encode_into(&mut row);
             let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
             entries.insert(key.encode().to_vec(), row);
             if let Some(lease) = &entry.lease {

@@ -20,10 +20,12 @@ use millpond_types::{
 use proptest::prelude::*;
 
 use super::coverage::{Situation, note, note_many, note_stale};
+use super::invariants::waits;
 use super::op::{Action, N_QUEUES, Named, Op, Setup};
 use super::oracle::{Change, Checked, Ending, Model, ModelEntry, fail};
-use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle};
-use crate::core::{Mutation, Timer};
+use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle, Start};
+use crate::core::Mutation;
+use crate::core::waits::Wait;
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError};
@@ -294,8 +296,10 @@ impl World {
                 note(Situation::ExtendedInTime);
             }
         }
-        let is_retry = |timer: &Timer| !matches!(timer, Timer::LeaseEnds(..));
-        let n_retries = self.node.core.timers.iter().filter(|(_, timer)| is_retry(timer)).count();
+        let is_retry = |wait: &Wait| !matches!(wait, Wait::LeaseEnds(_));
+        let core = &self.node.core;
+        let n_retries =
+            waits(core).filter(|(_, _, wait)| is_retry(wait)).count() + core.wakes.len();
         self.node.core.handle_timeout(now);
         let mut n_expired = 0;
         self.read_staged(|_, change| {
@@ -410,7 +414,7 @@ impl World {
         let is_within = window_bytes <= self.setup.options.window_bytes_max;
         prop_assert!(goes_on || is_within, "{} bytes of windows", window_bytes);
         let core = &self.node.core;
-        let may_stay = goes_on || core.recall.is_reading();
+        let may_stay = goes_on || core.recall.is_sweeping();
         prop_assert!(may_stay || core.idle.len() <= core.options.idle_queues_max, "idle queues");
         Ok(())
     }
@@ -454,5 +458,6 @@ impl World {
 fn new_entry(priority: u8, large: bool) -> NewEntry {
     let n_bytes = if large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
     let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
-    NewEntry { priority: millpond_types::Priority(priority), body: body.encode() }
+    let priority = millpond_types::Priority(priority);
+    NewEntry { priority, body: body.encode(), start: Start::Now }
 }

@@ -12,7 +12,7 @@ use super::super::coverage::{Situation, note};
 use super::super::oracle::{Checked, fail};
 use super::staged::Command;
 use super::{World, pick};
-use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message};
+use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message, Nacked};
 use crate::{LeaseSource, PartitionError};
 
 /// A command whose reply is due when the batch `at` is durable and handled.
@@ -24,6 +24,7 @@ pub(super) struct Pending {
 pub(super) enum Replies {
     Enqueued { answer: Receiver<Answer<Durable<Vec<EntryId>>>>, ids: Vec<EntryId> },
     Settled { answer: Receiver<Answer<Durable<()>>>, acked: Option<EntryId> },
+    Nacked { answer: Receiver<Answer<Durable<Nacked>>>, nacked: Nacked },
     Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
 }
 
@@ -41,6 +42,13 @@ impl Pending {
             Replies::Settled { answer, .. } => {
                 answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
             }
+            Replies::Nacked { answer, nacked } => match answer.try_recv().map_err(fail)? {
+                Some(Ok(receipt)) => {
+                    prop_assert_eq!(receipt.get(), nacked);
+                    Some(Ok(()))
+                }
+                other => other.map(|answer| answer.map(drop)),
+            },
             Replies::Extended { answer, deadline } => match answer.try_recv().map_err(fail)? {
                 Some(Ok(receipt)) => {
                     prop_assert_eq!(receipt.get(), deadline);
@@ -146,7 +154,7 @@ impl World {
             match pending.reply {
                 Replies::Enqueued { ids, .. } => self.receipts.extend(ids),
                 Replies::Settled { acked, .. } => self.acked.extend(acked),
-                Replies::Extended { .. } => {}
+                Replies::Nacked { .. } | Replies::Extended { .. } => {}
             }
         }
         let mut calls = std::mem::take(&mut self.calls);

@@ -50,7 +50,7 @@ impl World {
         self.count_scans();
         let core = &self.node.core;
         prop_assert!(core.queues.len() <= self.setup.options.idle_queues_max, "{:?}", core.queues);
-        prop_assert!(core.timers.is_empty());
+        prop_assert!(core.wakes.is_empty());
         prop_assert!(core.recall.is_done() && core.recall.n_parked() == 0);
         prop_assert!(self.purges.is_empty() && self.parked.is_empty());
         prop_assert_eq!(core.memory.window_bytes(), 0);

@@ -52,6 +52,9 @@ impl World {
                 Command::Settle { reply: SettleAnswer::Settled(mut answer), .. } => {
                     answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
                 }
+                Command::Settle { reply: SettleAnswer::Nacked(mut answer), .. } => {
+                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                }
                 Command::Settle { reply: SettleAnswer::Extended(mut answer), .. } => {
                     answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
                 }

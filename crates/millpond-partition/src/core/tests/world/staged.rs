@@ -4,7 +4,7 @@ use millpond_storage_api::{Op as StagedOp, Table, WriteBatch};
 
 use super::*;
 use crate::Purged;
-use crate::command::{Answer, Reply};
+use crate::command::{Answer, Nack, Nacked, Reply};
 
 /// A command whose rows are due when the core gets to it.
 pub(super) enum Command {
@@ -32,6 +32,7 @@ pub(super) type EnqueueAnswer = Receiver<Vec<EntryId>>;
 pub(super) type PurgeAnswer = Receiver<Purged>;
 
 pub(super) enum SettleAnswer {
+    Nacked(Receiver<Nacked>),
     Settled(Receiver<()>),
     Extended(Receiver<UnixMillis>),
 }
@@ -79,8 +80,9 @@ impl World {
                 (settle, SettleAnswer::Settled(answer))
             }
             Action::Nack => {
-                let (settle, answer) = asked(Settle::Nack);
-                (settle, SettleAnswer::Settled(answer))
+                let nack = Nack::default();
+                let (settle, answer) = asked(|reply| Settle::Nack { nack, reply });
+                (settle, SettleAnswer::Nacked(answer))
             }
             Action::Extend(lease_ms) => {
                 let (settle, answer) = asked(|reply| Settle::Extend { lease_ms, reply });
@@ -237,6 +239,9 @@ impl World {
         let reply = match (reply, &expected) {
             (SettleAnswer::Settled(answer), _) => {
                 Replies::Settled { answer, acked: matches!(action, Action::Ack).then_some(id) }
+            }
+            (SettleAnswer::Nacked(answer), Change::Released { .. }) => {
+                Replies::Nacked { answer, nacked: Nacked::Ready }
             }
             (SettleAnswer::Extended(answer), Change::Extended(_, deadline)) => {
                 Replies::Extended { answer, deadline: *deadline }
