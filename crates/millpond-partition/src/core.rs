@@ -100,6 +100,8 @@ pub(crate) struct Core {
     /// Reads in flight, by number.
     reads: HashMap<u64, Reading>,
     last_read: u64,
+    /// Which kind of read was asked for first, last time.
+    read_kind: usize,
     /// Those of them that nobody wants any more.
     cancelled: Vec<u64>,
     memory: Memory,
@@ -249,9 +251,10 @@ impl Core {
     /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
     pub(crate) fn handle_timeout(&mut self, now: UnixMillis) {
         self.recall.may_read = true;
-        // Each kind has its own number, so that neither keeps the other waiting.
-        self.end_waits(now, self.options.timers_per_turn);
-        self.serve_lines(now, self.options.timers_per_turn);
+        // Each kind has a number of its own, so that none keeps another waiting.
+        let n_max = self.options.timers_per_turn;
+        self.end_waits(now, n_max);
+        millpond_types::DueClock::ALL.into_iter().for_each(|clock| self.serve_line(now, clock, n_max));
     }
 
     /// Commands that wait for their queue to be looked up.

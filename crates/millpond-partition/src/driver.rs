@@ -152,7 +152,9 @@ impl Driver {
         self.take_commits()?;
         self.take_reads(now)?;
         self.take_commands(now, started);
-        self.core.handle_timeout(now);
+        if self.heeds_deadlines() {
+            self.core.handle_timeout(now);
+        }
         if !self.closing {
             self.core.serve(now);
             self.start_reads(now)?;
@@ -201,7 +203,16 @@ impl Driver {
         }
     }
 
+    /// Whether deadlines have an effect in this turn. They wait while the next batch is full, as commands do.
+    fn heeds_deadlines(&self) -> bool {
+        !self.closing && !self.is_full()
+    }
+
     fn deadline(&self) -> Option<std::time::Instant> {
+        if !self.heeds_deadlines() {
+            // A commit ends the wait.
+            return None;
+        }
         self.core.poll_timeout().and_then(|time| self.clock.instant_at(time))
     }
 

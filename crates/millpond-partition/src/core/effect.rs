@@ -81,6 +81,7 @@ impl Effect {
         match self {
             Self::Enqueued { ids, .. } => ids.len().max(1),
             Self::Granted { grants, .. } => grants.len().max(1),
+            Self::Purged { delayed, .. } => delayed.len().max(1),
             _ => 1,
         }
     }

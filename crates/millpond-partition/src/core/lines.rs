@@ -13,6 +13,8 @@
 //! * **D4** A row that was taken is on its way to its queue, or waits for its queue to be looked up, or is
 //!   being purged, or is set aside because its queue does not know it.
 
+use std::time::Duration;
+
 use millpond_inbox::{Finish, Frontier, Inbox, Limits, RefillEnd};
 use millpond_storage_api::{ScanEnd, ScanRequest, ScanRows, StoreError, Table};
 use millpond_types::{
@@ -227,28 +229,23 @@ impl Core {
         lines.min()
     }
 
-    /// Lets go whatever is due, at most `n_left` entries.
-    pub(super) fn serve_lines(&mut self, now: UnixMillis, mut n_left: usize) {
-        for clock in DueClock::ALL {
-            let time = self.time(clock, now);
-            let early = if self.is_broken(Mutation::DueEarly) { 1 } else { 0 };
-            if self.lines.of(clock).is_resting(now) {
-                continue;
-            }
-            self.lines.of(clock).backing_off = None;
-            while n_left > 0
-                && self.lines.of(clock).next_due().is_some_and(|due| due <= time.plus(early))
-            {
-                let line = self.lines.of(clock);
-                let Some((key, row)) = line.window.take() else { break };
-                line.n_leaving += 1;
-                n_left -= 1;
-                self.counters
-                    .lateness
-                    .record(std::time::Duration::from_millis(time.since(key.due.at)));
-                // As a message, because its queue may have to be looked up first.
-                self.handle_message(now, Message::Due(key, row));
-            }
+    /// Lets go what is due in a line, at most `n_left` entries.
+    pub(super) fn serve_line(&mut self, now: UnixMillis, clock: DueClock, mut n_left: usize) {
+        let early = u64::from(self.is_broken(Mutation::DueEarly));
+        let time = self.time(clock, now).plus(early);
+        let line = self.lines.of(clock);
+        if line.is_resting(now) {
+            return;
+        }
+        line.backing_off = None;
+        while n_left > 0 && self.lines.of(clock).next_due().is_some_and(|due| due <= time) {
+            let line = self.lines.of(clock);
+            let Some((key, row)) = line.window.take() else { break };
+            line.n_leaving += 1;
+            n_left -= 1;
+            self.counters.lateness.record(Duration::from_millis(time.since(key.due.at)));
+            // As a message, because its queue may have to be looked up first.
+            self.handle_message(now, Message::Due(key, row));
         }
     }
 

@@ -77,13 +77,13 @@ impl Core {
         if self.reads.len() >= self.options.scans_in_flight_max {
             return None;
         }
-        // What has a turn of its own comes first; of the rest there may be more than one turn allows.
-        self.poll_recall()
-            .or_else(|| self.poll_parked())
-            .or_else(|| self.poll_line())
-            .or_else(|| self.poll_move())
-            .or_else(|| self.poll_purge())
-            .or_else(|| self.poll_head())
+        if let Some(step) = self.poll_recall() {
+            return Some(step);
+        }
+        // Of each other kind there may be more than one turn allows, so each is first in turn.
+        let kinds = [Self::poll_parked, Self::poll_line, Self::poll_move, Self::poll_purge, Self::poll_head];
+        self.read_kind = (self.read_kind + 1) % kinds.len();
+        (0..kinds.len()).find_map(|n| kinds[(self.read_kind + n) % kinds.len()](self))
     }
 
     /// Whether [`poll_read`](Self::poll_read) has, or will have next turn, a read to perform.

@@ -159,6 +159,7 @@ impl Core {
             reads: HashMap::new(),
             cancelled: Vec::new(),
             last_read: 0,
+            read_kind: 0,
             memory: Memory::default(),
             idle: VecDeque::new(),
             surveys: VecDeque::new(),
