@@ -237,4 +237,6 @@ impl<T, const N: usize> Shared<T, N> {
 }
 
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod tests;
