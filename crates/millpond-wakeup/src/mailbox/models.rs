@@ -1,6 +1,8 @@
 //! Models of the mailbox, named after the race each excludes.
 
 use std::future::Future;
+#[cfg(millpond_loom)]
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -180,10 +182,10 @@ fn a_sender_behind_one_that_gives_up_gets_in() {
 /// A mailbox with a rule left out. Its owner is not dropped: that takes the lock, which loom does not
 /// survive once it has found a deadlock.
 #[cfg(millpond_loom)]
-fn broken(rule: Mutation) -> (MailboxSender<u8, 2>, std::mem::ManuallyDrop<MailboxOwner<u8, 2>>) {
+fn broken(rule: Mutation) -> (MailboxSender<u8, 2>, ManuallyDrop<MailboxOwner<u8, 2>>) {
     let (sender, owner) = small();
     owner.break_rule(Some(rule));
-    (sender, std::mem::ManuallyDrop::new(owner))
+    (sender, ManuallyDrop::new(owner))
 }
 
 /// The broken twin: a message does not end the sleep.
@@ -199,6 +201,7 @@ fn an_owner_that_nobody_wakes_is_found() {
         });
         assert_eq!(take(&mut owner, 1), [1]);
         pusher.join().expect("push does not panic").expect("the mailbox is open");
+        drop(ManuallyDrop::into_inner(owner));
     });
 }
 
@@ -213,5 +216,6 @@ fn a_message_that_is_lost_at_the_end_is_found() {
         let left = owner.close();
         let was_taken = giver.join().expect("push does not panic");
         assert_eq!(left.len(), usize::from(was_taken), "it is nowhere");
+        drop(ManuallyDrop::into_inner(owner));
     });
 }

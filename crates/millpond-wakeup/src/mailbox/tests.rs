@@ -1,35 +1,17 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use millpond_sync::thread;
 
 use super::*;
+use crate::counter::Counter;
 
 mod history;
 
-/// A waker that counts.
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        // Relaxed: the tests read it on the thread that wakes.
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Counter {
-    fn n(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 fn poll<F: Future + Unpin>(future: &mut F, counter: &Arc<Counter>) -> Poll<F::Output> {
-    let waker = Waker::from(counter.clone());
-    Pin::new(future).poll(&mut Context::from_waker(&waker))
+    Pin::new(future).poll(&mut Context::from_waker(&counter.waker()))
 }
 
 #[test]
