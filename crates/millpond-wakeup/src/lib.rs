@@ -7,11 +7,16 @@
 
 mod deadline_index;
 mod error;
+mod ladder;
 mod nanos;
+mod rules;
 mod slab;
 mod timer;
 mod timers;
 mod wakeups;
+
+#[cfg(test)]
+mod tests;
 
 pub use deadline_index::DeadlineIndex;
 pub use error::{Rejected, RejectedKind};
