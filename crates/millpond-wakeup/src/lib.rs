@@ -15,13 +15,18 @@ mod deadline_index;
 #[cfg(any(test, feature = "tokio"))]
 pub mod driver;
 mod error;
+mod ladder;
 pub mod mailbox;
 mod nanos;
+mod rules;
 mod schedule;
 mod slab;
 mod timer;
 mod timers;
 mod wakeups;
+
+#[cfg(test)]
+mod tests;
 
 pub use backoff::{BackoffError, BackoffPolicy};
 pub use deadline_index::DeadlineIndex;

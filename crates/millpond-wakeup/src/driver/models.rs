@@ -141,23 +141,23 @@ fn a_deadline_set_while_the_driver_is_dropped_has_an_outcome() {
     });
 }
 
-/// The broken twin: the driver says until when it sleeps after it has given up the lock.
+/// The broken twin: the driver says until when it sleeps after it has given up the lock. It does not really
+/// sleep here, because loom does not survive a deadlock in a future.
 #[cfg(millpond_loom)]
 #[test]
-#[should_panic(expected = "deadlock")]
+#[should_panic(expected = "nobody woke it")]
 fn a_driver_that_says_too_late_until_when_it_sleeps_is_found() {
-    use std::mem::ManuallyDrop;
-
     use super::mutation::Mutation;
+    use crate::counter::Counter;
 
     model("broken_driver_says_too_late", || {
-        let (shared, receiver) = timers();
-        // Not dropped: that takes the lock, which loom does not survive once it has found a deadlock.
-        let mut receiver = ManuallyDrop::new(receiver);
+        let (shared, mut receiver) = timers();
         shared.break_rule(Some(Mutation::SayTooLate));
         let setter = thread::spawn(move || insert(&shared, PAST, 1));
-        assert_eq!(recv(&mut receiver), Some(vec![1]));
+        let counter = std::sync::Arc::new(Counter::default());
+        let waker = counter.waker();
+        let polled = receiver.poll(&mut Context::from_waker(&waker), &mut Vec::new(), 9);
         setter.join().expect("insert does not panic").expect("it is open");
-        drop(ManuallyDrop::into_inner(receiver));
+        assert!(polled.is_ready() || counter.n() == 1, "nobody woke it");
     });
 }
