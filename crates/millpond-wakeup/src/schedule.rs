@@ -12,6 +12,9 @@ pub trait Schedule: sealed::Sealed {
     /// The earliest deadline.
     fn next_deadline(&self) -> Option<Nanos>;
 
+    /// Takes out the first timer, if it is due.
+    fn pop_due(&mut self, now: Nanos) -> Option<Due<Self::Value>>;
+
     /// Moves what is due to the end of `batch`, in order, `budget` timers at most.
     fn drain_due(
         &mut self,
@@ -52,6 +55,10 @@ macro_rules! schedule {
 
             fn next_deadline(&self) -> Option<Nanos> {
                 self.next_deadline()
+            }
+
+            fn pop_due(&mut self, now: Nanos) -> Option<Due<$value>> {
+                self.pop_due(now)
             }
 
             fn drain_due(
