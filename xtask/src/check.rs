@@ -30,7 +30,9 @@ pub(crate) fn check(workspace: &Workspace, keep_going: bool) -> Result<()> {
         run(&mut cargo(rocksdb, line))
     });
     steps.run_with(rocksdb, "features", |rocksdb| {
-        // All other packages have no features to leave out.
+        // All other packages have no features to leave out or to add.
+        let driver = "clippy --locked -p millpond-wakeup --features tokio -- -D warnings";
+        run(&mut cargo(rocksdb, driver))?;
         let without = "clippy --locked -p millpond --no-default-features";
         run(&mut cargo(rocksdb, &format!("{without} -- -D warnings")))?;
         run(&mut cargo(rocksdb, &format!("{without} --features rocksdb -- -D warnings")))
@@ -38,11 +40,14 @@ pub(crate) fn check(workspace: &Workspace, keep_going: bool) -> Result<()> {
     steps.run_with(rocksdb, "docs", |rocksdb| {
         // Libraries only: the command `millpond` would write over the pages of the library `millpond`.
         let line = "doc --locked --workspace --no-deps --lib";
-        run(cargo(rocksdb, line).env("RUSTDOCFLAGS", "-D warnings"))
+        run(cargo(rocksdb, line).env("RUSTDOCFLAGS", "-D warnings"))?;
+        let driver = "doc --locked -p millpond-wakeup --features tokio --no-deps --lib";
+        run(cargo(rocksdb, driver).env("RUSTDOCFLAGS", "-D warnings"))
     });
     steps.run_with(rocksdb, "tests", |rocksdb| run(&mut cargo(rocksdb, test_line(workspace))));
     steps.run_with(rocksdb, "doctests", |rocksdb| {
-        run(&mut cargo(rocksdb, "test --locked --workspace --doc --no-fail-fast"))
+        run(&mut cargo(rocksdb, "test --locked --workspace --doc --no-fail-fast"))?;
+        run(&mut cargo(rocksdb, "test --locked -p millpond-wakeup --features tokio --doc"))
     });
     steps.run_with(rocksdb, "models", |rocksdb| {
         models::run(workspace, rocksdb, &LoomOptions::default())

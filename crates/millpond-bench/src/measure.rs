@@ -1,6 +1,18 @@
-//! How long to measure, and how to summarise.
+//! How long to measure, how to summarise, and how much is allocated.
 
+use std::alloc::System;
 use std::time::Duration;
+
+use cap::Cap;
+
+/// Counts what Rust code allocates. It costs each allocation an atomic addition, in every bench alike.
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Bytes that Rust code has asked for and not given back.
+pub(crate) fn allocated_bytes() -> usize {
+    ALLOCATED.allocated()
+}
 
 /// How much to do. Many short runs rather than few long ones: a virtual disk can be ten times slower
 /// from one second to the next, and subject and peer should see the same disk.

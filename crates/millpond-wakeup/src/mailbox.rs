@@ -25,6 +25,8 @@
 //! # Ok::<(), millpond_wakeup::mailbox::Closed<&str>>(())
 //! ```
 //!
+//! [`MailboxOwner::drain_merged`] makes due timers one more class, for a loop that waits for both.
+//!
 //! # Invariants
 //!
 //! One lock guards everything and is held for moves only. Each invariant but M4 has models.
@@ -46,12 +48,15 @@ use std::task::Waker;
 use millpond_sync::{Arc, Condvar, Mutex};
 use thiserror::Error;
 
+mod merge;
 mod mutation;
 mod owner;
 mod send;
 mod sender;
 
 use mutation::Mutation;
+
+pub use merge::{DueShare, Event};
 pub use owner::{MailboxOwner, Ready};
 pub use send::Sending;
 pub use sender::MailboxSender;
@@ -236,5 +241,7 @@ impl<T, const N: usize> Shared<T, N> {
     }
 }
 
+#[cfg(test)]
+mod models;
 #[cfg(test)]
 mod tests;

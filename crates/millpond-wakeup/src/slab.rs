@@ -3,6 +3,8 @@
 //! Places come in chunks, so that growing copies one chunk at most. A place that is given up keeps its
 //! generation, which is how a stale handle is told from a new one.
 
+use crate::ladder::Place;
+use crate::rules::{Mutation, Rules};
 use crate::timer::{Handle, Revision};
 use crate::{Nanos, Timer};
 
@@ -19,6 +21,8 @@ pub(crate) struct Node<T> {
     pub(crate) revision: Revision,
     pub(crate) value: T,
     generation: u32,
+    /// Where the ladder keeps it; the slab does not look at it.
+    pub(crate) place: Place,
 }
 
 impl<T> Node<T> {
@@ -41,11 +45,12 @@ pub(crate) struct Slab<T> {
     n_live: usize,
     /// Of places that are used for the first time.
     generation_first: u32,
+    rules: Rules,
 }
 
 impl<T> Slab<T> {
-    pub(crate) const fn new(generation_first: u32) -> Self {
-        Self { chunks: Vec::new(), vacant: NONE, n_live: 0, generation_first }
+    pub(crate) const fn new(generation_first: u32, rules: Rules) -> Self {
+        Self { chunks: Vec::new(), vacant: NONE, n_live: 0, generation_first, rules }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -55,7 +60,7 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, deadline: Nanos, revision: Revision, value: T) -> Handle {
         let handle = self.claim();
         let Handle { slot, generation } = handle;
-        let node = Node { deadline, revision, value, generation };
+        let node = Node { deadline, revision, value, generation, place: Place::FRONT };
         *self.at(slot) = Slot::Occupied(node);
         self.n_live += 1;
         handle
@@ -90,7 +95,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn view(&self, slot: u32) -> Timer<'_, T> {
-        let Node { deadline, revision, value, generation } = self.node(slot);
+        let Node { deadline, revision, value, generation, .. } = self.node(slot);
         let handle = Handle { slot, generation: *generation };
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
@@ -98,7 +103,8 @@ impl<T> Slab<T> {
     /// Takes out a timer that is known to be live, and makes its handle stale.
     pub(crate) fn remove(&mut self, slot: u32) -> (Handle, Node<T>) {
         let generation = self.node(slot).generation;
-        let vacant = Slot::Vacant { generation: generation.wrapping_add(1), next: self.vacant };
+        let step = u32::from(!self.rules.lacks(Mutation::KeepGeneration));
+        let vacant = Slot::Vacant { generation: generation.wrapping_add(step), next: self.vacant };
         let Slot::Occupied(node) = std::mem::replace(self.at(slot), vacant) else {
             unreachable!("it was occupied just now")
         };

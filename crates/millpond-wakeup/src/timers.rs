@@ -1,8 +1,9 @@
 //! The scheduler, without keys.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::ladder::Ladder;
+use crate::rules::{Mutation, Rules};
 use crate::slab::{Node, Slab};
 use crate::timer::{Drained, Due, Earlier, Handle, Replaced, Revision, Timer};
 use crate::{Nanos, Rejected, RejectedKind};
@@ -32,10 +33,11 @@ use crate::{Nanos, Rejected, RejectedKind};
 #[derive(Debug)]
 pub struct Timers<T> {
     slab: Slab<T>,
-    order: BTreeMap<(Nanos, Revision), u32>,
+    ladder: Ladder,
     revision: Revision,
     capacity: usize,
     is_shut_down: bool,
+    rules: Rules,
 }
 
 impl<T> Timers<T> {
@@ -46,12 +48,17 @@ impl<T> Timers<T> {
     /// grows with use.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
+        Self::with_rules(capacity, Rules::SHIPPED)
+    }
+
+    pub(crate) fn with_rules(capacity: usize, rules: Rules) -> Self {
         Self {
-            slab: Slab::new(generation_first()),
-            order: BTreeMap::new(),
+            slab: Slab::new(generation_first(), rules),
+            ladder: Ladder::new(rules),
             revision: Revision::FIRST,
             capacity: capacity.min(Self::CAPACITY_MAX),
             is_shut_down: false,
+            rules,
         }
     }
 
@@ -67,20 +74,18 @@ impl<T> Timers<T> {
         }
         let revision = self.next_revision();
         let handle = self.slab.insert(deadline, revision, value);
-        self.order.insert((deadline, revision), handle.slot);
+        self.ladder.insert(&mut self.slab, handle.slot);
         Ok(handle)
     }
 
     /// Gives a timer another deadline, earlier or later. It counts as set now: among timers of the same
     /// deadline it fires last. `None` if the handle is stale.
     pub fn reset(&mut self, handle: Handle, deadline: Nanos) -> Option<Replaced> {
-        let previous = self.slab.find(handle)?.key();
+        let (previous, current) = self.slab.find(handle)?.key();
         let revision = self.next_revision();
-        self.order.remove(&previous);
-        let node = self.slab.node_mut(handle.slot);
-        (node.deadline, node.revision) = (deadline, revision);
-        self.order.insert((deadline, revision), handle.slot);
-        Some(Replaced { previous: previous.0, revision })
+        let revision = if self.rules.lacks(Mutation::KeepRevision) { current } else { revision };
+        self.ladder.reset(&mut self.slab, handle.slot, (deadline, revision));
+        Some(Replaced { previous, revision })
     }
 
     /// Gives a timer another deadline if that is earlier. `None` if the handle is stale.
@@ -95,8 +100,10 @@ impl<T> Timers<T> {
 
     /// Removes a timer before it fires and returns its value. `None` if the handle is stale.
     pub fn cancel(&mut self, handle: Handle) -> Option<T> {
-        let key = self.slab.find(handle)?.key();
-        self.order.remove(&key);
+        if !self.slab.contains(handle) {
+            return None;
+        }
+        self.ladder.remove(&mut self.slab, handle.slot);
         Some(self.slab.remove(handle.slot).1.value)
     }
 
@@ -109,7 +116,7 @@ impl<T> Timers<T> {
     /// The earliest deadline: when to call again. Takes constant time.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
-        self.order.first_key_value().map(|((deadline, _), _)| *deadline)
+        self.ladder.first()
     }
 
     /// Takes out the first timer, if it is due.
@@ -134,7 +141,7 @@ impl<T> Timers<T> {
     /// Removes all timers. They come back in the order in which they would have fired; dropping the iterator
     /// drops them.
     pub fn clear(&mut self) -> Pending<T> {
-        let mut rest = Self::new(self.capacity);
+        let mut rest = Self::with_rules(self.capacity, self.rules);
         rest.revision = self.revision;
         rest.is_shut_down = self.is_shut_down;
         std::mem::swap(self, &mut rest);
@@ -144,7 +151,7 @@ impl<T> Timers<T> {
     /// Stops accepting timers, for ever, and returns those that have not fired, in the order in which they
     /// would have. A second call returns nothing.
     pub fn shutdown(&mut self) -> Pending<T> {
-        self.is_shut_down = true;
+        self.is_shut_down = !self.rules.lacks(Mutation::ShutdownForgotten);
         self.clear()
     }
 
@@ -175,7 +182,7 @@ impl<T> Timers<T> {
     /// Bytes of heap memory in use, without what the values own.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.slab.heap_bytes()
+        self.slab.heap_bytes() + self.ladder.heap_bytes()
     }
 
     /// Why no timer can be added, if so.
@@ -184,7 +191,8 @@ impl<T> Timers<T> {
             return Some(RejectedKind::ShuttingDown);
         }
         let live = self.len();
-        (live >= self.capacity).then_some(RejectedKind::Capacity { live })
+        let capacity = self.capacity + usize::from(self.rules.lacks(Mutation::OneTooMany));
+        (live >= capacity).then_some(RejectedKind::Capacity { live })
     }
 
     /// A timer that is known to be live.
@@ -192,8 +200,13 @@ impl<T> Timers<T> {
         self.slab.view(slot)
     }
 
+    #[cfg(test)]
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        self.ladder.audit(&self.slab)
+    }
+
     fn pop(&mut self) -> Option<Due<T>> {
-        let (_, slot) = self.order.pop_first()?;
+        let slot = self.ladder.pop(&mut self.slab)?;
         let (handle, Node { deadline, revision, value, .. }) = self.slab.remove(slot);
         Some(Due { deadline, revision, handle, value })
     }

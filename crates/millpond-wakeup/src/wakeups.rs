@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use crate::rules::{Mutation, Rules};
 use crate::timer::{Drained, Due, Earlier, Handle, Replaced, Revision, Set, SetOutcome, Timer};
 use crate::{Nanos, Pending, Rejected, Timers};
 
@@ -37,6 +38,7 @@ pub struct Wakeups<K, S = RandomState> {
     timers: Timers<K>,
     index: HashTable<u32>,
     hasher: S,
+    rules: Rules,
 }
 
 impl<K: Hash + Eq> Wakeups<K> {
@@ -52,7 +54,12 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     /// make every operation slow.
     #[must_use]
     pub fn with_hasher(capacity: usize, hasher: S) -> Self {
-        Self { timers: Timers::new(capacity), index: HashTable::new(), hasher }
+        Self {
+            timers: Timers::new(capacity),
+            index: HashTable::new(),
+            hasher,
+            rules: Rules::SHIPPED,
+        }
     }
 
     /// Sets the deadline of a key, earlier or later than the one it may have. Replacing needs no capacity.
@@ -65,6 +72,11 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     pub fn set(&mut self, key: K, deadline: Nanos) -> Result<Set, Rejected<K>> {
         let hash = self.hasher.hash_one(&key);
         let Some(handle) = self.find(hash, &key) else { return self.insert(hash, key, deadline) };
+        if self.rules.lacks(Mutation::ReplaceNeedsRoom)
+            && let Some(kind) = self.timers.refusal()
+        {
+            return Err(Rejected { value: key, kind });
+        }
         let Replaced { previous, revision } = self.replace(handle, deadline);
         Ok(Set { handle, revision, outcome: SetOutcome::Replaced { previous } })
     }
@@ -171,7 +183,9 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     pub fn drain_due(&mut self, now: Nanos, budget: usize, batch: &mut Vec<Due<K>>) -> Drained {
         let first = batch.len();
         let drained = self.timers.drain_due(now, budget, batch);
-        for due in &batch[first..] {
+        let indexed =
+            if self.rules.lacks(Mutation::DeliveredStaysIndexed) { batch.len() } else { first };
+        for due in &batch[indexed..] {
             self.unindex(self.hasher.hash_one(&due.value), due.handle.slot);
         }
         drained
@@ -223,7 +237,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
 
     fn insert(&mut self, hash: u64, key: K, deadline: Nanos) -> Result<Set, Rejected<K>> {
         let handle = self.timers.insert(deadline, key)?;
-        let Self { timers, index, hasher } = self;
+        let Self { timers, index, hasher, .. } = self;
         index.insert_unique(hash, handle.slot, |slot| hasher.hash_one(timers.at(*slot).value));
         let revision = timers.at(handle.slot).revision;
         Ok(Set { handle, revision, outcome: SetOutcome::Inserted })
@@ -245,5 +259,19 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     fn unindex(&mut self, hash: u64, slot: u32) {
         let entry = self.index.find_entry(hash, |candidate| *candidate == slot);
         entry.expect("a live timer is in the index").remove();
+    }
+}
+
+#[cfg(test)]
+impl<K: Hash + Eq> Wakeups<K> {
+    pub(crate) fn with_rules(capacity: usize, rules: Rules) -> Self {
+        Self { timers: Timers::with_rules(capacity, rules), rules, ..Self::new(capacity) }
+    }
+
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        if self.index.len() != self.len() {
+            return Err(format!("{} keys in the index, {} timers", self.index.len(), self.len()));
+        }
+        self.timers.audit()
     }
 }

@@ -4,7 +4,8 @@
 //! 2. A normal or build dependency between our packages is in the table.
 //! 3. A dev-dependency is in the table, or goes to a lower layer, or to a library of the layer `dev`.
 //! 4. `rocksdb` is named by its backend and the benchmarks only, `tokio` by the facade and what stands
-//!    above or beside it, and `xtask` depends on none of our packages.
+//!    above or beside it and behind a feature by `millpond-wakeup`, and `xtask` depends on none of our
+//!    packages.
 //! 5. Every directory in `crates/` is called like its package, has a README, has a section in the
 //!    codemap, and its code opens with a sentence.
 

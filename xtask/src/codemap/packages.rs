@@ -24,6 +24,8 @@ pub(super) struct Package {
 pub(super) struct Dependency {
     pub(super) name: String,
     pub(super) dev: bool,
+    /// Whether it takes a feature to have it.
+    pub(super) optional: bool,
 }
 
 /// Reads the output of `cargo metadata --no-deps`, and of each package what the rules look at.
@@ -50,6 +52,7 @@ fn one(package: &Value, root: &Path) -> Result<Package> {
             .map(|dependency| Dependency {
                 name: text(&dependency["name"]),
                 dev: dependency["kind"] == "dev",
+                optional: dependency["optional"] == true,
             })
             .collect(),
         has_readme: directory.join("README.md").is_file(),

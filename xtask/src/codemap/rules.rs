@@ -9,6 +9,8 @@ use super::table::{Allowed, Layer, Row, Table};
 const MAY_NAME_ROCKSDB: [&str; 2] = ["millpond-storage-rocksdb", "millpond-bench"];
 /// The only packages outside `tests/` that may name a runtime.
 const MAY_NAME_TOKIO: [&str; 3] = ["millpond", "millpond-cli", "millpond-bench"];
+/// The only package that may name a runtime behind a feature, and in its tests.
+const MAY_OFFER_TOKIO: &str = "millpond-wakeup";
 /// Shorter, a first line says nothing.
 const SENTENCE_CHARS_MIN: usize = 20;
 
@@ -80,7 +82,11 @@ pub(super) fn libraries(packages: &[Package]) -> Vec<String> {
             let on = dependency.name.as_str();
             let refused = match on {
                 "rocksdb" | "librocksdb-sys" => !MAY_NAME_ROCKSDB.contains(&name),
-                "tokio" => !in_tests && !MAY_NAME_TOKIO.contains(&name),
+                "tokio" => {
+                    let is_extra = dependency.optional || dependency.dev;
+                    let offers = is_extra && name == MAY_OFFER_TOKIO;
+                    !in_tests && !offers && !MAY_NAME_TOKIO.contains(&name)
+                }
                 _ => name == "xtask" && ours.contains(on),
             };
             if refused {

@@ -21,6 +21,7 @@ const CODEMAP: &str = "
 | L0 | `millpond-sync` | locks | – |
 | L0 | `millpond-types` | ids | – |
 | L2 | `millpond-inbox` | refill | `millpond-types`, `millpond-sync` |
+| L2 | `millpond-wakeup` | deadlines | `millpond-sync` |
 | L2 | `millpond-storage-memory` | reference | `millpond-types` |
 | L3 | `millpond-partition` (planned) | loop | `millpond-inbox` |
 | dev | `millpond-storage-conformance` | suite | `millpond-types` |
@@ -32,6 +33,7 @@ const CODEMAP: &str = "
 ### `millpond-sync`
 ### `millpond-types`
 ### `millpond-inbox`
+### `millpond-wakeup`
 ### `millpond-storage-memory`
 ### `millpond-storage-conformance`
 ";
@@ -48,7 +50,7 @@ fn package(name: &str, directory: &str) -> Package {
 
 /// A workspace that keeps every rule.
 fn sound() -> Vec<Package> {
-    let mut packages: Vec<Package> = ["sync", "types", "inbox", "storage-memory"]
+    let mut packages: Vec<Package> = ["sync", "types", "inbox", "wakeup", "storage-memory"]
         .iter()
         .chain(&["storage-conformance"])
         .map(|name| package(&format!("millpond-{name}"), "crates/"))
@@ -57,6 +59,9 @@ fn sound() -> Vec<Package> {
     packages.push(package("xtask", ""));
     depend(&mut packages, "millpond-inbox", "millpond-types");
     depend(&mut packages, "millpond-it", "tokio");
+    depend(&mut packages, "millpond-wakeup", "tokio");
+    last(&mut packages, "millpond-wakeup").optional = true;
+    depend_in_tests(&mut packages, "millpond-wakeup", "tokio");
     depend(&mut packages, "xtask", "serde_json");
     packages
 }
@@ -66,11 +71,17 @@ fn find<'a>(packages: &'a mut [Package], name: &str) -> &'a mut Package {
 }
 
 fn depend(packages: &mut [Package], from: &str, to: &str) {
-    find(packages, from).dependencies.push(Dependency { name: to.to_owned(), dev: false });
+    let dependency = Dependency { name: to.to_owned(), dev: false, optional: false };
+    find(packages, from).dependencies.push(dependency);
 }
 
 fn depend_in_tests(packages: &mut [Package], from: &str, to: &str) {
-    find(packages, from).dependencies.push(Dependency { name: to.to_owned(), dev: true });
+    depend(packages, from, to);
+    last(packages, from).dev = true;
+}
+
+fn last<'a>(packages: &'a mut [Package], from: &str) -> &'a mut Dependency {
+    find(packages, from).dependencies.last_mut().expect("one was added")
 }
 
 fn parsed() -> Table {
@@ -101,7 +112,7 @@ fn a_sound_workspace_passes() {
 #[test]
 fn the_table_is_read_with_layers_and_edges() {
     let table = parsed();
-    assert_eq!(table.len(), 8);
+    assert_eq!(table.len(), 9);
     let inbox = &table["millpond-inbox"];
     assert_eq!(inbox.layer, Layer::Product(2));
     let names = ["millpond-sync", "millpond-types"].map(str::to_owned);
@@ -191,6 +202,17 @@ fn rocksdb_and_tokio_outside_their_places_are_caught() {
 }
 
 #[test]
+fn a_runtime_behind_a_feature_is_offered_in_one_place_only() {
+    let problems = after(|p| depend(p, "millpond-wakeup", "tokio"));
+    assert_eq!(problems, ["millpond-wakeup may not depend on tokio"], "it is not behind one");
+    let problems = after(|p| {
+        depend(p, "millpond-inbox", "tokio");
+        last(p, "millpond-inbox").optional = true;
+    });
+    assert_eq!(problems, ["millpond-inbox may not depend on tokio"]);
+}
+
+#[test]
 fn xtask_on_top_of_a_package_of_ours_is_caught() {
     // Even a lower one, and even in tests.
     let problems = after(|p| depend_in_tests(p, "xtask", "millpond-sync"));
@@ -227,7 +249,7 @@ fn packages_are_read_from_what_cargo_says() {
             { "kind": ["lib"], "src_path": package.join("src/lib.rs") },
         ],
         "dependencies": [
-            { "name": "b", "kind": null },
+            { "name": "b", "kind": null, "optional": true },
             { "name": "c", "kind": "dev" },
             { "name": "d", "kind": "build" },
         ],
@@ -238,5 +260,7 @@ fn packages_are_read_from_what_cargo_says() {
     assert_eq!((one.has_readme, one.first_line.as_str()), (true, "//! What it is."));
     let edges: Vec<_> = one.dependencies.iter().map(|d| (d.name.as_str(), d.dev)).collect();
     assert_eq!(edges, [("b", false), ("c", true), ("d", false)]);
+    let optional = one.dependencies.iter().filter(|d| d.optional).map(|d| d.name.as_str());
+    assert!(optional.eq(["b"]));
     assert!(packages::read(&json!({}), directory.path()).is_err());
 }

@@ -1,19 +1,14 @@
 //! What the process says about itself: memory, threads and their time on the processor.
 
-use std::alloc::System;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cap::Cap;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
-
-/// Counts what Rust code allocates. It costs each allocation an atomic addition, in every bench alike.
-#[global_allocator]
-static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+use crate::measure::allocated_bytes;
 
 /// Name of the thread that owns a partition.
 pub(super) const LOOP: &str = "millpond-loop";
@@ -35,7 +30,7 @@ impl Memory {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         let kib: usize = kib.ok_or("no VmRSS in /proc/self/status")?.trim().parse()?;
-        Ok(Self { allocated: ALLOCATED.allocated(), resident: kib << 10 })
+        Ok(Self { allocated: allocated_bytes(), resident: kib << 10 })
     }
 }
 

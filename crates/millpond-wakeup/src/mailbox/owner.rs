@@ -1,3 +1,4 @@
+use std::collections::vec_deque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -67,21 +68,7 @@ impl<T, const N: usize> MailboxOwner<T, N> {
     /// Appends to `out` up to `shares[class]` messages of each class, the most urgent class first, and
     /// clears the notification. Never waits. Gives how many messages it took.
     pub fn drain(&mut self, out: &mut impl Extend<T>, shares: [usize; N]) -> usize {
-        let mut state = self.shared.state.lock();
-        state.notified = false;
-        let mut n_taken = 0;
-        let one_share = state.is_broken(Mutation::OneShareForAll);
-        for (class, share) in state.classes.iter_mut().zip(shares) {
-            let share = if one_share { share.saturating_sub(n_taken) } else { share };
-            let n = class.queue.len().min(share);
-            out.extend(class.queue.drain(..n));
-            n_taken += n;
-        }
-        let wakes_nobody = state.is_broken(Mutation::DrainWakesNobody);
-        let woken = if wakes_nobody { Vec::new() } else { state.take_admitted() };
-        drop(state);
-        woken.into_iter().for_each(Waker::wake);
-        n_taken
+        self.take(shares, |messages| out.extend(messages))
     }
 
     /// Refuses every later message. Those that are inside can still be drained, so that an orderly end under
@@ -117,6 +104,30 @@ impl<T, const N: usize> MailboxOwner<T, N> {
     pub fn is_open(&self) -> bool {
         let state = self.shared.state.lock();
         !state.sealed && state.n_senders > 0
+    }
+
+    /// Hands up to `shares[class]` messages of each class to `sink`, clears the notification, and lets in
+    /// those for whom there is room now.
+    pub(super) fn take(
+        &mut self,
+        shares: [usize; N],
+        mut sink: impl FnMut(vec_deque::Drain<'_, T>),
+    ) -> usize {
+        let mut state = self.shared.state.lock();
+        state.notified = false;
+        let mut n_taken = 0;
+        let one_share = state.is_broken(Mutation::OneShareForAll);
+        for (class, share) in state.classes.iter_mut().zip(shares) {
+            let share = if one_share { share.saturating_sub(n_taken) } else { share };
+            let n = class.queue.len().min(share);
+            sink(class.queue.drain(..n));
+            n_taken += n;
+        }
+        let wakes_nobody = state.is_broken(Mutation::DrainWakesNobody);
+        let woken = if wakes_nobody { Vec::new() } else { state.take_admitted() };
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        n_taken
     }
 
     #[cfg(test)]

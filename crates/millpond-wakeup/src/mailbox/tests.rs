@@ -1,35 +1,18 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use millpond_sync::thread;
 
 use super::*;
+use crate::counter::Counter;
+use crate::{Nanos, Timers};
 
 mod history;
 
-/// A waker that counts.
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        // Relaxed: the tests read it on the thread that wakes.
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Counter {
-    fn n(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 fn poll<F: Future + Unpin>(future: &mut F, counter: &Arc<Counter>) -> Poll<F::Output> {
-    let waker = Waker::from(counter.clone());
-    Pin::new(future).poll(&mut Context::from_waker(&waker))
+    Pin::new(future).poll(&mut Context::from_waker(&counter.waker()))
 }
 
 #[test]
@@ -73,6 +56,40 @@ fn data_gets_through_while_another_thread_floods() {
     data.join().unwrap().unwrap();
     drop(owner);
     flood.join().unwrap();
+}
+
+#[test]
+fn a_deadline_holds_under_a_flood_and_a_flood_of_timers_keeps_nothing_back() {
+    for before in 0..=2 {
+        let (sender, mut owner) = mailbox::<usize, 2>([UNBOUNDED, UNBOUNDED]);
+        let mut timers = Timers::new(10_000);
+        (0..100).for_each(|n| sender.push::<1>(n).unwrap());
+        // A hundred deadlines that have passed, then one every other millisecond.
+        let deadlines = (0..100).map(|_| 0).chain((0..100).map(|n| 2 * n));
+        deadlines.for_each(|ms| assert!(timers.insert(Nanos::from_millis(ms), ms).is_ok()));
+        let (mut data, mut n_due) = (0, 0);
+        for now_ms in 0..200 {
+            (0..1000).for_each(|_| sender.push::<0>(usize::MAX).unwrap());
+            let now = Nanos::from_millis(now_ms);
+            let due = DueShare { schedule: &mut timers, now, share: 4, before };
+            let mut turn = Vec::new();
+            let drained = owner.drain_merged(&mut turn, [5, 1], due);
+            assert!(turn.len() <= 10 && drained.n_due <= 4);
+            for event in turn {
+                match event {
+                    Event::Message(usize::MAX) => {}
+                    Event::Message(n) => data += usize::from(n == data),
+                    Event::Due(due) => {
+                        n_due += 1;
+                        // The backlog takes 100 / (4 − 0.5) turns.
+                        assert!(due.value == now_ms || due.value < 30, "{due:?} at {now_ms}");
+                    }
+                }
+            }
+            assert_eq!(data, usize::try_from(now_ms + 1).unwrap().min(100), "one in every turn");
+        }
+        assert_eq!(n_due, 200);
+    }
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl<'a> World<'a> {
         let has_message =
             self.queues.iter().zip(shares).any(|(queue, share)| share > 0 && !queue.is_empty());
         let expected = if self.notified || has_message { Poll::Ready(()) } else { Poll::Pending };
-        let waker = Waker::from(self.owner_counter.clone());
+        let waker = self.owner_counter.waker();
         let result = self.owner.poll_ready(&mut Context::from_waker(&waker), shares);
         self.sleeps_for = result.is_pending().then_some(shares);
         if expected.is_pending() {
