@@ -11,7 +11,7 @@ use millpond_types::{
 };
 
 use crate::PartitionError;
-use crate::mailbox::{Class, MailboxSender};
+use crate::mailbox::{CONTROL, MailboxSender};
 use crate::report::{PartitionReport, QueueReport};
 
 /// Names of a queue, with the ids derived from them.
@@ -202,7 +202,7 @@ impl LeaseCall {
 #[derive(Debug)]
 pub struct Grants {
     pub(crate) grants: Vec<Durable<Grant>>,
-    pub(crate) way_back: Option<MailboxSender<Message>>,
+    pub(crate) way_back: Option<MailboxSender>,
 }
 
 impl Grants {
@@ -227,7 +227,7 @@ impl Drop for Grants {
             let leases =
                 leases.map(|grant| LeaseRef { id: grant.id, token: grant.token }).collect();
             // A closed partition keeps the leases until their deadline.
-            let _ = way_back.push(Class::Control, Message::Unreceived(leases));
+            let _ = way_back.push::<CONTROL>(Message::Unreceived(leases));
         }
     }
 }

@@ -113,7 +113,7 @@ pub(crate) struct Core {
     dirty: Vec<Slot>,
     row_buffer: Vec<u8>,
     counters: Counters,
-    way_back: MailboxSender<Message>,
+    way_back: MailboxSender,
 }
 
 impl Core {

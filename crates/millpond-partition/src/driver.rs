@@ -25,7 +25,7 @@ use crate::core::{
 };
 use crate::end::End;
 use crate::executor::Executor;
-use crate::mailbox::{MailboxOwner, MailboxSender, NotifyOwner};
+use crate::mailbox::{MailboxOwner, MailboxSender};
 use crate::options::PartitionOptions;
 
 /// Control messages that one turn takes.
@@ -68,8 +68,8 @@ struct Flight {
 pub(crate) struct Driver {
     core: Core,
     store: Arc<dyn PartitionStore>,
-    mailbox: MailboxOwner<Message>,
-    sender: MailboxSender<Message>,
+    mailbox: MailboxOwner,
+    sender: MailboxSender,
     options: PartitionOptions,
     clock: Clock,
     commits: VecDeque<(CommitTicket, Effects)>,
@@ -91,11 +91,11 @@ impl Driver {
     pub(crate) fn new(
         core: Core,
         store: Arc<dyn PartitionStore>,
-        (sender, mailbox): (MailboxSender<Message>, MailboxOwner<Message>),
+        (sender, mailbox): (MailboxSender, MailboxOwner),
         options: PartitionOptions,
         end: Arc<End>,
     ) -> Self {
-        let commit_waker = Waker::from(Arc::new(NotifyOwner(sender.clone())));
+        let commit_waker = sender.waker();
         let reader = store.clone();
         let executor = Executor::new(options.refill_tasks_max, move |job| perform(&*reader, job));
         let notified = sender.clone();

@@ -15,7 +15,7 @@ use crate::command::{
 use crate::core::{Core, Recovered};
 use crate::driver::{Driver, panicked};
 use crate::end::{Announce, End};
-use crate::mailbox::{Class, MailboxSender, mailbox};
+use crate::mailbox::{COMMAND, CONTROL, MailboxSender, mailbox};
 use crate::options::{LeasesAtOpen, PartitionOptions};
 use crate::report::{PartitionReport, QueueReport};
 
@@ -30,7 +30,7 @@ use crate::report::{PartitionReport, QueueReport};
 pub struct Partition(Arc<Inner>);
 
 struct Inner {
-    sender: MailboxSender<Message>,
+    sender: MailboxSender,
     store: Arc<dyn PartitionStore>,
     end: Arc<End>,
     loop_thread: thread::Thread,
@@ -123,7 +123,7 @@ impl Partition {
         wait: bool,
     ) -> Result<(), PartitionError> {
         let message = Message::Lease { source, call: call.clone(), wait };
-        self.0.sender.send(message).await.map_err(|_| self.0.end.error())
+        self.0.sender.send::<COMMAND>(message).await.map_err(|_| self.0.end.error())
     }
 
     /// The work is done: removes the entry.
@@ -236,7 +236,7 @@ impl Partition {
         message: impl FnOnce(oneshot::Sender<Answer<T>>) -> Message,
     ) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
-        self.0.sender.send(message(reply)).await.map_err(|_| self.0.end.error())?;
+        self.0.sender.send::<COMMAND>(message(reply)).await.map_err(|_| self.0.end.error())?;
         // Every command is answered, so that only a panic can have lost this one.
         answer.await.unwrap_or_else(|oneshot::Dropped| Err(PartitionError::Stopped(panicked())))
     }
@@ -244,7 +244,7 @@ impl Partition {
     /// Gives leases back that were granted and will not be worked on; their attempt does not count.
     /// Returns at once: a lease that cannot be given back any more ends at its deadline.
     pub fn give_back(&self, leases: Vec<LeaseRef>) {
-        let _ = self.0.sender.push(Class::Control, Message::Unreceived(leases));
+        let _ = self.0.sender.push::<CONTROL>(Message::Unreceived(leases));
     }
 
     /// The store, for reads that need no order with the loop.
@@ -260,14 +260,14 @@ impl Partition {
     /// The partition had stopped, or stops now, because its store failed.
     pub async fn close(&self) -> Result<(), PartitionError> {
         // Refused when closed already.
-        let _ = self.0.sender.push(Class::Control, Message::Close);
+        let _ = self.0.sender.push::<CONTROL>(Message::Close);
         self.0.end.wait().await
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.sender.push(Class::Control, Message::Close);
+        let _ = self.sender.push::<CONTROL>(Message::Close);
         // A waker that the loop runs may drop the last handle; the loop cannot wait for itself.
         if thread::current().id() != self.loop_thread.id() {
             // How it ended was for `close` to tell.

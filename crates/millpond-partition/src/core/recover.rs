@@ -12,7 +12,6 @@ use millpond_types::{
 
 use super::{Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
 use crate::PartitionError;
-use crate::command::Message;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
@@ -124,7 +123,7 @@ impl Core {
         recovered: Recovered,
         options: PartitionOptions,
         cheap_range_delete: bool,
-        way_back: MailboxSender<Message>,
+        way_back: MailboxSender,
     ) -> Self {
         let mut leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>> = HashMap::new();
         for (key, row) in recovered.leases {

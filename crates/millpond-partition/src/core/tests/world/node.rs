@@ -33,7 +33,7 @@ pub(in crate::core::tests) enum Waiting {
 pub(in crate::core::tests) struct Node {
     pub(in crate::core::tests) core: Core,
     pub(in crate::core::tests) store: Arc<MemoryStore>,
-    mailbox: MailboxOwner<Message>,
+    mailbox: MailboxOwner,
     pub(super) commits: VecDeque<(CommitTicket, Effects)>,
     pub(in crate::core::tests) reads: Vec<(u64, Waiting)>,
     /// Operations of the batch being staged that were looked at.
