@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond_partition::{Grant, LeaseRef, Partition, QueueRef};
+use millpond_partition::{Grant, LeaseRef, Nack, Nacked, Partition, QueueRef};
 use millpond_storage_api::Durable;
 use millpond_types::{Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis};
 use tokio::sync::OwnedSemaphorePermit;
@@ -126,8 +126,8 @@ impl Delivery {
     /// # Errors
     ///
     /// As [`ack`](Self::ack).
-    pub async fn nack(self) -> Result<Durable<()>, Error> {
-        Ok(self.partition.nack(self.lease().into()).await?)
+    pub async fn nack(self) -> Result<Durable<Nacked>, Error> {
+        Ok(self.partition.nack(self.lease().into(), Nack::default()).await?)
     }
 
     /// The work takes longer: the lease ends `lease` from now. Returns the new deadline.

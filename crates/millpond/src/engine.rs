@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, LeaseRef, LeasesAtOpen, Partition, PartitionError, PartitionOptions, PartitionStore,
+    Counters, LeaseRef, LeasesAtOpen, Nack, Nacked, Partition, PartitionError, PartitionOptions,
+    PartitionStore,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::PARTITIONS_MAX;
@@ -236,8 +237,9 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Delivery::nack`](crate::Delivery::nack).
-    pub async fn nack(&self, lease: Lease) -> Result<Durable<()>, Error> {
-        Ok(self.partition_of(lease.id.queue).nack(LeaseRef::from(lease)).await?)
+    pub async fn nack(&self, lease: Lease) -> Result<Durable<Nacked>, Error> {
+        let partition = self.partition_of(lease.id.queue);
+        Ok(partition.nack(LeaseRef::from(lease), Nack::default()).await?)
     }
 
     /// Extends a lease from now. See [`Delivery::extend`](crate::Delivery::extend).

@@ -1,7 +1,7 @@
 //! What users put in.
 
 use bytes::Bytes;
-use millpond_partition::NewEntry;
+use millpond_partition::{NewEntry, Start};
 use millpond_types::{Body, Priority};
 
 use crate::Error;
@@ -43,6 +43,6 @@ impl Entry {
     /// Checks the limits and encodes.
     pub(crate) fn into_new(self) -> Result<NewEntry, Error> {
         self.body.check()?;
-        Ok(NewEntry { priority: self.priority, body: self.body.encode() })
+        Ok(NewEntry { priority: self.priority, body: self.body.encode(), start: Start::Now })
     }
 }

@@ -68,7 +68,7 @@ pub use lease::{Consumer, ConsumerBuilder, LeaseRequest};
 pub use millpond_partition::inspect::StoredEntry;
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
-    Counters, Latency, LeasesAtOpen, OptionsError, PartitionOptions, Purged,
+    Counters, Latency, LeasesAtOpen, Nacked, OptionsError, PartitionOptions, Purged,
 };
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use millpond_types::{

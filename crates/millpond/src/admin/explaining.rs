@@ -125,7 +125,7 @@ fn running_state(report: Option<&QueueReport>, now: UnixMillis) -> (&'static str
         QueueState::Ready { n_ahead } => {
             ("ready", format!("its head can be leased; {n_ahead} queues of the topic come first"))
         }
-        QueueState::Leased { until } => ("leased", all_leased(until.since(now))),
+        QueueState::Leased { until, .. } => ("leased", all_leased(until.since(now))),
         QueueState::Cold => {
             fixed("cold", "its head is not in memory; it is read when the turn of the queue comes")
         }

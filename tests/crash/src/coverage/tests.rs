@@ -63,7 +63,12 @@ fn put_entry(marker: Marker) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
     } else {
         StoredBody::Inline(body.into())
     };
-    let row = EntryRow { attempts: 0, enqueued_at: millpond::UnixMillis(1), body: stored };
+    let row = EntryRow {
+        attempts: 0,
+        enqueued_at: millpond::UnixMillis(1),
+        retry_floor_ms: 0,
+        body: stored,
+    };
     let mut value = Vec::new();
     row.encode_into(&mut value);
     ops.push((5, key.encode().to_vec(), value));
@@ -79,6 +84,7 @@ fn put_lease(deadline: u64) -> (u8, Vec<u8>, Vec<u8>) {
         enqueued_at: millpond::UnixMillis(1),
         priority: Priority(5),
         separate_body: false,
+        has_retry_floor: false,
     };
     (5, key.encode().to_vec(), row.encode().to_vec())
 }

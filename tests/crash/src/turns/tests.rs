@@ -17,6 +17,7 @@ fn lease(deadline_ms: u64) -> Option<LeaseRow> {
         enqueued_at: UnixMillis(1),
         priority: Priority(5),
         separate_body: false,
+        has_retry_floor: false,
     })
 }
 

@@ -36,7 +36,7 @@ impl Stored {
         let mut entry = Vec::new();
         let body = StoredBody::Inline("".into());
         let enqueued_at = UnixMillis(enqueued_at);
-        EntryRow { attempts: 0, enqueued_at, body }.encode_into(&mut entry);
+        EntryRow { attempts: 0, enqueued_at, retry_floor_ms: 0, body }.encode_into(&mut entry);
         let key = EntryKey { queue, stage: Stage::Ready, rank };
         self.batch.put(Table::Entries, &key.encode(), &entry);
     }

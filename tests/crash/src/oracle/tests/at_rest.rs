@@ -15,6 +15,7 @@ fn row(number: u64, attempts: u32, in_force: bool) -> Option<LeaseRow> {
         enqueued_at: UnixMillis(1),
         priority: Priority(5),
         separate_body: false,
+        has_retry_floor: false,
     })
 }
 
