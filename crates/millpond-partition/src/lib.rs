@@ -43,6 +43,11 @@
 //! | lease | put `leases` | the entry's row does not move |
 //! | ack | single-delete `entries`, delete `leases`, put or delete `active`; delete `payloads` if there | the entry's row was put once, so the two annihilate each other in a compaction |
 //! | nack, expiry | put `leases` | keeps the attempts without rewriting the entry |
+//! | delay | put `delayed`, and a notice of five bytes in `entries`, instead of the entry's row | what is due next is read in one scan, and the queue knows what it waits for |
+//! | due | delete `delayed`, single-delete the notice, put `entries` | the row of a ready entry |
+//! | nack with back-off | as ack, but the body stays; and as delay | whoever waits is in nobody's way |
+//! | last nack or expiry | as ack, but the body stays; put `entries` in stage dead | dead letters stand apart |
+//! | replay, drop | single-delete the dead row; put the ready one, or delete `payloads` | |
 //! | extend | put `leases` | the new deadline |
 //! | purge | range-delete `entries` and `payloads`, delete `leases`, delete `active`; row by row for short queues and where ranges are not cheap | everything a queue holds |
 //!
@@ -56,13 +61,24 @@
 //! and so do the replies. Whatever may be long is cut: commands by time, the effects of a commit by
 //! number, reads, reports and the search for memory by steps, and the rest has a turn of its own.
 //!
+//! # Time
+//!
+//! What becomes ready by itself stands in two lines, one for each [clock](millpond_types::DueClock), of which
+//! the first few hundred entries are in memory. Everything else that ends by itself (leases, pauses after
+//! failed reads) is a wait of its queue, and each queue has one wakeup. A turn of the loop handles
+//! [`timers_per_turn`](PartitionOptions::timers_per_turn) of each kind, and none while the next batch is full:
+//! a million leases that end at the same moment take a thousand turns, and everybody else has a share of
+//! each.
+//!
 //! # A million queues
 //!
-//! A queue that has work, or had it a moment ago, is in memory; one that is not there is empty. It takes
-//! about 190 bytes, and some 30 more for every entry in its window. What makes that work:
+//! A queue that has something ready, or had it a moment ago, is in memory; one that is not there has nothing
+//! that could be served. It takes about 190 bytes, and some 30 more for every entry in its window. What makes
+//! that work:
 //!
 //! * *Residency.* Idle queues leave, oldest first, beyond [`idle_queues_max`](PartitionOptions::idle_queues_max).
-//!   After a restart a sweep brings queues back, a step per turn; a topic that somebody wants goes first,
+//!   While there are any that hold delayed or dead entries, a command for a queue that is not in memory waits
+//!   until that one queue is looked up. After a restart a sweep brings queues back, a step per turn; a topic that somebody wants goes first,
 //!   and a command for a queue that is not back yet waits for that one queue to be looked up.
 //! * *Heads on demand.* A queue whose head is unknown stands in the ring of its topic and costs nothing. When
 //!   its turn comes its head is read, together with those that come next; a queue that was just served is
@@ -88,9 +104,12 @@
 //!   about to be brought back.
 //! * **P6** A lease is in memory from the moment it is staged until its end is durable, so an entry has at
 //!   most one lease in force.
-//! * **P7** What a read says of a queue that is not in memory is true: no queue leaves memory while such a
-//!   read is in flight.
+//! * **P7** What a read says of a queue that is not in memory is true: no queue leaves memory while a read of
+//!   it is in flight.
 //! * **P8** A purge removes what was accepted before it and nothing that was accepted after it.
+//! * **P9** An entry is in one stage at every commit. It leaves the delayed ones when its clock shows the due
+//!   time, and not before; its attempts and its retry floor go with it.
+//! * **P10** Each queue that waits has one wakeup, at the first of its waits at the latest.
 //!
 //! The crate's tests play random histories against an oracle and look at all of these after every step; they
 //! also leave out the rules of the state machine one at a time and show that it is noticed.
@@ -104,7 +123,10 @@
 //! # Delivery
 //!
 //! At least once, in the order of [`EntryRank`](millpond_types::EntryRank) among the ready entries of a
-//! queue. A lease ends by ack, nack or expiry; whoever comes later with its token is refused.
+//! queue. A lease ends by ack, nack or expiry; whoever comes later with its token is refused. An entry that
+//! failed is ready again at its old place, at once or after a [back-off](RetryPolicy) during which newer
+//! entries are served; after its last attempt it is a dead letter, until somebody
+//! [replays or drops](Partition::dead) it.
 
 mod clock;
 mod command;
