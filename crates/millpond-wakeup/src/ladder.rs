@@ -72,10 +72,9 @@ impl Ladder {
 
     /// Takes out a timer.
     pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32) {
-        let node = slab.node(slot);
-        let (place, deadline) = (node.place, node.deadline);
+        let place = slab.place(slot);
         let Some(bucket) = place.bucket() else {
-            self.front.remove(deadline, slot);
+            self.front.remove(slab.node(slot).deadline, slot);
             return self.refill_if_empty(slab);
         };
         self.buckets.remove(slab, bucket, place.position(), self.rules);
@@ -86,7 +85,7 @@ impl Ladder {
 
     /// Gives a timer another key, later than all others of its deadline.
     pub(crate) fn reset<T>(&mut self, slab: &mut Slab<T>, slot: u32, (deadline, revision): Key) {
-        let bucket = slab.node(slot).place.bucket();
+        let bucket = slab.place(slot).bucket();
         let stays = bucket.is_some() && self.bucket_of(deadline) == bucket;
         let beyond = bucket.is_some_and(|bucket| self.buckets.least(bucket) <= deadline);
         let stays = stays || (beyond && self.rules.lacks(Mutation::StaysBeyondFence));
@@ -128,7 +127,7 @@ impl Ladder {
 
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
-        slab.node_mut(slot).place = Place::FRONT;
+        slab.set_place(slot, Place::FRONT);
         if self.front.len() > 2 * self.rules.shape().front {
             self.spill(slab);
         }
@@ -217,7 +216,7 @@ impl Ladder {
             self.scratch.sort_unstable();
         }
         for (_, slot) in &self.scratch {
-            slab.node_mut(*slot).place = Place::FRONT;
+            slab.set_place(*slot, Place::FRONT);
         }
         self.front.fill(self.scratch.iter().map(|((deadline, _), slot)| (*deadline, *slot)));
     }
@@ -297,7 +296,7 @@ impl Ladder {
         let mut before: Option<Key> = None;
         for (deadline, slot) in self.front.iter() {
             let node = slab.node(slot);
-            ensure(node.place == Place::FRONT, "L1: a timer of the front is elsewhere")?;
+            ensure(slab.place(slot) == Place::FRONT, "L1: a timer of the front is elsewhere")?;
             ensure(node.deadline == deadline, "L2: the front has another deadline")?;
             ensure(before < Some(node.key()), "L2: the front is not sorted")?;
             before = Some(node.key());
@@ -316,7 +315,7 @@ impl Ladder {
             let mut last = before;
             for (index, slot) in slots.iter().enumerate() {
                 let node = slab.node(*slot);
-                let place = (node.place.bucket(), node.place.position());
+                let place = (slab.place(*slot).bucket(), slab.place(*slot).position());
                 ensure(place == (Some(bucket), index), "L1: a timer of a bucket is elsewhere")?;
                 ensure(node.deadline >= least, "L3: a timer lies before its fence")?;
                 ensure(Some(node.key()) > before, "L3: buckets overlap")?;

@@ -81,7 +81,7 @@ impl Buckets {
 
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
         let slots = &mut self.buckets[bucket as usize].slots;
-        slab.node_mut(slot).place = Place::new(bucket, slots.len());
+        slab.set_place(slot, Place::new(bucket, slots.len()));
         slots.push(slot);
     }
 
@@ -110,7 +110,7 @@ impl Buckets {
         if let Some(moved) = slots.get(position)
             && !rules.lacks(Mutation::MovedWithoutNotice)
         {
-            slab.node_mut(*moved).place = Place::new(bucket, position);
+            slab.set_place(*moved, Place::new(bucket, position));
         }
         let room = slots.capacity();
         if slots.len() * 4 < room && room > ROOM_MIN {
