@@ -7,6 +7,7 @@
 
 mod deadline_index;
 mod error;
+mod index;
 mod ladder;
 mod nanos;
 mod rules;

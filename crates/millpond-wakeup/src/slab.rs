@@ -52,7 +52,14 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new(generation_first: u32, rules: Rules) -> Self {
-        Self { chunks: Vec::new(), places: Vec::new(), vacant: NONE, n_live: 0, generation_first, rules }
+        Self {
+            chunks: Vec::new(),
+            places: Vec::new(),
+            vacant: NONE,
+            n_live: 0,
+            generation_first,
+            rules,
+        }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -89,13 +96,6 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn node_mut(&mut self, slot: u32) -> &mut Node<T> {
-        match self.at(slot) {
-            Slot::Occupied(node) => node,
-            Slot::Vacant { .. } => unreachable!("only live timers are in the order and the index"),
-        }
-    }
-
     pub(crate) fn place(&self, slot: u32) -> Place {
         self.places[chunk_of(slot)][offset_of(slot)]
     }
@@ -110,7 +110,17 @@ impl<T> Slab<T> {
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
 
-    /// Takes out a timer that is known to be live, and makes its handle stale.
+    /// The timer of a handle, unless it is stale.
+    pub(crate) fn find_mut(&mut self, handle: Handle) -> Option<&mut Node<T>> {
+        let chunk = self.chunks.get_mut(chunk_of(handle.slot))?;
+        match chunk.get_mut(offset_of(handle.slot))? {
+            Slot::Occupied(node) if node.generation == handle.generation => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Takes out a timer that is known to be live, and makes its handle stale. Its place stays known until the
+    /// next insert.
     pub(crate) fn remove(&mut self, slot: u32) -> (Handle, Node<T>) {
         let generation = self.node(slot).generation;
         let step = u32::from(!self.rules.lacks(Mutation::KeepGeneration));
