@@ -15,6 +15,7 @@ mod deadline_index;
 #[cfg(any(test, feature = "tokio"))]
 pub mod driver;
 mod error;
+mod index;
 mod ladder;
 pub mod mailbox;
 mod nanos;
