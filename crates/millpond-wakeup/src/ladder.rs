@@ -59,45 +59,46 @@ impl Ladder {
     }
 
     /// Adds a timer that was set later than all others.
-    pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32) {
-        let deadline = slab.node(slot).deadline;
+    pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) {
         let position = self.fences.position(deadline);
-        match self.fences.bucket(position) {
-            Some(bucket) if !self.is_front(deadline) => {
-                self.push(slab, position, bucket, deadline, slot);
-            }
-            _ => self.insert_in_front(slab, deadline, slot),
-        }
+        self.insert_at(slab, position, slot, deadline);
     }
 
-    /// Takes out a timer.
-    pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32) {
-        let node = slab.node(slot);
-        let (place, deadline) = (node.place, node.deadline);
+    /// Takes out a timer, whose node may be gone already. True if there are other buckets now.
+    pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) -> bool {
+        let place = slab.place(slot);
         let Some(bucket) = place.bucket() else {
             self.front.remove(deadline, slot);
             return self.refill_if_empty(slab);
         };
-        self.buckets.remove(slab, bucket, place.position(), self.rules);
-        if self.buckets.len(bucket) < self.rules.shape().merge.max(1) {
-            self.merge(slab, bucket);
+        let n_left = self.buckets.remove(slab, bucket, place.position(), self.rules);
+        if n_left >= self.rules.shape().merge.max(1) {
+            return false;
         }
+        self.merge(slab, bucket);
+        true
     }
 
-    /// Gives a timer another key, later than all others of its deadline.
-    pub(crate) fn reset<T>(&mut self, slab: &mut Slab<T>, slot: u32, (deadline, revision): Key) {
-        let bucket = slab.node(slot).place.bucket();
-        let stays = bucket.is_some() && self.bucket_of(deadline) == bucket;
-        let beyond = bucket.is_some_and(|bucket| self.buckets.least(bucket) <= deadline);
-        let stays = stays || (beyond && self.rules.lacks(Mutation::StaysBeyondFence));
-        if !stays {
-            self.remove(slab, slot);
+    /// Moves a timer that was set later than all others, after its deadline has changed.
+    pub(crate) fn reset<T>(
+        &mut self,
+        slab: &mut Slab<T>,
+        slot: u32,
+        previous: Nanos,
+        deadline: Nanos,
+    ) {
+        let position = self.fences.position(deadline);
+        if let Some(bucket) = slab.place(slot).bucket() {
+            let stays = self.fences.bucket(position) == Some(bucket);
+            let lacks = self.rules.lacks(Mutation::StaysBeyondFence);
+            if stays || (lacks && self.buckets.least(bucket) <= deadline) {
+                return;
+            }
         }
-        let node = slab.node_mut(slot);
-        (node.deadline, node.revision) = (deadline, revision);
-        if !stays {
-            self.insert(slab, slot);
+        if self.remove(slab, slot, previous) {
+            return self.insert(slab, slot, deadline);
         }
+        self.insert_at(slab, position, slot, deadline);
     }
 
     /// Takes out the first timer.
@@ -122,13 +123,19 @@ impl Ladder {
         self.rules.lacks(Mutation::TieBelowFence) && self.fences.earliest() == Some(deadline)
     }
 
-    fn bucket_of(&self, deadline: Nanos) -> Option<u32> {
-        self.fences.bucket(self.fences.position(deadline))
+    /// Adds a timer where its deadline says.
+    fn insert_at<T>(&mut self, slab: &mut Slab<T>, position: usize, slot: u32, deadline: Nanos) {
+        match self.fences.bucket(position) {
+            Some(bucket) if !self.is_front(deadline) => {
+                self.push(slab, position, bucket, deadline, slot);
+            }
+            _ => self.insert_in_front(slab, deadline, slot),
+        }
     }
 
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
-        slab.node_mut(slot).place = Place::FRONT;
+        slab.set_place(slot, Place::FRONT);
         if self.front.len() > 2 * self.rules.shape().front {
             self.spill(slab);
         }
@@ -192,11 +199,17 @@ impl Ladder {
         }
     }
 
-    /// Sorts the first timers of the first bucket into the front, if that ran empty.
-    fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) {
-        if !self.front.is_empty() {
-            return;
+    /// Fills a front that ran empty. True if there are other buckets now.
+    fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) -> bool {
+        let ran_empty = self.front.is_empty();
+        if ran_empty {
+            self.refill(slab);
         }
+        ran_empty
+    }
+
+    /// Sorts the first timers of the first bucket into the front.
+    fn refill<T>(&mut self, slab: &mut Slab<T>) {
         let Some(position) = self.fences.len().checked_sub(1) else { return };
         let bucket = self.fences.bucket(position).expect("the position is below the length");
         self.fences.remove(position);
@@ -217,7 +230,7 @@ impl Ladder {
             self.scratch.sort_unstable();
         }
         for (_, slot) in &self.scratch {
-            slab.node_mut(*slot).place = Place::FRONT;
+            slab.set_place(*slot, Place::FRONT);
         }
         self.front.fill(self.scratch.iter().map(|((deadline, _), slot)| (*deadline, *slot)));
     }
@@ -297,7 +310,7 @@ impl Ladder {
         let mut before: Option<Key> = None;
         for (deadline, slot) in self.front.iter() {
             let node = slab.node(slot);
-            ensure(node.place == Place::FRONT, "L1: a timer of the front is elsewhere")?;
+            ensure(slab.place(slot) == Place::FRONT, "L1: a timer of the front is elsewhere")?;
             ensure(node.deadline == deadline, "L2: the front has another deadline")?;
             ensure(before < Some(node.key()), "L2: the front is not sorted")?;
             before = Some(node.key());
@@ -316,7 +329,7 @@ impl Ladder {
             let mut last = before;
             for (index, slot) in slots.iter().enumerate() {
                 let node = slab.node(*slot);
-                let place = (node.place.bucket(), node.place.position());
+                let place = (slab.place(*slot).bucket(), slab.place(*slot).position());
                 ensure(place == (Some(bucket), index), "L1: a timer of a bucket is elsewhere")?;
                 ensure(node.deadline >= least, "L3: a timer lies before its fence")?;
                 ensure(Some(node.key()) > before, "L3: buckets overlap")?;

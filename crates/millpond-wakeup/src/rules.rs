@@ -9,10 +9,12 @@ pub(crate) struct Shape {
     pub(crate) front: usize,
     /// A bucket that shrinks below this joins its neighbour.
     pub(crate) merge: usize,
+    /// Keys in a table of the index, on average.
+    pub(crate) table: usize,
 }
 
 impl Shape {
-    pub(crate) const SHIPPED: Self = Self { bucket: 1_024, front: 64, merge: 32 };
+    pub(crate) const SHIPPED: Self = Self { bucket: 1_024, front: 64, merge: 32, table: 1_024 };
 }
 
 /// One rule left out. The test suite shows that each of them is needed; outside of the tests the question
@@ -49,11 +51,13 @@ pub(crate) enum Mutation {
     ShutdownForgotten,
     /// A delivered key stays in the index.
     DeliveredStaysIndexed,
+    /// A table of the index that is split loses a key.
+    SplitDropsKey,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::TieBelowFence,
         Self::TieBeforeOlder,
         Self::OrderWithoutRevision,
@@ -69,6 +73,7 @@ impl Mutation {
         Self::ReplaceNeedsRoom,
         Self::ShutdownForgotten,
         Self::DeliveredStaysIndexed,
+        Self::SplitDropsKey,
     ];
 }
 

@@ -8,7 +8,7 @@ use crate::rules::{Mutation, Rules};
 use crate::timer::{Handle, Revision};
 use crate::{Nanos, Timer};
 
-const CHUNK_BITS: u32 = 10;
+const CHUNK_BITS: u32 = 11;
 /// Places in a chunk.
 const CHUNK: usize = 1 << CHUNK_BITS;
 /// No place: ends the list of vacant ones.
@@ -21,8 +21,6 @@ pub(crate) struct Node<T> {
     pub(crate) revision: Revision,
     pub(crate) value: T,
     generation: u32,
-    /// Where the ladder keeps it; the slab does not look at it.
-    pub(crate) place: Place,
 }
 
 impl<T> Node<T> {
@@ -41,6 +39,10 @@ enum Slot<T> {
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     chunks: Vec<Vec<Slot<T>>>,
+    /// Where the ladder keeps each timer, in chunks of the same size. They lie by themselves because the
+    /// ladder moves timers that nobody has touched for long: it then writes here, and need not wait for a
+    /// node to be read.
+    places: Vec<Vec<Place>>,
     vacant: u32,
     n_live: usize,
     /// Of places that are used for the first time.
@@ -50,7 +52,14 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new(generation_first: u32, rules: Rules) -> Self {
-        Self { chunks: Vec::new(), vacant: NONE, n_live: 0, generation_first, rules }
+        Self {
+            chunks: Vec::new(),
+            places: Vec::new(),
+            vacant: NONE,
+            n_live: 0,
+            generation_first,
+            rules,
+        }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -60,7 +69,7 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, deadline: Nanos, revision: Revision, value: T) -> Handle {
         let handle = self.claim();
         let Handle { slot, generation } = handle;
-        let node = Node { deadline, revision, value, generation, place: Place::FRONT };
+        let node = Node { deadline, revision, value, generation };
         *self.at(slot) = Slot::Occupied(node);
         self.n_live += 1;
         handle
@@ -87,20 +96,31 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn node_mut(&mut self, slot: u32) -> &mut Node<T> {
-        match self.at(slot) {
-            Slot::Occupied(node) => node,
-            Slot::Vacant { .. } => unreachable!("only live timers are in the order and the index"),
-        }
+    pub(crate) fn place(&self, slot: u32) -> Place {
+        self.places[chunk_of(slot)][offset_of(slot)]
+    }
+
+    pub(crate) fn set_place(&mut self, slot: u32, place: Place) {
+        self.places[chunk_of(slot)][offset_of(slot)] = place;
     }
 
     pub(crate) fn view(&self, slot: u32) -> Timer<'_, T> {
-        let Node { deadline, revision, value, generation, .. } = self.node(slot);
+        let Node { deadline, revision, value, generation } = self.node(slot);
         let handle = Handle { slot, generation: *generation };
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
 
-    /// Takes out a timer that is known to be live, and makes its handle stale.
+    /// The timer of a handle, unless it is stale.
+    pub(crate) fn find_mut(&mut self, handle: Handle) -> Option<&mut Node<T>> {
+        let chunk = self.chunks.get_mut(chunk_of(handle.slot))?;
+        match chunk.get_mut(offset_of(handle.slot))? {
+            Slot::Occupied(node) if node.generation == handle.generation => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Takes out a timer that is known to be live, and makes its handle stale. Its place stays known until the
+    /// next insert.
     pub(crate) fn remove(&mut self, slot: u32) -> (Handle, Node<T>) {
         let generation = self.node(slot).generation;
         let step = u32::from(!self.rules.lacks(Mutation::KeepGeneration));
@@ -116,7 +136,10 @@ impl<T> Slab<T> {
     /// Bytes of heap memory, without what the values own.
     pub(crate) fn heap_bytes(&self) -> usize {
         let slots: usize = self.chunks.iter().map(Vec::capacity).sum();
-        slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Vec<Slot<T>>>()
+        let places: usize = self.places.iter().map(Vec::capacity).sum();
+        slots * size_of::<Slot<T>>()
+            + places * size_of::<Place>()
+            + (self.chunks.capacity() + self.places.capacity()) * size_of::<Vec<Place>>()
     }
 
     /// A vacant place, and the name that a timer there will have.
@@ -137,12 +160,14 @@ impl<T> Slab<T> {
             // The first chunk grows as it is needed: most schedulers are small.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
             self.chunks.push(Vec::with_capacity(room));
+            self.places.push(Vec::with_capacity(room));
         }
         let first = (self.chunks.len() - 1) << CHUNK_BITS;
         let generation = self.generation_first;
         let chunk = self.chunks.last_mut().expect("there is a chunk with room");
         let slot = u32::try_from(first + chunk.len()).expect("the capacity is below 2^32");
         chunk.push(Slot::Vacant { generation, next: NONE });
+        self.places.last_mut().expect("as many as chunks").push(Place::FRONT);
         Handle { slot, generation }
     }
 

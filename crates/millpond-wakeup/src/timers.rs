@@ -74,17 +74,21 @@ impl<T> Timers<T> {
         }
         let revision = self.next_revision();
         let handle = self.slab.insert(deadline, revision, value);
-        self.ladder.insert(&mut self.slab, handle.slot);
+        self.ladder.insert(&mut self.slab, handle.slot, deadline);
         Ok(handle)
     }
 
     /// Gives a timer another deadline, earlier or later. It counts as set now: among timers of the same
     /// deadline it fires last. `None` if the handle is stale.
     pub fn reset(&mut self, handle: Handle, deadline: Nanos) -> Option<Replaced> {
-        let (previous, current) = self.slab.find(handle)?.key();
-        let revision = self.next_revision();
-        let revision = if self.rules.lacks(Mutation::KeepRevision) { current } else { revision };
-        self.ladder.reset(&mut self.slab, handle.slot, (deadline, revision));
+        let node = self.slab.find_mut(handle)?;
+        let previous = std::mem::replace(&mut node.deadline, deadline);
+        if !self.rules.lacks(Mutation::KeepRevision) {
+            node.revision = self.revision;
+        }
+        let revision = node.revision;
+        self.revision = self.revision.next();
+        self.ladder.reset(&mut self.slab, handle.slot, previous, deadline);
         Some(Replaced { previous, revision })
     }
 
@@ -100,11 +104,10 @@ impl<T> Timers<T> {
 
     /// Removes a timer before it fires and returns its value. `None` if the handle is stale.
     pub fn cancel(&mut self, handle: Handle) -> Option<T> {
-        if !self.slab.contains(handle) {
-            return None;
-        }
-        self.ladder.remove(&mut self.slab, handle.slot);
-        Some(self.slab.remove(handle.slot).1.value)
+        let deadline = self.slab.find(handle)?.deadline;
+        let (_, node) = self.slab.remove(handle.slot);
+        self.ladder.remove(&mut self.slab, handle.slot, deadline);
+        Some(node.value)
     }
 
     /// Looks at a timer. `None` if the handle is stale.

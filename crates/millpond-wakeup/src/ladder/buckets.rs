@@ -13,16 +13,19 @@ pub(crate) struct Place(u32);
 impl Place {
     pub(crate) const FRONT: Self = Self(u32::MAX);
 
+    #[inline]
     fn new(bucket: u32, position: usize) -> Self {
         debug_assert!(position < 1 << POSITION_BITS && bucket < u32::MAX >> POSITION_BITS);
         let position = u32::try_from(position).expect("a bucket holds 2^10 timers at most");
         Self(bucket << POSITION_BITS | position)
     }
 
+    #[inline]
     pub(super) fn bucket(self) -> Option<u32> {
         (self != Self::FRONT).then_some(self.0 >> POSITION_BITS)
     }
 
+    #[inline]
     pub(super) const fn position(self) -> usize {
         (self.0 & ((1 << POSITION_BITS) - 1)) as usize
     }
@@ -43,6 +46,7 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
+    #[inline]
     pub(super) const fn new() -> Self {
         Self { buckets: Vec::new(), vacant: Vec::new() }
     }
@@ -63,25 +67,29 @@ impl Buckets {
         std::mem::take(&mut self.buckets[bucket as usize].slots)
     }
 
+    #[inline]
     pub(super) fn len(&self, bucket: u32) -> usize {
         self.buckets[bucket as usize].slots.len()
     }
 
+    #[inline]
     pub(super) fn least(&self, bucket: u32) -> Nanos {
         self.buckets[bucket as usize].least
     }
 
+    #[inline]
     pub(super) fn set_least(&mut self, bucket: u32, least: Nanos) {
         self.buckets[bucket as usize].least = least;
     }
 
+    #[inline]
     pub(super) fn slots(&self, bucket: u32) -> &[u32] {
         &self.buckets[bucket as usize].slots
     }
 
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
         let slots = &mut self.buckets[bucket as usize].slots;
-        slab.node_mut(slot).place = Place::new(bucket, slots.len());
+        slab.set_place(slot, Place::new(bucket, slots.len()));
         slots.push(slot);
     }
 
@@ -96,26 +104,27 @@ impl Buckets {
         slots.for_each(|slot| self.push(slab, bucket, slot));
     }
 
-    /// Takes a timer out of its bucket; another one takes its position.
+    /// Takes a timer out of its bucket, where another one takes its position. Returns how many are left.
     pub(super) fn remove<T>(
         &mut self,
         slab: &mut Slab<T>,
         bucket: u32,
         position: usize,
         rules: Rules,
-    ) {
+    ) -> usize {
         const ROOM_MIN: usize = 32;
         let slots = &mut self.buckets[bucket as usize].slots;
         slots.swap_remove(position);
         if let Some(moved) = slots.get(position)
             && !rules.lacks(Mutation::MovedWithoutNotice)
         {
-            slab.node_mut(*moved).place = Place::new(bucket, position);
+            slab.set_place(*moved, Place::new(bucket, position));
         }
         let room = slots.capacity();
         if slots.len() * 4 < room && room > ROOM_MIN {
             slots.shrink_to(room / 2);
         }
+        slots.len()
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
