@@ -171,7 +171,10 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
 
 fn is_unused(queue: &Queue) -> bool {
     let none = queue.busy.as_ref().is_some_and(|busy| {
-        busy.leases.is_empty() && busy.set_aside.is_empty() && busy.moves.is_empty()
+        busy.leases.is_empty()
+            && busy.set_aside.is_empty()
+            && busy.moves.is_empty()
+            && busy.leaving_dead.is_empty()
     });
     let calm = queue.backing_off().is_none() && queue.purge().is_none();
     let failed =

@@ -76,11 +76,26 @@ pub(super) enum Named {
     Guessed { entry: u16, ahead: i8 },
 }
 
+/// What comes right after an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then {
+    Nothing,
+    /// The next read fails.
+    FailRead,
+    /// The queue is purged, with or without its reads begun.
+    Purge {
+        reads: bool,
+    },
+    Advance(u64),
+}
+
 /// Which entry is said to be dead.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Corpse {
     /// One that is.
     Dead(u16),
+    /// The one that somebody looked after last.
+    Same,
     /// Any that there is.
     Any(u16),
     /// None that there is.
@@ -120,6 +135,12 @@ pub(super) enum Op {
     /// One entry's whole life, as far as nothing is in its way.
     Job {
         queue: u8,
+    },
+    /// One attempt at the head of a queue, as far as nothing is in its way, and how it ends.
+    Attempt {
+        queue: u8,
+        action: Action,
+        then: Then,
     },
     /// Every caller takes its leases and acks them, and so do those who hold some already.
     AckAll,
@@ -212,8 +233,18 @@ fn retry() -> impl Strategy<Value = Retry> {
 fn corpse() -> impl Strategy<Value = Corpse> {
     prop_oneof![
         8 => any::<u16>().prop_map(Corpse::Dead),
+        4 => Just(Corpse::Same),
         1 => any::<u16>().prop_map(Corpse::Any),
         1 => (0..N_QUEUES).prop_map(|queue| Corpse::Unknown { queue }),
+    ]
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        6 => Just(Then::Nothing),
+        2 => Just(Then::FailRead),
+        1 => any::<bool>().prop_map(|reads| Then::Purge { reads }),
+        2 => prop::sample::select(&[40_u64, 400]).prop_map(Then::Advance),
     ]
 }
 
@@ -291,6 +322,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        8 => (0..N_QUEUES, action(), then())
+            .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),

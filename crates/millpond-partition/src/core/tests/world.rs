@@ -15,7 +15,7 @@ mod time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use millpond_storage_api::{LogPosition, PartitionStore, StoreError};
+use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind};
 use millpond_storage_memory::{BlockReads, MemoryDisk};
 use millpond_sync::thread::block_on;
 use millpond_types::{
@@ -26,7 +26,7 @@ use proptest::prelude::*;
 
 use super::coverage::{Situation, note, note_many, note_stale};
 use super::invariants::waits;
-use super::op::{Action, Corpse, N_QUEUES, Named, New, Op, Setup, TOPICS, When};
+use super::op::{Action, Corpse, N_QUEUES, Named, New, Op, Setup, TOPICS, Then, When};
 use super::oracle::{
     Change, Checked, Ending, Model, ModelEntry, Outcome, Place, fail, outcome, read_changes,
 };
@@ -70,6 +70,8 @@ pub(super) struct World {
     removals: BTreeMap<EntryId, LogPosition>,
     /// Entries that are to go to another stage once their rows are read.
     moves: Vec<Moving>,
+    /// The dead letter that somebody looked after last.
+    buried: Option<EntryId>,
     /// Commands that wait until their queue is looked up.
     parked: BTreeMap<QueueId, Vec<Command>>,
     /// Who waits for a purge, which purges have begun and not been answered, and how far each queue's
@@ -120,6 +122,7 @@ impl World {
             acked: BTreeSet::new(),
             removals: BTreeMap::new(),
             moves: Vec::new(),
+            buried: None,
             parked: BTreeMap::new(),
             purges: Vec::new(),
             started: VecDeque::new(),
@@ -141,6 +144,7 @@ impl World {
             Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
             Op::Settle { lease, action } => self.settle_named(lease, action)?,
             Op::Job { queue } => self.job(queue)?,
+            Op::Attempt { queue, action, then } => self.attempt(queue, action, then)?,
             Op::AckAll => self.ack_all()?,
             Op::GiveBack(nth) => {
                 let given = pick(&self.received, nth).map(|at| vec![self.received[at]]);
@@ -151,10 +155,7 @@ impl World {
             Op::Advance(ms) => self.advance(ms),
             Op::SetWall(ms) => self.set_wall(ms),
             Op::Timeout => self.timeout()?,
-            Op::Reads => {
-                self.node.start_reads(self.now);
-                self.after_reads()?;
-            }
+            Op::Reads => self.reads()?,
             Op::PollRead(nth) => {
                 if let Some(at) = pick(&self.node.reads, nth) {
                     self.node.poll_read(self.now, at);
@@ -226,6 +227,40 @@ impl World {
         self.commit_turn()?;
         self.ack_all()?;
         self.commit_turn()
+    }
+
+    fn attempt(&mut self, queue: u8, action: Action, then: Then) -> Checked {
+        let n_before = self.received.len();
+        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 300, false)?;
+        self.commit_turn()?;
+        while self.calls.iter().any(|call| call.unread.is_some()) {
+            self.accept(0);
+        }
+        if matches!(then, Then::FailRead) {
+            self.disk.fail_read(0, StoreErrorKind::Io);
+        }
+        for lease in self.received[n_before.min(self.received.len())..].to_vec() {
+            self.settle(lease, action)?;
+        }
+        match then {
+            Then::Nothing => Ok(()),
+            Then::FailRead => self.reads(),
+            Then::Advance(ms) => {
+                self.advance(ms);
+                self.timeout()
+            }
+            Then::Purge { reads } => {
+                if reads {
+                    self.reads()?;
+                }
+                self.purge(queue)
+            }
+        }
+    }
+
+    fn reads(&mut self) -> Checked {
+        self.node.start_reads(self.now);
+        self.after_reads()
     }
 
     /// A turn whose commit is durable, and known to be, before the next.
@@ -381,8 +416,7 @@ impl World {
         }
         self.after_reads()?;
         self.serve()?;
-        self.node.start_reads(self.now);
-        self.after_reads()?;
+        self.reads()?;
         self.serve()?;
         self.tidy()?;
         self.submit()?;

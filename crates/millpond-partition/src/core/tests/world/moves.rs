@@ -94,6 +94,7 @@ impl World {
                 let dead = all(|entry| matches!(entry.place, Place::Dead(_)));
                 pick(&dead, nth).map(|at| dead[at])
             }
+            Corpse::Same => self.buried,
             Corpse::Any(nth) => {
                 let any = all(|_| true);
                 pick(&any, nth).map(|at| any[at])
@@ -103,6 +104,7 @@ impl World {
                 Some(EntryId { queue: self.queues[usize::from(queue)].id, rank })
             }
         };
+        self.buried = id;
         id.map_or(Ok(()), |id| self.dead(id, action))
     }
 
