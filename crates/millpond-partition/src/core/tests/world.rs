@@ -70,6 +70,8 @@ pub(super) struct World {
     removals: BTreeMap<EntryId, LogPosition>,
     /// Entries that are to go to another stage once their rows are read.
     moves: Vec<Moving>,
+    /// Entries that are due and wait for their queue to be looked up.
+    leaving: BTreeSet<EntryId>,
     /// The dead letter that somebody looked after last.
     buried: Option<EntryId>,
     /// Commands that wait until their queue is looked up.
@@ -122,6 +124,7 @@ impl World {
             acked: BTreeSet::new(),
             removals: BTreeMap::new(),
             moves: Vec::new(),
+            leaving: BTreeSet::new(),
             buried: None,
             parked: BTreeMap::new(),
             purges: Vec::new(),

@@ -85,6 +85,7 @@ impl World {
         self.check_promises(durable)?;
         self.pending.clear();
         self.moves.clear();
+        self.leaving.clear();
         self.parked.clear();
         self.purges.clear();
         self.started.clear();

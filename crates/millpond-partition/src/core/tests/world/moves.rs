@@ -291,6 +291,7 @@ impl World {
                 self.purge_row(queue, &change)?;
             }
         }
+        self.note_leaving()?;
         self.hear_moves()
     }
 }
