@@ -160,7 +160,7 @@ pub(super) enum Op {
     Reads,
     /// A read that waits is looked at.
     PollRead(u16),
-    /// The thread of a read that waits dies.
+    /// The thread of a read that waits dies, or of the next one.
     LoseRead(u16),
     Purge(u8),
     /// Small steps of work that waits for nothing.
@@ -295,7 +295,7 @@ fn fault() -> impl Strategy<Value = Op> {
         4 => hold().prop_map(Op::HoldScans),
         6 => any::<u16>().prop_map(Op::ReleaseScan),
         1 => Just(Op::ReleaseScans),
-        1 => any::<u16>().prop_map(Op::LoseRead),
+        2 => any::<u16>().prop_map(Op::LoseRead),
         2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
         1 => (0_u64..3, commit, batch)
             .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),

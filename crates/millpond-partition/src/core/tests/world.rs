@@ -169,6 +169,8 @@ impl World {
                 if let Some(at) = pick(&self.node.reads, nth) {
                     self.node.lose_read(self.now, at);
                     self.after_reads()?;
+                } else {
+                    self.node.loses_next = true;
                 }
             }
             Op::Purge(queue) => self.purge(queue)?,

@@ -139,7 +139,7 @@ impl World {
     fn check_unmoved(&self, moving: &Moving, answer: Result<(), PartitionError>) -> Checked {
         let Moving { id, is_sure, .. } = *moving;
         match (&moving.answer, answer) {
-            (_, Err(PartitionError::Read(_) | PartitionError::Corrupt(_))) => {
+            (_, Err(PartitionError::Read(_))) => {
                 note(Situation::MoveFailed);
             }
             (Asked::Nack(..), Err(PartitionError::StaleLease { id: of, reason })) => {

@@ -331,7 +331,7 @@ impl World {
         };
         let mut pending = Pending { at: self.staging(), reply };
         let answered = pending.poll()?;
-        if matches!(answered, Some(Err(PartitionError::Read(_) | PartitionError::Corrupt(_)))) {
+        if matches!(answered, Some(Err(PartitionError::Read(_)))) {
             note(Situation::LookUpFailed);
             return Ok(());
         }
@@ -373,7 +373,7 @@ impl Staged {
 /// Whether a command was refused because its queue could not be looked up.
 pub(super) fn is_refused<T>(answer: Option<Answer<T>>) -> Checked<bool> {
     match answer {
-        Some(Err(PartitionError::Read(_) | PartitionError::Corrupt(_))) => {
+        Some(Err(PartitionError::Read(_))) => {
             note(Situation::LookUpFailed);
             Ok(true)
         }
