@@ -385,7 +385,8 @@ impl Core {
             queue.in_idle = false;
             if queue.is_idle() || broken {
                 let topic = queue.topic;
-                if let Some(queue) = self.queues.remove(oldest) {
+                let uncounted = self.is_broken(Mutation::DormantUncounted);
+                if let Some(queue) = self.queues.remove(oldest).filter(|_| !uncounted) {
                     self.recall.left_memory(&queue.stored);
                 }
                 self.topics[topic].n_queues -= 1;

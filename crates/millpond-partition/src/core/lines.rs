@@ -102,9 +102,9 @@ impl Line {
     }
 
     /// The due time of the first entry that nobody has taken, if it may be taken.
-    fn next_due(&self) -> Option<UnixMillis> {
+    fn next_due(&self, leaving_max: usize) -> Option<UnixMillis> {
         let (first, _) = self.window.peek()?;
-        (self.n_leaving < LEAVING_MAX).then_some(first.due.at)
+        (self.n_leaving < leaving_max).then_some(first.due.at)
     }
 
     fn entering(&mut self, at: UnixMillis) {
@@ -178,6 +178,7 @@ impl Core {
     fn time(&self, clock: DueClock, now: UnixMillis) -> UnixMillis {
         match clock {
             DueClock::Steady => now,
+            DueClock::Wall if self.is_broken(Mutation::WallClockIgnored) => now,
             DueClock::Wall => self.wall_at.plus(now.since(self.looked_at)),
         }
     }
@@ -187,7 +188,10 @@ impl Core {
         match start {
             Start::Now | Start::After(0) => None,
             // `now` has lost its fraction, and the delay must not.
-            Start::After(ms) => Some(Due { clock: DueClock::Steady, at: now.plus(ms).plus(1) }),
+            Start::After(ms) => {
+                let rest_ms = u64::from(!self.is_broken(Mutation::DelayCutShort));
+                Some(Due { clock: DueClock::Steady, at: now.plus(ms).plus(rest_ms) })
+            }
             Start::At(at) => {
                 let is_past = at <= self.time(DueClock::Wall, now);
                 (!is_past).then_some(Due { clock: DueClock::Wall, at })
@@ -242,7 +246,7 @@ impl Core {
     /// When a line has something to do that no event brings about.
     pub(super) fn next_line(&self) -> Option<UnixMillis> {
         let lines = self.lines.iter().filter_map(|line| {
-            let due = line.next_due().map(|due| match line.clock {
+            let due = line.next_due(LEAVING_MAX).map(|due| match line.clock {
                 DueClock::Steady => due,
                 DueClock::Wall => self.looked_at.plus(due.since(self.wall_at).min(WALL_LOOK_MS)),
             });
@@ -257,13 +261,17 @@ impl Core {
     /// Lets go what is due in a line, at most `n_left` entries.
     pub(super) fn serve_line(&mut self, now: UnixMillis, clock: DueClock, mut n_left: usize) {
         let early = u64::from(self.is_broken(Mutation::DueEarly));
+        let leaving_max =
+            if self.is_broken(Mutation::LeavingUnlimited) { usize::MAX } else { LEAVING_MAX };
         let time = self.time(clock, now).plus(early);
         let line = self.lines.of(clock);
         if line.is_resting(now) {
             return;
         }
         line.backing_off = None;
-        while n_left > 0 && self.lines.of(clock).next_due().is_some_and(|due| due <= time) {
+        while n_left > 0
+            && self.lines.of(clock).next_due(leaving_max).is_some_and(|due| due <= time)
+        {
             let line = self.lines.of(clock);
             let Some((key, row)) = line.window.take() else { break };
             line.n_leaving += 1;
@@ -284,7 +292,8 @@ impl Core {
             return;
         };
         let queue = &mut self.queues[slot];
-        if queue.purge().is_some_and(|purge| key.sequence < purge.upto) {
+        let is_purged = queue.purge().is_some_and(|purge| key.sequence < purge.upto);
+        if is_purged && !self.is_broken(Mutation::PurgedRises) {
             self.lines.of(key.due.clock).n_leaving -= 1;
             return;
         }
@@ -328,9 +337,14 @@ impl Core {
 
     /// An entry that had been delayed is ready now.
     pub(super) fn arose(&mut self, slot: Slot, key: DelayedKey, rank: EntryRank, head: EntryHead) {
+        let unconfirmed = self.is_broken(Mutation::RisenUnconfirmed);
         let line = self.lines.of(key.due.clock);
         line.n_leaving -= 1;
-        line.window.confirm(&key);
+        // Also if it was a look-up that had failed.
+        line.n_failures = 0;
+        if !unconfirmed {
+            line.window.confirm(&key);
+        }
         self.ready_arrived(slot, rank, head);
     }
 
@@ -348,9 +362,10 @@ impl Core {
 
     /// The queue of an entry that is due could not be looked up: the line waits before it tries again.
     pub(super) fn let_go_failed(&mut self, key: DelayedKey, row: DelayedRow, for_good: bool) {
+        let forgets = self.is_broken(Mutation::FailedLookUpForgets);
         let line = self.lines.of(key.due.clock);
         line.n_leaving -= 1;
-        if !for_good {
+        if !for_good && !forgets {
             line.window.restore(key, row);
             self.line_failed(self.looked_at, key.due.clock);
         }
@@ -361,15 +376,20 @@ impl Core {
         let by_time = DelayedKey { due: key.due, queue: key.queue, sequence: key.rank.sequence };
         self.batch.delete(Table::Delayed, &by_time.encode());
         self.batch.single_delete(Table::Entries, &key.encode());
+        let unreserved = self.is_broken(Mutation::DelayedPurgeUnnoticed);
         let line = self.lines.of(key.due.clock);
-        line.window.reserve(by_time);
+        if !unreserved {
+            line.window.reserve(by_time);
+        }
         line.floor_due = true;
         by_time
     }
 
     /// An entry that waited is gone.
     pub(super) fn delayed_purged(&mut self, key: &DelayedKey) {
-        self.lines.of(key.due.clock).window.confirm(key);
+        if !self.is_broken(Mutation::DelayedPurgeUnnoticed) {
+            self.lines.of(key.due.clock).window.confirm(key);
+        }
     }
 
     /// The next read of a line.

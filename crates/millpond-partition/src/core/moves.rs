@@ -345,7 +345,9 @@ impl Core {
         self.mark_dirty(slot);
         let to = match action {
             DeadAction::Replay => {
-                (entry.attempts, entry.retry_floor_ms) = (0, 0);
+                if !self.is_broken(Mutation::ReplayKeepsAttempts) {
+                    (entry.attempts, entry.retry_floor_ms) = (0, 0);
+                }
                 self.stage_ready(slot, rank, &entry);
                 self.counters.n_replayed += 1;
                 Target::Ready(entry.head())

@@ -72,11 +72,37 @@ pub(crate) enum Mutation {
     MoveFailureForgetsDeadline,
     /// A dead letter that is on its way may be replayed or dropped again.
     DeadTwice,
+    /// A delay loses what was left of the millisecond in which it began.
+    DelayCutShort,
+    /// Dates are looked at by the clock of the partition.
+    WallClockIgnored,
+    /// There is no limit to what is on its way from a line.
+    LeavingUnlimited,
+    /// The departure of an entry is not confirmed to its line.
+    RisenUnconfirmed,
+    /// An entry whose queue could not be looked up stays taken.
+    FailedLookUpForgets,
+    /// What is being purged becomes ready when it is due.
+    PurgedRises,
+    /// A line does not hear of what a purge removes.
+    DelayedPurgeUnnoticed,
+    /// A purge leaves the moves that are not staged.
+    PurgeKeepsMoves,
+    /// A queue that leaves memory with work is not counted.
+    DormantUncounted,
+    /// A queue that comes back stays counted as dormant.
+    DormantStaysCounted,
+    /// A queue may leave memory before it is handed the command that it was brought back for.
+    BroughtBackInVain,
+    /// A queue leaves memory while it is being looked up (P7).
+    LookedUpForgotten,
+    /// A dead letter that is replayed keeps its attempts.
+    ReplayKeepsAttempts,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -110,6 +136,19 @@ impl Mutation {
         Self::DeadLost,
         Self::MoveFailureForgetsDeadline,
         Self::DeadTwice,
+        Self::DelayCutShort,
+        Self::WallClockIgnored,
+        Self::LeavingUnlimited,
+        Self::RisenUnconfirmed,
+        Self::FailedLookUpForgets,
+        Self::PurgedRises,
+        Self::DelayedPurgeUnnoticed,
+        Self::PurgeKeepsMoves,
+        Self::DormantUncounted,
+        Self::DormantStaysCounted,
+        Self::BroughtBackInVain,
+        Self::LookedUpForgotten,
+        Self::ReplayKeepsAttempts,
     ];
 }
 

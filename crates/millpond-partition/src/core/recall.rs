@@ -272,7 +272,9 @@ impl Core {
             let (id, may_wait) = self.recall.wanted.pop_front()?;
             // The sweep may have brought it back meanwhile.
             if self.recall.parked.contains_key(&id) {
-                self.recall.looking.insert(id);
+                if !self.is_broken(Mutation::LookedUpForgotten) {
+                    self.recall.looking.insert(id);
+                }
                 return Some(self.start_read(
                     Reading::Active(id),
                     Read::Active(id),
@@ -433,7 +435,8 @@ impl Core {
         }
         self.counters.n_queues_recalled += 1;
         // Whoever asks for its topic may pass it after the sweep did.
-        if row.n_ready == 0 && self.recall.was_swept(topic, id) {
+        let is_dormant = row.n_ready == 0 && self.recall.was_swept(topic, id);
+        if is_dormant && !self.is_broken(Mutation::DormantStaysCounted) {
             self.recall.dormant.remove(&row);
         }
         self.recall.damaged.remove(&id);
@@ -443,11 +446,16 @@ impl Core {
         for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
             self.recover_lease(slot, rank, row);
         }
+        if self.is_broken(Mutation::BroughtBackInVain) {
+            self.touch(slot);
+        }
         for message in self.unpark(id) {
             self.dispatch(now, message);
         }
         // Only now, because it may leave memory at once, and those that waited for it would find it empty.
-        self.touch(slot);
+        if self.queues.contains(slot) {
+            self.touch(slot);
+        }
     }
 
     fn recover_lease(&mut self, slot: Slot, rank: EntryRank, row: LeaseRow) {
@@ -460,8 +468,9 @@ impl Core {
         };
         let lease = Lease { row, state, holder: None };
         self.queues[slot].busy_mut().leases.insert(rank, lease);
-        // Its owner is gone, and it was the last attempt.
-        let is_spent = state == LeaseState::Expired && self.is_spent(slot, row.attempts);
+        // Its owner is gone, and it was the last attempt. Also if an earlier owner wrote that down and came no
+        // further.
+        let is_spent = state != LeaseState::Held && self.is_spent(slot, row.attempts);
         let hides = !self.is_broken(Mutation::RecoveredLeaseShown);
         if hides && (state == LeaseState::Held || is_spent) {
             // Hidden before the first refill can see it.

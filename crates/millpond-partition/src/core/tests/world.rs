@@ -215,9 +215,16 @@ impl World {
     }
 
     /// Whether to look at the state of the core, too. A rule left out must be noticed from outside, if
-    /// it costs more than memory.
+    /// it costs more than memory or a look.
     pub(super) fn looks_inside(&self) -> bool {
-        matches!(self.setup.options.broken, None | Some(Mutation::DepartureUnconfirmed))
+        let costs_memory = |rule| {
+            use Mutation::*;
+            matches!(
+                rule,
+                DepartureUnconfirmed | RisenUnconfirmed | LeavingUnlimited | DormantStaysCounted
+            )
+        };
+        self.setup.options.broken.is_none_or(costs_memory)
     }
 
     /// The position that the batch being staged will have.
