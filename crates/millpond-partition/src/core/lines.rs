@@ -117,7 +117,6 @@ impl Line {
         let due = Due { clock: self.clock, at };
         DelayedKey { due, queue: QueueId([0; 16]), sequence: Sequence(0) }.encode().to_vec()
     }
-
 }
 
 #[cfg(test)]

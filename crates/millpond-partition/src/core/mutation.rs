@@ -102,7 +102,9 @@ pub(crate) enum Mutation {
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 46] = [
+    /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
+    /// is too long for chance.
+    pub(crate) const ALL: [Self; 45] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -147,7 +149,6 @@ impl Mutation {
         Self::DormantUncounted,
         Self::DormantStaysCounted,
         Self::BroughtBackInVain,
-        Self::LookedUpForgotten,
         Self::ReplayKeepsAttempts,
     ];
 }

@@ -68,10 +68,8 @@ impl World {
             let Some(entry) = entry else {
                 return Err(super::oracle::fail(format!("{rank:?} is shown and not ready")));
             };
-            let expected = millpond_types::EntryHead {
-                attempts: entry.n_attempts(),
-                ..entry.row().head()
-            };
+            let expected =
+                millpond_types::EntryHead { attempts: entry.n_attempts(), ..entry.row().head() };
             // A head that was read says what the row says; the lease record counts later attempts.
             let head = millpond_types::EntryHead { attempts: expected.attempts, ..*head };
             prop_assert_eq!(head, expected);

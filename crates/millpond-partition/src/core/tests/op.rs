@@ -99,9 +99,7 @@ pub(super) enum Corpse {
     /// Any that there is.
     Any(u16),
     /// None that there is.
-    Unknown {
-        queue: u8,
-    },
+    Unknown { queue: u8 },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +177,8 @@ pub(super) enum Op {
     HoldScans(SnapshotAt),
     ReleaseScan(u16),
     ReleaseScans,
+    /// Look-ups of queues take their time, or no more.
+    HoldLookUps(bool),
     FailRead {
         after: u64,
         kind: StoreErrorKind,
@@ -254,8 +254,11 @@ fn new_entry() -> impl Strategy<Value = New> {
     let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
-    (priority, prop::bool::weighted(0.1), when)
-        .prop_map(|(priority, large, when)| New { priority, large, when })
+    (priority, prop::bool::weighted(0.1), when).prop_map(|(priority, large, when)| New {
+        priority,
+        large,
+        when,
+    })
 }
 
 fn policy() -> impl Strategy<Value = RetryPolicy> {
@@ -295,6 +298,7 @@ fn fault() -> impl Strategy<Value = Op> {
         4 => hold().prop_map(Op::HoldScans),
         6 => any::<u16>().prop_map(Op::ReleaseScan),
         1 => Just(Op::ReleaseScans),
+        4 => prop::bool::weighted(0.7).prop_map(Op::HoldLookUps),
         2 => any::<u16>().prop_map(Op::LoseRead),
         2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
         1 => (0_u64..3, commit, batch)

@@ -193,6 +193,7 @@ impl World {
                 self.disk.release_scan_at(usize::from(nth) % n_held);
             }
             Op::ReleaseScans => self.disk.release_scans(),
+            Op::HoldLookUps(holds) => self.node.holds_look_ups = holds,
             Op::FailRead { after, kind } => self.disk.fail_read(after, kind),
             Op::FailCommit { after, kind, batch } => self.disk.fail_commit(after, kind, batch),
             Op::Compact => self.disk.compact(),

@@ -144,7 +144,10 @@ impl<'a, I: Iterator<Item = Op<'a>>> Ops<'a, I> {
             return Err(fail("a queue is not told that its entry waits no more"));
         };
         let told = DelayedEntryKey::decode(told).map_err(fail)?;
-        prop_assert_eq!((told.queue, told.due, told.rank.sequence), (key.queue, key.due, key.sequence));
+        prop_assert_eq!(
+            (told.queue, told.due, told.rank.sequence),
+            (key.queue, key.due, key.sequence)
+        );
         let id = EntryId { queue: told.queue, rank: told.rank };
         Ok(match self.next_row(id, Stage::Ready) {
             Some(row) => Change::Arose(id, EntryRow::decode(row).map_err(fail)?),
@@ -184,9 +187,7 @@ impl<'a, I: Iterator<Item = Op<'a>>> Ops<'a, I> {
     /// The next operation, if it puts this entry into a stage.
     fn next_row(&mut self, id: EntryId, stage: Stage) -> Option<&'a [u8]> {
         let wanted = EntryKey { queue: id.queue, stage, rank: id.rank }.encode();
-        let is_it = |op: &Op<'_>| {
-            matches!(op, Op::Put { table: Table::Entries, key, .. } if *key == wanted)
-        };
+        let is_it = |op: &Op<'_>| matches!(op, Op::Put { table: Table::Entries, key, .. } if *key == wanted);
         match self.0.next_if(is_it) {
             Some(Op::Put { value, .. }) => Some(value),
             _ => None,

@@ -8,9 +8,14 @@ use crate::command::Retry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core::tests) enum Outcome {
     /// At once, and its row stays as it is. With a back-off that is only known once the row is read.
-    Ready { by_chance: bool },
+    Ready {
+        by_chance: bool,
+    },
     /// After so many milliseconds, and with this floor from now on.
-    After { ms: u64, floor_ms: u64 },
+    After {
+        ms: u64,
+        floor_ms: u64,
+    },
     Dead(DeadCause),
 }
 

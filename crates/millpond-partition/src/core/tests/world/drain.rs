@@ -32,6 +32,7 @@ impl World {
         for _ in 0..12 {
             self.disk.block_reads(BlockReads::Never);
             self.disk.release_scans();
+            self.node.holds_look_ups = false;
             self.commit_turn()?;
             self.hear()?;
             self.check_structure()?;

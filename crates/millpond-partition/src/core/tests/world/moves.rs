@@ -117,8 +117,8 @@ impl World {
 
     pub(super) fn judge_dead(&mut self, id: EntryId, action: DeadAction, answer: Receiver<()>) {
         let entry = self.model.entries.get(&id).filter(|entry| entry.is_there());
-        let is_dead = entry
-            .is_some_and(|e| matches!(e.place, Place::Dead(_)) && e.since <= self.handled);
+        let is_dead =
+            entry.is_some_and(|e| matches!(e.place, Place::Dead(_)) && e.since <= self.handled);
         let is_sure = is_dead && !self.is_moving(Stage::Dead, id);
         let answer = Asked::Dead(action, answer);
         self.moves.push(Moving { from: Stage::Dead, id, answer, is_sure });
@@ -266,7 +266,8 @@ impl World {
         let Some(entry) = entry else { return Err(fail(format!("{id} is not dead: {change:?}"))) };
         let removed = match (action, change) {
             (DeadAction::Replay, Change::Replayed(_, found)) => {
-                let row = millpond_types::EntryRow { attempts: 0, retry_floor_ms: 0, ..entry.row() };
+                let row =
+                    millpond_types::EntryRow { attempts: 0, retry_floor_ms: 0, ..entry.row() };
                 prop_assert_eq!(found, &row);
                 note(Situation::Replayed);
                 None

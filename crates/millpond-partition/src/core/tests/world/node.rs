@@ -28,6 +28,8 @@ const OPENS_MAX: usize = 100;
 pub(in crate::core::tests) enum Waiting {
     Rows(ScanFuture),
     Active(Pin<Box<dyn Future<Output = Result<StoredActive, PartitionError>>>>),
+    /// What was read when it began, on its way for as long as look-ups are held.
+    Held(Result<StoredActive, PartitionError>),
 }
 
 pub(in crate::core::tests) struct Node {
@@ -38,6 +40,8 @@ pub(in crate::core::tests) struct Node {
     pub(in crate::core::tests) reads: Vec<(u64, Waiting)>,
     /// The thread of the next read that waits dies at once.
     pub(super) loses_next: bool,
+    /// Look-ups that wait arrive later.
+    pub(super) holds_look_ups: bool,
     /// Operations of the batch being staged that were looked at.
     pub(super) n_read: usize,
 }
@@ -66,7 +70,16 @@ impl Node {
         let (sender, mailbox) = mailbox(1);
         let core = Core::new(recovered, setup.options.clone(), setup.ranges, sender);
         let (commits, reads) = (VecDeque::new(), Vec::new());
-        Ok(Self { core, store, mailbox, commits, reads, loses_next: false, n_read: 0 })
+        Ok(Self {
+            core,
+            store,
+            mailbox,
+            commits,
+            reads,
+            loses_next: false,
+            holds_look_ups: false,
+            n_read: 0,
+        })
     }
 
     /// Whatever was in memory is gone.
@@ -97,6 +110,11 @@ impl Node {
                 (Read::Rows(request), true) => {
                     self.reads.push((number, Waiting::Rows(store.scan(request.clone()))));
                     self.poll_read(now, self.reads.len() - 1);
+                    continue;
+                }
+                (Read::Active(id), true) if self.holds_look_ups => {
+                    let found = block_on(read_active(&*store, *id));
+                    self.reads.push((number, Waiting::Held(found)));
                     continue;
                 }
                 (Read::Active(id), true) => {
@@ -130,6 +148,8 @@ impl Node {
                 Poll::Pending => return,
                 Poll::Ready(found) => ReadOutcome::Active(found),
             },
+            Waiting::Held(_) if self.holds_look_ups => return,
+            Waiting::Held(found) => ReadOutcome::Active(found.clone()),
         };
         self.core.handle_read(now, number, outcome, Duration::ZERO);
         drop(self.reads.swap_remove(at));

@@ -31,7 +31,8 @@ pub(super) enum Command {
     GiveBack(LeaseRef),
 }
 
-pub(super) type Receiver<T> = millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
+pub(super) type Receiver<T> =
+    millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
 pub(super) type EnqueueAnswer = Receiver<Vec<EntryId>>;
 pub(super) type PurgeAnswer = Receiver<Purged>;
 
@@ -85,8 +86,7 @@ impl World {
     }
 
     fn new_entry(&self, new: &New) -> NewEntry {
-        let n_bytes =
-            if new.large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
+        let n_bytes = if new.large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
         let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
         let start = match new.when {
             When::Now => Start::Now,
@@ -221,9 +221,8 @@ impl World {
         let entry = self.model.entries.get(&id).filter(|entry| !entry.purged);
         let lease = entry.and_then(|entry| entry.lease.as_ref());
         let is_moving = self.is_ending(id);
-        let held = lease.filter(|lease| {
-            lease.row.token == token && lease.is_held(self.handled) && !is_moving
-        });
+        let held = lease
+            .filter(|lease| lease.row.token == token && lease.is_held(self.handled) && !is_moving);
         // Nobody is told if the look-up failed; then the lease ends at its deadline.
         let is_there = self.node.core.queues.find(&id.queue).is_some();
         let Some(lease) = held.filter(|_| is_there) else { return Ok(()) };
