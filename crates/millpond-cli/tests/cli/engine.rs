@@ -84,7 +84,7 @@ fn a_running_engine_answers_and_closes_cleanly_when_interrupted() {
 /// What the interrupted replay left is still there.
 fn stopped_engine_is_read(fixture: &Fixture) {
     let queues = fixture.run("queue ls");
-    assert!(queues.stdout.contains("jobs   user-1        1"), "{queues:?}");
+    assert!(queues.stdout.contains("jobs   user-1      1       1"), "{queues:?}");
     let waiting = fixture.json("queue explain jobs user-2 --json");
     assert_eq!(waiting["state"], "stopped");
     assert_eq!(fixture.json(EXPLAIN)["leases"].as_array().map(Vec::len), Some(1));
