@@ -140,7 +140,7 @@ async fn a_delay_has_a_limit_and_beyond_it_nothing_is_accepted() {
     }
     assert_eq!(engine.status().await.unwrap().counters.n_enqueued, 0);
     queue.enqueue(Entry::new("x").delay(longest)).await.unwrap();
-    queue.enqueue(Entry::new("x").run_at(now + longest)).await.unwrap();
+    queue.enqueue(Entry::new("x").run_at(now + longest - SHORT)).await.unwrap();
     assert_eq!(engine.status().await.unwrap().n_delayed, 2);
     engine.close().await.unwrap();
 }
