@@ -14,9 +14,8 @@ impl Place {
     pub(crate) const FRONT: Self = Self(u32::MAX);
 
     #[inline]
-    fn new(bucket: u32, position: usize) -> Self {
+    fn new(bucket: u32, position: u32) -> Self {
         debug_assert!(position < 1 << POSITION_BITS && bucket < u32::MAX >> POSITION_BITS);
-        let position = u32::try_from(position).expect("a bucket holds 2^10 timers at most");
         Self(bucket << POSITION_BITS | position)
     }
 
@@ -26,8 +25,8 @@ impl Place {
     }
 
     #[inline]
-    pub(super) const fn position(self) -> usize {
-        (self.0 & ((1 << POSITION_BITS) - 1)) as usize
+    pub(super) const fn position(self) -> u32 {
+        self.0 & ((1 << POSITION_BITS) - 1)
     }
 }
 
@@ -93,9 +92,9 @@ impl Buckets {
 
     /// The timers of a bucket and their positions.
     #[inline]
-    pub(super) fn slots(&self, bucket: u32) -> impl Iterator<Item = (usize, u32)> {
-        let slots = self.buckets[bucket as usize].slots.iter().copied().enumerate();
-        slots.filter(|(_, slot)| slot & HOLE == 0)
+    pub(super) fn slots(&self, bucket: u32) -> impl Iterator<Item = (u32, u32)> {
+        let slots = self.buckets[bucket as usize].slots.iter().copied();
+        (0..).zip(slots).filter(|(_, slot)| slot & HOLE == 0)
     }
 
     #[cfg(test)]
@@ -103,14 +102,15 @@ impl Buckets {
         self.buckets[bucket as usize].slots.len()
     }
 
+    #[inline]
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
         let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
         let position = if *hole == NO_HOLE {
             slots.push(slot);
-            slots.len() - 1
+            *n_timers
         } else {
-            let position = (*hole & !HOLE) as usize;
-            *hole = std::mem::replace(&mut slots[position], slot);
+            let position = *hole & !HOLE;
+            *hole = std::mem::replace(&mut slots[position as usize], slot);
             position
         };
         *n_timers += 1;
@@ -131,19 +131,20 @@ impl Buckets {
     }
 
     /// Takes a timer out of its bucket. Returns how many are left.
+    #[inline]
     pub(super) fn remove<T>(
         &mut self,
         slab: &mut Slab<T>,
         bucket: u32,
-        position: usize,
+        position: u32,
         rules: Rules,
     ) -> usize {
         /// A bucket that has three times as many holes as timers, and this many positions, is made smaller.
         const SPARSE_MIN: usize = 64;
         let room = &mut self.buckets[bucket as usize];
         let next = if rules.lacks(Mutation::HolesForgotten) { NO_HOLE } else { room.hole };
-        room.slots[position] = next | HOLE;
-        room.hole = HOLE | u32::try_from(position).expect("a position has few bits");
+        room.slots[position as usize] = next | HOLE;
+        room.hole = HOLE | position;
         room.n_timers -= 1;
         let n_left = room.n_timers as usize;
         if n_left * 4 < room.slots.len() && room.slots.len() >= SPARSE_MIN {
