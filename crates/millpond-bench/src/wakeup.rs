@@ -57,6 +57,15 @@ trait Subject {
     fn drain(&mut self, now_ns: u64, deliver: &mut impl FnMut(usize)) -> Outcome<()>;
 }
 
+/// Keeps what names a timer; the first time, timers come in the order of their numbers.
+fn set<T>(names: &mut Vec<T>, timer: usize, name: T) {
+    if timer == names.len() {
+        names.push(name);
+    } else {
+        names[timer] = name;
+    }
+}
+
 /// Numbers that look random and are the same in every run: splitmix64.
 #[derive(Debug, Clone)]
 struct Random(u64);

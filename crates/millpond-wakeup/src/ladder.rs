@@ -64,9 +64,14 @@ impl Ladder {
         self.insert_at(slab, position, slot, deadline);
     }
 
-    /// Takes out a timer, whose node may be gone already. True if there are other buckets now.
-    pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) -> bool {
-        let place = slab.place(slot);
+    /// Takes out a timer, which may have left the slab, from where it was. True if there are other buckets
+    /// now.
+    pub(crate) fn remove<T>(
+        &mut self,
+        slab: &mut Slab<T>,
+        slot: u32,
+        (place, deadline): (Place, Nanos),
+    ) -> bool {
         let Some(bucket) = place.bucket() else {
             self.front.remove(deadline, slot);
             return self.refill_if_empty(slab);
@@ -79,23 +84,23 @@ impl Ladder {
         true
     }
 
-    /// Moves a timer that was set later than all others, after its deadline has changed.
+    /// Moves a timer that was set later than all others from where it was to its new deadline.
     pub(crate) fn reset<T>(
         &mut self,
         slab: &mut Slab<T>,
         slot: u32,
-        previous: Nanos,
+        from: (Place, Nanos),
         deadline: Nanos,
     ) {
         let position = self.fences.position(deadline);
-        if let Some(bucket) = slab.place(slot).bucket() {
+        if let Some(bucket) = from.0.bucket() {
             let stays = self.fences.bucket(position) == Some(bucket);
             let lacks = self.rules.lacks(Mutation::StaysBeyondFence);
             if stays || (lacks && self.buckets.least(bucket) <= deadline) {
                 return;
             }
         }
-        if self.remove(slab, slot, previous) {
+        if self.remove(slab, slot, from) {
             return self.insert(slab, slot, deadline);
         }
         self.insert_at(slab, position, slot, deadline);
@@ -135,7 +140,7 @@ impl Ladder {
 
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
-        slab.set_place(slot, Place::FRONT);
+        slab.node_mut(slot).place = Place::FRONT;
         if self.front.len() > 2 * self.rules.shape().front {
             self.spill(slab);
         }
@@ -230,7 +235,7 @@ impl Ladder {
             self.scratch.sort_unstable();
         }
         for (_, slot) in &self.scratch {
-            slab.set_place(*slot, Place::FRONT);
+            slab.node_mut(*slot).place = Place::FRONT;
         }
         self.front.fill(self.scratch.iter().map(|((deadline, _), slot)| (*deadline, *slot)));
     }
@@ -241,7 +246,7 @@ impl Ladder {
         let n_timers = self.buckets.len(bucket);
         if n_timers == 0 {
             self.fences.remove(position);
-            self.buckets.release(bucket);
+            drop(self.buckets.release(bucket));
             return;
         }
         if self.rules.lacks(Mutation::NoMerge) {
@@ -286,8 +291,8 @@ impl Ladder {
 
     fn gather<T>(&mut self, slab: &Slab<T>, bucket: u32) {
         self.scratch.clear();
-        let slots = self.buckets.slots(bucket).iter();
-        self.scratch.extend(slots.map(|slot| (slab.node(*slot).key(), *slot)));
+        let slots = self.buckets.slots(bucket);
+        self.scratch.extend(slots.map(|(_, slot)| (slab.node(slot).key(), slot)));
     }
 
     /// Puts the first `n` timers of the scratch before the others.
@@ -310,7 +315,7 @@ impl Ladder {
         let mut before: Option<Key> = None;
         for (deadline, slot) in self.front.iter() {
             let node = slab.node(slot);
-            ensure(slab.place(slot) == Place::FRONT, "L1: a timer of the front is elsewhere")?;
+            ensure(node.place == Place::FRONT, "L1: a timer of the front is elsewhere")?;
             ensure(node.deadline == deadline, "L2: the front has another deadline")?;
             ensure(before < Some(node.key()), "L2: the front is not sorted")?;
             before = Some(node.key());
@@ -318,18 +323,21 @@ impl Ladder {
         let mut len_before = usize::MAX;
         for position in (0..self.fences.len()).rev() {
             let bucket = self.fences.bucket(position).expect("below the length");
-            let slots = self.buckets.slots(bucket);
-            n_timers += slots.len();
-            ensure(!slots.is_empty() && slots.len() <= shape.bucket, "L4: the size of a bucket")?;
-            ensure(slots.len().saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
-            len_before = slots.len();
+            let len = self.buckets.len(bucket);
+            n_timers += len;
+            ensure(len > 0 && len <= shape.bucket, "L4: the size of a bucket")?;
+            let n_positions = self.buckets.n_positions(bucket);
+            ensure(n_positions <= shape.bucket, "L4: the positions of a bucket")?;
+            ensure(len.saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
+            ensure(self.buckets.slots(bucket).count() == len, "L1: holes are miscounted")?;
+            len_before = len;
             let least = self.fences.least(position);
             ensure(least == self.buckets.least(bucket), "L3: a bucket has another fence")?;
             ensure(before.is_none_or(|(deadline, _)| deadline <= least), "L3: a fence is too low")?;
             let mut last = before;
-            for (index, slot) in slots.iter().enumerate() {
-                let node = slab.node(*slot);
-                let place = (slab.place(*slot).bucket(), slab.place(*slot).position());
+            for (index, slot) in self.buckets.slots(bucket) {
+                let node = slab.node(slot);
+                let place = (node.place.bucket(), node.place.position());
                 ensure(place == (Some(bucket), index), "L1: a timer of a bucket is elsewhere")?;
                 ensure(node.deadline >= least, "L3: a timer lies before its fence")?;
                 ensure(Some(node.key()) > before, "L3: buckets overlap")?;

@@ -27,8 +27,8 @@ pub(crate) enum Mutation {
     TieBeforeOlder,
     /// Buckets are split and sorted by deadline alone.
     OrderWithoutRevision,
-    /// A timer that takes the place of another in its bucket is not told.
-    MovedWithoutNotice,
+    /// Of the positions that timers left in a bucket, only the last one is used again.
+    HolesForgotten,
     /// A front that ran empty is not filled before the next call.
     LazyRefill,
     /// What spills into a bucket does not lower its fence.
@@ -61,7 +61,7 @@ impl Mutation {
         Self::TieBelowFence,
         Self::TieBeforeOlder,
         Self::OrderWithoutRevision,
-        Self::MovedWithoutNotice,
+        Self::HolesForgotten,
         Self::LazyRefill,
         Self::SpillKeepsFence,
         Self::MergeKeepsFence,

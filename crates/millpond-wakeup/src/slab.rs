@@ -21,6 +21,8 @@ pub(crate) struct Node<T> {
     pub(crate) revision: Revision,
     pub(crate) value: T,
     generation: u32,
+    /// Where the ladder keeps it; the slab does not look at it.
+    pub(crate) place: Place,
 }
 
 impl<T> Node<T> {
@@ -39,10 +41,6 @@ enum Slot<T> {
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     chunks: Vec<Vec<Slot<T>>>,
-    /// Where the ladder keeps each timer, in chunks of the same size. They lie by themselves because the
-    /// ladder moves timers that nobody has touched for long: it then writes here, and need not wait for a
-    /// node to be read.
-    places: Vec<Vec<Place>>,
     vacant: u32,
     n_live: usize,
     /// Of places that are used for the first time.
@@ -52,14 +50,7 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new(generation_first: u32, rules: Rules) -> Self {
-        Self {
-            chunks: Vec::new(),
-            places: Vec::new(),
-            vacant: NONE,
-            n_live: 0,
-            generation_first,
-            rules,
-        }
+        Self { chunks: Vec::new(), vacant: NONE, n_live: 0, generation_first, rules }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -69,7 +60,7 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, deadline: Nanos, revision: Revision, value: T) -> Handle {
         let handle = self.claim();
         let Handle { slot, generation } = handle;
-        let node = Node { deadline, revision, value, generation };
+        let node = Node { deadline, revision, value, generation, place: Place::FRONT };
         *self.at(slot) = Slot::Occupied(node);
         self.n_live += 1;
         handle
@@ -96,16 +87,15 @@ impl<T> Slab<T> {
         }
     }
 
-    pub(crate) fn place(&self, slot: u32) -> Place {
-        self.places[chunk_of(slot)][offset_of(slot)]
-    }
-
-    pub(crate) fn set_place(&mut self, slot: u32, place: Place) {
-        self.places[chunk_of(slot)][offset_of(slot)] = place;
+    pub(crate) fn node_mut(&mut self, slot: u32) -> &mut Node<T> {
+        match self.at(slot) {
+            Slot::Occupied(node) => node,
+            Slot::Vacant { .. } => unreachable!("only live timers are in the order and the index"),
+        }
     }
 
     pub(crate) fn view(&self, slot: u32) -> Timer<'_, T> {
-        let Node { deadline, revision, value, generation } = self.node(slot);
+        let Node { deadline, revision, value, generation, .. } = self.node(slot);
         let handle = Handle { slot, generation: *generation };
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
@@ -119,8 +109,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Takes out a timer that is known to be live, and makes its handle stale. Its place stays known until the
-    /// next insert.
+    /// Takes out a timer that is known to be live, and makes its handle stale.
     pub(crate) fn remove(&mut self, slot: u32) -> (Handle, Node<T>) {
         let generation = self.node(slot).generation;
         let step = u32::from(!self.rules.lacks(Mutation::KeepGeneration));
@@ -136,10 +125,7 @@ impl<T> Slab<T> {
     /// Bytes of heap memory, without what the values own.
     pub(crate) fn heap_bytes(&self) -> usize {
         let slots: usize = self.chunks.iter().map(Vec::capacity).sum();
-        let places: usize = self.places.iter().map(Vec::capacity).sum();
-        slots * size_of::<Slot<T>>()
-            + places * size_of::<Place>()
-            + (self.chunks.capacity() + self.places.capacity()) * size_of::<Vec<Place>>()
+        slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Vec<Slot<T>>>()
     }
 
     /// A vacant place, and the name that a timer there will have.
@@ -160,14 +146,12 @@ impl<T> Slab<T> {
             // The first chunk grows as it is needed: most schedulers are small.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
             self.chunks.push(Vec::with_capacity(room));
-            self.places.push(Vec::with_capacity(room));
         }
         let first = (self.chunks.len() - 1) << CHUNK_BITS;
         let generation = self.generation_first;
         let chunk = self.chunks.last_mut().expect("there is a chunk with room");
         let slot = u32::try_from(first + chunk.len()).expect("the capacity is below 2^32");
         chunk.push(Slot::Vacant { generation, next: NONE });
-        self.places.last_mut().expect("as many as chunks").push(Place::FRONT);
         Handle { slot, generation }
     }
 

@@ -83,12 +83,13 @@ impl<T> Timers<T> {
     pub fn reset(&mut self, handle: Handle, deadline: Nanos) -> Option<Replaced> {
         let node = self.slab.find_mut(handle)?;
         let previous = std::mem::replace(&mut node.deadline, deadline);
+        let place = node.place;
         if !self.rules.lacks(Mutation::KeepRevision) {
             node.revision = self.revision;
         }
         let revision = node.revision;
         self.revision = self.revision.next();
-        self.ladder.reset(&mut self.slab, handle.slot, previous, deadline);
+        self.ladder.reset(&mut self.slab, handle.slot, (place, previous), deadline);
         Some(Replaced { previous, revision })
     }
 
@@ -104,9 +105,11 @@ impl<T> Timers<T> {
 
     /// Removes a timer before it fires and returns its value. `None` if the handle is stale.
     pub fn cancel(&mut self, handle: Handle) -> Option<T> {
-        let deadline = self.slab.find(handle)?.deadline;
+        if !self.slab.contains(handle) {
+            return None;
+        }
         let (_, node) = self.slab.remove(handle.slot);
-        self.ladder.remove(&mut self.slab, handle.slot, deadline);
+        self.ladder.remove(&mut self.slab, handle.slot, (node.place, node.deadline));
         Some(node.value)
     }
 

@@ -11,11 +11,12 @@ use tokio::time::{Instant, advance, pause};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-use super::{Outcome, Subject};
+use super::{Outcome, Subject, set};
 
 pub(super) struct Queue {
     queue: DelayQueue<u64>,
-    keys: Vec<Option<Key>>,
+    /// By number of the timer.
+    keys: Vec<Key>,
     origin: Instant,
     now_ns: u64,
     runtime: Runtime,
@@ -30,7 +31,13 @@ impl Queue {
             pause();
             Instant::now()
         });
-        Self { queue: DelayQueue::new(), keys: vec![None; n_timers], origin, now_ns: 0, runtime }
+        Self {
+            queue: DelayQueue::new(),
+            keys: Vec::with_capacity(n_timers),
+            origin,
+            now_ns: 0,
+            runtime,
+        }
     }
 }
 
@@ -38,20 +45,20 @@ impl Subject for Queue {
     fn insert(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
         let when = self.origin + Duration::from_nanos(deadline_ns);
         let _guard = self.runtime.enter();
-        self.keys[timer] = Some(self.queue.insert_at(timer as u64, when));
+        set(&mut self.keys, timer, self.queue.insert_at(timer as u64, when));
         Ok(())
     }
 
     fn replace(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
         let when = self.origin + Duration::from_nanos(deadline_ns);
         let _guard = self.runtime.enter();
-        self.queue.reset_at(self.keys[timer].as_ref().ok_or("the timer is set")?, when);
+        self.queue.reset_at(&self.keys[timer], when);
         Ok(())
     }
 
     fn cancel(&mut self, timer: usize) -> Outcome<()> {
         let _guard = self.runtime.enter();
-        let expired = self.queue.remove(self.keys[timer].as_ref().ok_or("the timer is set")?);
+        let expired = self.queue.remove(&self.keys[timer]);
         if expired.into_inner() != timer as u64 {
             return Err("another timer was cancelled".into());
         }
