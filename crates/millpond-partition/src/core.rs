@@ -254,7 +254,9 @@ impl Core {
         // Each kind has a number of its own, so that none keeps another waiting.
         let n_max = self.options.timers_per_turn;
         self.end_waits(now, n_max);
-        millpond_types::DueClock::ALL.into_iter().for_each(|clock| self.serve_line(now, clock, n_max));
+        millpond_types::DueClock::ALL
+            .into_iter()
+            .for_each(|clock| self.serve_line(now, clock, n_max));
     }
 
     /// Commands that wait for their queue to be looked up.

@@ -58,7 +58,7 @@ fn a_running_engine_answers_and_closes_cleanly_when_interrupted() {
     let replay = LongReplay::start();
     let fixture = &replay.fixture;
     let explained = fixture.run("queue explain jobs user-1");
-    assert!(explained.stdout.contains("user-1: leased: everything it holds is leased"));
+    assert!(explained.stdout.contains("user-1: leased: everything that is ready is leased"));
     let waiting = fixture.json("queue explain jobs user-2 --json");
     assert_eq!((&waiting["state"], &waiting["n_entries"]), (&"ready".into(), &1.into()));
     let top = fixture.json("queue top --by oldest -n 1 --json")["queues"].clone();

@@ -81,7 +81,13 @@ impl Core {
             return Some(step);
         }
         // Of each other kind there may be more than one turn allows, so each is first in turn.
-        let kinds = [Self::poll_parked, Self::poll_line, Self::poll_move, Self::poll_purge, Self::poll_head];
+        let kinds = [
+            Self::poll_parked,
+            Self::poll_line,
+            Self::poll_move,
+            Self::poll_purge,
+            Self::poll_head,
+        ];
         self.read_kind = (self.read_kind + 1) % kinds.len();
         (0..kinds.len()).find_map(|n| kinds[(self.read_kind + n) % kinds.len()](self))
     }
