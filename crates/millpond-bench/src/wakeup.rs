@@ -199,6 +199,8 @@ pub(crate) fn run(report: &mut Report, effort: Effort, only: &str) -> Outcome<()
     const SIZES: [(&str, usize, usize); 3] =
         [("10k timers", 10_000, 30), ("100k timers", 100_000, 3), ("1M timers", 1_000_000, 1)];
     let n_rounds = effort.n_runs.min(7);
+    let runtime = delay_queue::paused_runtime()?;
+    let _entered = runtime.enter();
     for (case, n_timers, n_repeats) in SIZES.into_iter().filter(|(name, ..)| name.contains(only)) {
         let work = Work::new(n_timers);
         let mut all = [
@@ -213,9 +215,10 @@ pub(crate) fn run(report: &mut Report, effort: Effort, only: &str) -> Outcome<()
             // Interleaved, so that a slow minute of the machine is a slow minute for all.
             let [by_handle, delay_queue, by_key, delay_queue_map, binary_heap] = &mut all;
             by_handle.run(n_repeats, &work, || handle::Handles::new(n_timers))?;
-            delay_queue.run(n_repeats, &work, || delay_queue::Queue::new(n_timers))?;
+            delay_queue.run(n_repeats, &work, || delay_queue::Queue::new(&runtime, n_timers))?;
             by_key.run(n_repeats, &work, || key::Keys::new(n_timers))?;
-            delay_queue_map.run(n_repeats, &work, delay_queue_map::QueueAndMap::new)?;
+            delay_queue_map
+                .run(n_repeats, &work, || delay_queue_map::QueueAndMap::new(&runtime))?;
             binary_heap.run(n_repeats, &work, || binary_heap::Heap::new(n_timers))?;
             node_ns.push(nodes::random_access_ns(n_timers));
         }

@@ -6,36 +6,28 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{EnterGuard, Runtime};
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, advance, pause};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
 use super::{Outcome, Subject, set};
 
-/// The queue and its clock.
-pub(super) struct Clocked {
-    queue: DelayQueue<u64>,
+/// The queue and its clock, in the runtime that the caller has entered.
+pub(super) struct Clocked<'a> {
+    pub(super) queue: DelayQueue<u64>,
     origin: Instant,
     now_ns: u64,
-    runtime: Runtime,
+    runtime: &'a Runtime,
 }
 
-impl Clocked {
-    pub(super) fn new() -> Self {
-        let builder = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = builder.expect("a runtime without I/O needs nothing of the system");
-        let origin = runtime.block_on(async {
-            pause();
-            Instant::now()
-        });
-        Self { queue: DelayQueue::new(), origin, now_ns: 0, runtime }
+impl<'a> Clocked<'a> {
+    pub(super) fn new(runtime: &'a Runtime) -> Self {
+        Self { queue: DelayQueue::new(), origin: Instant::now(), now_ns: 0, runtime }
     }
 
-    /// The queue, a time for it, and the runtime that it works in.
-    pub(super) fn at(&mut self, ns: u64) -> (&mut DelayQueue<u64>, Instant, EnterGuard<'_>) {
-        let when = self.origin + Duration::from_nanos(ns);
-        (&mut self.queue, when, self.runtime.enter())
+    pub(super) fn at(&self, ns: u64) -> Instant {
+        self.origin + Duration::from_nanos(ns)
     }
 
     pub(super) fn advance(&mut self, now_ns: u64) {
@@ -44,34 +36,40 @@ impl Clocked {
     }
 }
 
-pub(super) struct Queue {
-    clocked: Clocked,
+/// A runtime whose clock stands still.
+pub(super) fn paused_runtime() -> std::io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async { pause() });
+    Ok(runtime)
+}
+
+pub(super) struct Queue<'a> {
+    clocked: Clocked<'a>,
     /// By number of the timer.
     keys: Vec<Key>,
 }
 
-impl Queue {
-    pub(super) fn new(n_timers: usize) -> Self {
-        Self { clocked: Clocked::new(), keys: Vec::with_capacity(n_timers) }
+impl<'a> Queue<'a> {
+    pub(super) fn new(runtime: &'a Runtime, n_timers: usize) -> Self {
+        Self { clocked: Clocked::new(runtime), keys: Vec::with_capacity(n_timers) }
     }
 }
 
-impl Subject for Queue {
+impl Subject for Queue<'_> {
     fn insert(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let (queue, when, _guard) = self.clocked.at(deadline_ns);
-        set(&mut self.keys, timer, queue.insert_at(timer as u64, when));
+        let when = self.clocked.at(deadline_ns);
+        set(&mut self.keys, timer, self.clocked.queue.insert_at(timer as u64, when));
         Ok(())
     }
 
     fn replace(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let (queue, when, _guard) = self.clocked.at(deadline_ns);
-        queue.reset_at(&self.keys[timer], when);
+        let when = self.clocked.at(deadline_ns);
+        self.clocked.queue.reset_at(&self.keys[timer], when);
         Ok(())
     }
 
     fn cancel(&mut self, timer: usize) -> Outcome<()> {
-        let (queue, _, _guard) = self.clocked.at(0);
-        if queue.remove(&self.keys[timer]).into_inner() != timer as u64 {
+        if self.clocked.queue.remove(&self.keys[timer]).into_inner() != timer as u64 {
             return Err("another timer was cancelled".into());
         }
         Ok(())
@@ -83,7 +81,7 @@ impl Subject for Queue {
     }
 
     fn drain(&mut self, _now_ns: u64, deliver: &mut impl FnMut(usize)) -> Outcome<()> {
-        let (queue, _, _guard) = self.clocked.at(0);
+        let queue = &mut self.clocked.queue;
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(expired)) = queue.poll_expired(&mut context) {
             deliver(usize::try_from(expired.into_inner())?);

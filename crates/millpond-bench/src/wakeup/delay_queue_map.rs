@@ -4,25 +4,27 @@ use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::RandomState;
+use tokio::runtime::Runtime;
 use tokio_util::time::delay_queue::Key;
 
 use super::delay_queue::Clocked;
 use super::{Outcome, Subject};
 
-pub(super) struct QueueAndMap {
-    clocked: Clocked,
+pub(super) struct QueueAndMap<'a> {
+    clocked: Clocked<'a>,
     keys: HashMap<u64, Key, RandomState>,
 }
 
-impl QueueAndMap {
-    pub(super) fn new() -> Self {
-        Self { clocked: Clocked::new(), keys: HashMap::default() }
+impl<'a> QueueAndMap<'a> {
+    pub(super) fn new(runtime: &'a Runtime) -> Self {
+        Self { clocked: Clocked::new(runtime), keys: HashMap::default() }
     }
 }
 
-impl Subject for QueueAndMap {
+impl Subject for QueueAndMap<'_> {
     fn insert(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let (queue, when, _guard) = self.clocked.at(deadline_ns);
+        let when = self.clocked.at(deadline_ns);
+        let queue = &mut self.clocked.queue;
         if self.keys.insert(timer as u64, queue.insert_at(timer as u64, when)).is_some() {
             return Err("the key was set before".into());
         }
@@ -31,15 +33,14 @@ impl Subject for QueueAndMap {
 
     fn replace(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
         let key = self.keys.get(&(timer as u64)).ok_or("the key was not set before")?;
-        let (queue, when, _guard) = self.clocked.at(deadline_ns);
-        queue.reset_at(key, when);
+        let when = self.clocked.at(deadline_ns);
+        self.clocked.queue.reset_at(key, when);
         Ok(())
     }
 
     fn cancel(&mut self, timer: usize) -> Outcome<()> {
         let key = self.keys.remove(&(timer as u64)).ok_or("the key was not set")?;
-        let (queue, _, _guard) = self.clocked.at(0);
-        queue.remove(&key);
+        self.clocked.queue.remove(&key);
         Ok(())
     }
 
@@ -49,7 +50,7 @@ impl Subject for QueueAndMap {
     }
 
     fn drain(&mut self, _now_ns: u64, deliver: &mut impl FnMut(usize)) -> Outcome<()> {
-        let (queue, _, _guard) = self.clocked.at(0);
+        let queue = &mut self.clocked.queue;
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(expired)) = queue.poll_expired(&mut context) {
             let timer = expired.into_inner();
