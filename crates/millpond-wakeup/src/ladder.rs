@@ -59,6 +59,7 @@ impl Ladder {
     }
 
     /// Adds a timer that was set later than all others.
+    #[inline]
     pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) {
         let position = self.fences.position(deadline);
         self.insert_at(slab, position, slot, deadline);
@@ -66,6 +67,7 @@ impl Ladder {
 
     /// Takes out a timer, which may have left the slab, from where it was. True if there are other buckets
     /// now.
+    #[inline]
     pub(crate) fn remove<T>(
         &mut self,
         slab: &mut Slab<T>,
@@ -85,6 +87,7 @@ impl Ladder {
     }
 
     /// Moves a timer that was set later than all others from where it was to its new deadline.
+    #[inline]
     pub(crate) fn reset<T>(
         &mut self,
         slab: &mut Slab<T>,
@@ -107,6 +110,7 @@ impl Ladder {
     }
 
     /// Takes out the first timer.
+    #[inline]
     pub(crate) fn pop<T>(&mut self, slab: &mut Slab<T>) -> Option<u32> {
         if self.rules.lacks(Mutation::LazyRefill) {
             self.refill_if_empty(slab);
@@ -124,11 +128,13 @@ impl Ladder {
         self.front.heap_bytes() + self.fences.heap_bytes() + self.buckets.heap_bytes() + scratch
     }
 
+    #[inline]
     fn is_front(&self, deadline: Nanos) -> bool {
         self.rules.lacks(Mutation::TieBelowFence) && self.fences.earliest() == Some(deadline)
     }
 
     /// Adds a timer where its deadline says.
+    #[inline]
     fn insert_at<T>(&mut self, slab: &mut Slab<T>, position: usize, slot: u32, deadline: Nanos) {
         match self.fences.bucket(position) {
             Some(bucket) if !self.is_front(deadline) => {
@@ -138,6 +144,7 @@ impl Ladder {
         }
     }
 
+    #[inline]
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
         slab.node_mut(slot).place = Place::FRONT;
@@ -146,6 +153,7 @@ impl Ladder {
         }
     }
 
+    #[inline]
     fn push<T>(
         &mut self,
         slab: &mut Slab<T>,
@@ -165,6 +173,7 @@ impl Ladder {
     }
 
     /// Moves the later part of a full bucket to a new one; returns that and its fence.
+    #[inline(never)]
     fn split<T>(&mut self, slab: &mut Slab<T>, position: usize, bucket: u32) -> (Nanos, u32) {
         let capacity = self.rules.shape().bucket;
         self.gather(slab, bucket);
@@ -181,6 +190,7 @@ impl Ladder {
     }
 
     /// Moves the later half of the front to the first bucket, or to a new one before it.
+    #[inline(never)]
     fn spill<T>(&mut self, slab: &mut Slab<T>) {
         let n_spilled = self.front.len() / 2;
         let first = self.fences.len().checked_sub(1);
@@ -205,6 +215,7 @@ impl Ladder {
     }
 
     /// Fills a front that ran empty. True if there are other buckets now.
+    #[inline]
     fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) -> bool {
         let ran_empty = self.front.is_empty();
         if ran_empty {
@@ -214,6 +225,7 @@ impl Ladder {
     }
 
     /// Sorts the first timers of the first bucket into the front.
+    #[inline(never)]
     fn refill<T>(&mut self, slab: &mut Slab<T>) {
         let Some(position) = self.fences.len().checked_sub(1) else { return };
         let bucket = self.fences.bucket(position).expect("the position is below the length");
@@ -241,6 +253,7 @@ impl Ladder {
     }
 
     /// Lets a bucket that has become small join a neighbour that has room, or go if it is empty.
+    #[inline(never)]
     fn merge<T>(&mut self, slab: &mut Slab<T>, bucket: u32) {
         let position = self.fences.position_of(self.buckets.least(bucket), bucket);
         let n_timers = self.buckets.len(bucket);

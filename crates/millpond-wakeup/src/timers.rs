@@ -41,8 +41,8 @@ pub struct Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// The largest capacity there is: 67 million timers.
-    pub const CAPACITY_MAX: usize = 1 << 26;
+    /// The largest capacity there is: 33 million timers.
+    pub const CAPACITY_MAX: usize = 1 << 25;
 
     /// A scheduler for at most `capacity` live timers, cut to [`CAPACITY_MAX`](Self::CAPACITY_MAX). Memory
     /// grows with use.

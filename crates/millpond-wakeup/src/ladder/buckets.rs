@@ -4,7 +4,7 @@ use crate::Nanos;
 use crate::rules::{Mutation, Rules};
 use crate::slab::Slab;
 
-const POSITION_BITS: u32 = 10;
+const POSITION_BITS: u32 = 11;
 
 /// Where the ladder keeps a timer: in the front, or at a position in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
