@@ -108,7 +108,12 @@ fn table_options(table: Table, budget: &RocksBudget) -> Options {
             queue_keys(&mut options, &mut blocks, guards);
             consumed_at_the_head(&mut options, guards);
         }
-        Table::Active | Table::Delayed => consumed_at_the_head(&mut options, guards),
+        Table::Active => consumed_at_the_head(&mut options, guards),
+        Table::Delayed => {
+            consumed_at_the_head(&mut options, guards);
+            // Read in order and never looked up, some hundreds of rows at a time.
+            blocks.set_block_size(32 << 10);
+        }
         Table::Queues => blocks.set_bloom_filter(10.0, false),
         Table::Log | Table::System => {}
     }

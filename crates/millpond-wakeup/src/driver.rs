@@ -34,6 +34,8 @@
 //! handle goes and nothing is pending. A deadline that is put off wakes nobody: the driver wakes once at the
 //! old one, finds nothing due and sleeps on. So an owner that extends its first lease all the time costs no
 //! wake-ups in between.
+//!
+//! tokio's timer has ticks of one millisecond: a delivery is never early and may be one tick late.
 
 use std::future::poll_fn;
 use std::pin::Pin;

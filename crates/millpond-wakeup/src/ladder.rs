@@ -59,48 +59,58 @@ impl Ladder {
     }
 
     /// Adds a timer that was set later than all others.
-    pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32) {
-        let deadline = slab.node(slot).deadline;
+    #[inline]
+    pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) {
         let position = self.fences.position(deadline);
-        match self.fences.bucket(position) {
-            Some(bucket) if !self.is_front(deadline) => {
-                self.push(slab, position, bucket, deadline, slot);
-            }
-            _ => self.insert_in_front(slab, deadline, slot),
-        }
+        self.insert_at(slab, position, slot, deadline);
     }
 
-    /// Takes out a timer.
-    pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32) {
-        let node = slab.node(slot);
-        let (place, deadline) = (node.place, node.deadline);
+    /// Takes out a timer, which may have left the slab, from where it was. True if there are other buckets
+    /// now.
+    #[inline]
+    pub(crate) fn remove<T>(
+        &mut self,
+        slab: &mut Slab<T>,
+        slot: u32,
+        (place, deadline): (Place, Nanos),
+    ) -> bool {
         let Some(bucket) = place.bucket() else {
             self.front.remove(deadline, slot);
             return self.refill_if_empty(slab);
         };
-        self.buckets.remove(slab, bucket, place.position(), self.rules);
-        if self.buckets.len(bucket) < self.rules.shape().merge.max(1) {
-            self.merge(slab, bucket);
+        let n_left = self.buckets.remove(slab, bucket, place.position(), self.rules);
+        if n_left >= self.rules.shape().merge.max(1) {
+            return false;
         }
+        self.merge(slab, bucket);
+        true
     }
 
-    /// Gives a timer another key, later than all others of its deadline.
-    pub(crate) fn reset<T>(&mut self, slab: &mut Slab<T>, slot: u32, (deadline, revision): Key) {
-        let bucket = slab.node(slot).place.bucket();
-        let stays = bucket.is_some() && self.bucket_of(deadline) == bucket;
-        let beyond = bucket.is_some_and(|bucket| self.buckets.least(bucket) <= deadline);
-        let stays = stays || (beyond && self.rules.lacks(Mutation::StaysBeyondFence));
-        if !stays {
-            self.remove(slab, slot);
+    /// Moves a timer that was set later than all others from where it was to its new deadline.
+    #[inline]
+    pub(crate) fn reset<T>(
+        &mut self,
+        slab: &mut Slab<T>,
+        slot: u32,
+        from: (Place, Nanos),
+        deadline: Nanos,
+    ) {
+        let position = self.fences.position(deadline);
+        if let Some(bucket) = from.0.bucket() {
+            let stays = self.fences.bucket(position) == Some(bucket);
+            let lacks = self.rules.lacks(Mutation::StaysBeyondFence);
+            if stays || (lacks && self.buckets.least(bucket) <= deadline) {
+                return;
+            }
         }
-        let node = slab.node_mut(slot);
-        (node.deadline, node.revision) = (deadline, revision);
-        if !stays {
-            self.insert(slab, slot);
+        if self.remove(slab, slot, from) {
+            return self.insert(slab, slot, deadline);
         }
+        self.insert_at(slab, position, slot, deadline);
     }
 
     /// Takes out the first timer.
+    #[inline]
     pub(crate) fn pop<T>(&mut self, slab: &mut Slab<T>) -> Option<u32> {
         if self.rules.lacks(Mutation::LazyRefill) {
             self.refill_if_empty(slab);
@@ -118,14 +128,23 @@ impl Ladder {
         self.front.heap_bytes() + self.fences.heap_bytes() + self.buckets.heap_bytes() + scratch
     }
 
+    #[inline]
     fn is_front(&self, deadline: Nanos) -> bool {
         self.rules.lacks(Mutation::TieBelowFence) && self.fences.earliest() == Some(deadline)
     }
 
-    fn bucket_of(&self, deadline: Nanos) -> Option<u32> {
-        self.fences.bucket(self.fences.position(deadline))
+    /// Adds a timer where its deadline says.
+    #[inline]
+    fn insert_at<T>(&mut self, slab: &mut Slab<T>, position: usize, slot: u32, deadline: Nanos) {
+        match self.fences.bucket(position) {
+            Some(bucket) if !self.is_front(deadline) => {
+                self.push(slab, position, bucket, deadline, slot);
+            }
+            _ => self.insert_in_front(slab, deadline, slot),
+        }
     }
 
+    #[inline]
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
         slab.node_mut(slot).place = Place::FRONT;
@@ -134,6 +153,7 @@ impl Ladder {
         }
     }
 
+    #[inline]
     fn push<T>(
         &mut self,
         slab: &mut Slab<T>,
@@ -153,6 +173,7 @@ impl Ladder {
     }
 
     /// Moves the later part of a full bucket to a new one; returns that and its fence.
+    #[inline(never)]
     fn split<T>(&mut self, slab: &mut Slab<T>, position: usize, bucket: u32) -> (Nanos, u32) {
         let capacity = self.rules.shape().bucket;
         self.gather(slab, bucket);
@@ -169,6 +190,7 @@ impl Ladder {
     }
 
     /// Moves the later half of the front to the first bucket, or to a new one before it.
+    #[inline(never)]
     fn spill<T>(&mut self, slab: &mut Slab<T>) {
         let n_spilled = self.front.len() / 2;
         let first = self.fences.len().checked_sub(1);
@@ -192,11 +214,19 @@ impl Ladder {
         }
     }
 
-    /// Sorts the first timers of the first bucket into the front, if that ran empty.
-    fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) {
-        if !self.front.is_empty() {
-            return;
+    /// Fills a front that ran empty. True if there are other buckets now.
+    #[inline]
+    fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) -> bool {
+        let ran_empty = self.front.is_empty();
+        if ran_empty {
+            self.refill(slab);
         }
+        ran_empty
+    }
+
+    /// Sorts the first timers of the first bucket into the front.
+    #[inline(never)]
+    fn refill<T>(&mut self, slab: &mut Slab<T>) {
         let Some(position) = self.fences.len().checked_sub(1) else { return };
         let bucket = self.fences.bucket(position).expect("the position is below the length");
         self.fences.remove(position);
@@ -223,12 +253,13 @@ impl Ladder {
     }
 
     /// Lets a bucket that has become small join a neighbour that has room, or go if it is empty.
+    #[inline(never)]
     fn merge<T>(&mut self, slab: &mut Slab<T>, bucket: u32) {
         let position = self.fences.position_of(self.buckets.least(bucket), bucket);
         let n_timers = self.buckets.len(bucket);
         if n_timers == 0 {
             self.fences.remove(position);
-            self.buckets.release(bucket);
+            drop(self.buckets.release(bucket));
             return;
         }
         if self.rules.lacks(Mutation::NoMerge) {
@@ -273,8 +304,8 @@ impl Ladder {
 
     fn gather<T>(&mut self, slab: &Slab<T>, bucket: u32) {
         self.scratch.clear();
-        let slots = self.buckets.slots(bucket).iter();
-        self.scratch.extend(slots.map(|slot| (slab.node(*slot).key(), *slot)));
+        let slots = self.buckets.slots(bucket);
+        self.scratch.extend(slots.map(|(_, slot)| (slab.node(slot).key(), slot)));
     }
 
     /// Puts the first `n` timers of the scratch before the others.
@@ -305,17 +336,20 @@ impl Ladder {
         let mut len_before = usize::MAX;
         for position in (0..self.fences.len()).rev() {
             let bucket = self.fences.bucket(position).expect("below the length");
-            let slots = self.buckets.slots(bucket);
-            n_timers += slots.len();
-            ensure(!slots.is_empty() && slots.len() <= shape.bucket, "L4: the size of a bucket")?;
-            ensure(slots.len().saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
-            len_before = slots.len();
+            let len = self.buckets.len(bucket);
+            n_timers += len;
+            ensure(len > 0 && len <= shape.bucket, "L4: the size of a bucket")?;
+            let n_positions = self.buckets.n_positions(bucket);
+            ensure(n_positions <= shape.bucket, "L4: the positions of a bucket")?;
+            ensure(len.saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
+            ensure(self.buckets.slots(bucket).count() == len, "L1: holes are miscounted")?;
+            len_before = len;
             let least = self.fences.least(position);
             ensure(least == self.buckets.least(bucket), "L3: a bucket has another fence")?;
             ensure(before.is_none_or(|(deadline, _)| deadline <= least), "L3: a fence is too low")?;
             let mut last = before;
-            for (index, slot) in slots.iter().enumerate() {
-                let node = slab.node(*slot);
+            for (index, slot) in self.buckets.slots(bucket) {
+                let node = slab.node(slot);
                 let place = (node.place.bucket(), node.place.position());
                 ensure(place == (Some(bucket), index), "L1: a timer of a bucket is elsewhere")?;
                 ensure(node.deadline >= least, "L3: a timer lies before its fence")?;

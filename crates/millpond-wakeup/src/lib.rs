@@ -1,12 +1,20 @@
-//! Replaceable, cancelable deadlines in exact order, for one owner that keeps the clock. It reads no time,
-//! sleeps nowhere and starts nothing: the owner says what time it is and asks when to come back.
+//! Replaceable, cancelable deadlines in exact order, for one owner that keeps the clock. The core reads no
+//! time, sleeps nowhere and starts nothing: the owner says what time it is and asks when to come back.
 //!
 //! * [`Timers`] carries values and names them by [`Handle`]s: nothing is hashed.
 //! * [`Wakeups`] has at most one live deadline per key.
 //! * [`DeadlineIndex`] holds the several deadlines of something that has one wakeup.
 //! * [`BackoffPolicy`] says how long to wait before the next attempt.
-//! * With the feature `tokio`, the module `driver` sleeps until the next deadline and delivers what is due.
-//! * [`mailbox`](mod@mailbox) brings messages to the same owner, with a guaranteed share for every class.
+//!
+//! Around the core there are two ways to bring things to an owner, and each reads the clock only in order to
+//! sleep:
+//!
+//! * [`mailbox`](mod@mailbox): messages of several classes, with a guaranteed share for each; due timers can
+//!   be one of them.
+//! * With the feature `tokio`, the module `driver`: due timers for a task, set from anywhere.
+//!
+//! The directory `examples` has three patterns to start from: flush at so many items or after so long, durable
+//! retries, lease expiry.
 
 mod backoff;
 #[cfg(test)]
@@ -15,6 +23,7 @@ mod deadline_index;
 #[cfg(any(test, feature = "tokio"))]
 pub mod driver;
 mod error;
+mod index;
 mod ladder;
 pub mod mailbox;
 mod nanos;

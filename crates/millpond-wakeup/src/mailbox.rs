@@ -130,6 +130,9 @@ impl<T> Class<T> {
 
     /// Takes out those whose turn it is.
     fn take_admitted(&mut self, woken: &mut Vec<Waker>) {
+        if self.waiting.is_empty() {
+            return;
+        }
         if self.room() >= self.waiting.len() {
             woken.extend(std::mem::take(&mut self.waiting).into_values());
             return;
@@ -169,16 +172,18 @@ impl<T, const N: usize> State<T, N> {
     }
 
     /// Whether somebody with this ticket may come in: there is room, and nobody waits before it.
-    fn admits(&self, class: usize, ticket: u64) -> bool {
-        let class = &self.classes[class];
-        let first = class.waiting.first_key_value();
-        let is_next = first.is_none_or(|(first, _)| ticket <= *first);
-        class.room() > 0 && (is_next || self.is_broken(Mutation::Overtake))
+    fn admits<const CLASS: usize>(&self, ticket: u64) -> bool {
+        let class = &self.classes[CLASS];
+        let first = || class.waiting.first_key_value();
+        class.room() > 0
+            && (class.waiting.is_empty()
+                || first().is_some_and(|(first, _)| ticket <= *first)
+                || self.is_broken(Mutation::Overtake))
     }
 
     /// Leaves a message. Gives the sleep that must be ended for it.
-    fn push(&mut self, class: usize, message: T) -> Option<Sleep<N>> {
-        self.classes[class].queue.push_back(message);
+    fn push<const CLASS: usize>(&mut self, message: T) -> Option<Sleep<N>> {
+        self.classes[CLASS].queue.push_back(message);
         if self.is_broken(Mutation::PushWakesNobody) {
             return None;
         }
@@ -186,7 +191,7 @@ impl<T, const N: usize> State<T, N> {
         if self.is_broken(Mutation::WakeTwice) {
             return self.sleep.clone();
         }
-        self.sleep.take_if(|sleep| sleep.shares[class] > 0 || any_share)
+        self.sleep.take_if(|sleep| sleep.shares[CLASS] > 0 || any_share)
     }
 
     fn notify(&mut self) -> Option<Sleep<N>> {

@@ -17,24 +17,28 @@ impl Nanos {
 
     /// `ms` milliseconds after the origin; [`MAX`](Self::MAX) if that is out of range.
     #[must_use]
+    #[inline]
     pub const fn from_millis(ms: u64) -> Self {
         Self(ms.saturating_mul(1_000_000))
     }
 
     /// Whole milliseconds since the origin, rounded down.
     #[must_use]
+    #[inline]
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000_000
     }
 
     /// This much later; [`MAX`](Self::MAX) if that is out of range.
     #[must_use]
+    #[inline]
     pub fn saturating_add(self, delay: Duration) -> Self {
         self.checked_add(delay).unwrap_or(Self::MAX)
     }
 
     /// This much later, or `None` if that is out of range.
     #[must_use]
+    #[inline]
     pub fn checked_add(self, delay: Duration) -> Option<Self> {
         let nanos = u64::try_from(delay.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Self)
@@ -42,6 +46,7 @@ impl Nanos {
 
     /// The time from `earlier` to here; zero if `earlier` is the later one.
     #[must_use]
+    #[inline]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -8,7 +8,7 @@ use crate::rules::{Mutation, Rules};
 use crate::timer::{Handle, Revision};
 use crate::{Nanos, Timer};
 
-const CHUNK_BITS: u32 = 10;
+const CHUNK_BITS: u32 = 11;
 /// Places in a chunk.
 const CHUNK: usize = 1 << CHUNK_BITS;
 /// No place: ends the list of vacant ones.
@@ -98,6 +98,15 @@ impl<T> Slab<T> {
         let Node { deadline, revision, value, generation, .. } = self.node(slot);
         let handle = Handle { slot, generation: *generation };
         Timer { deadline: *deadline, revision: *revision, handle, value }
+    }
+
+    /// The timer of a handle, unless it is stale.
+    pub(crate) fn find_mut(&mut self, handle: Handle) -> Option<&mut Node<T>> {
+        let chunk = self.chunks.get_mut(chunk_of(handle.slot))?;
+        match chunk.get_mut(offset_of(handle.slot))? {
+            Slot::Occupied(node) if node.generation == handle.generation => Some(node),
+            _ => None,
+        }
     }
 
     /// Takes out a timer that is known to be live, and makes its handle stale.

@@ -15,8 +15,8 @@ use model::{Setup, Step};
 
 /// Small enough for a short history to split, merge and refill buckets; and the one that is shipped.
 const SHAPES: [Shape; 3] = [
-    Shape { bucket: 4, front: 2, merge: 1 },
-    Shape { bucket: 16, front: 6, merge: 3 },
+    Shape { bucket: 4, front: 2, merge: 1, table: 1 },
+    Shape { bucket: 16, front: 6, merge: 3, table: 5 },
     Shape::SHIPPED,
 ];
 const CAPACITIES: [usize; 4] = [0, 3, 40, 1_000];

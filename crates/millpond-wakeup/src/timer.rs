@@ -15,11 +15,13 @@ impl Revision {
 
     /// The number; the first one of a scheduler is 1.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0.get()
     }
 
     /// No scheduler lives long enough to set 2^64 deadlines; one that did would stay at the last number.
+    #[inline]
     pub(crate) const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -41,8 +41,8 @@ pub struct Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// The largest capacity there is: 67 million timers.
-    pub const CAPACITY_MAX: usize = 1 << 26;
+    /// The largest capacity there is: 33 million timers.
+    pub const CAPACITY_MAX: usize = 1 << 25;
 
     /// A scheduler for at most `capacity` live timers, cut to [`CAPACITY_MAX`](Self::CAPACITY_MAX). Memory
     /// grows with use.
@@ -74,17 +74,22 @@ impl<T> Timers<T> {
         }
         let revision = self.next_revision();
         let handle = self.slab.insert(deadline, revision, value);
-        self.ladder.insert(&mut self.slab, handle.slot);
+        self.ladder.insert(&mut self.slab, handle.slot, deadline);
         Ok(handle)
     }
 
     /// Gives a timer another deadline, earlier or later. It counts as set now: among timers of the same
     /// deadline it fires last. `None` if the handle is stale.
     pub fn reset(&mut self, handle: Handle, deadline: Nanos) -> Option<Replaced> {
-        let (previous, current) = self.slab.find(handle)?.key();
-        let revision = self.next_revision();
-        let revision = if self.rules.lacks(Mutation::KeepRevision) { current } else { revision };
-        self.ladder.reset(&mut self.slab, handle.slot, (deadline, revision));
+        let node = self.slab.find_mut(handle)?;
+        let previous = std::mem::replace(&mut node.deadline, deadline);
+        let place = node.place;
+        if !self.rules.lacks(Mutation::KeepRevision) {
+            node.revision = self.revision;
+        }
+        let revision = node.revision;
+        self.revision = self.revision.next();
+        self.ladder.reset(&mut self.slab, handle.slot, (place, previous), deadline);
         Some(Replaced { previous, revision })
     }
 
@@ -103,8 +108,9 @@ impl<T> Timers<T> {
         if !self.slab.contains(handle) {
             return None;
         }
-        self.ladder.remove(&mut self.slab, handle.slot);
-        Some(self.slab.remove(handle.slot).1.value)
+        let (_, node) = self.slab.remove(handle.slot);
+        self.ladder.remove(&mut self.slab, handle.slot, (node.place, node.deadline));
+        Some(node.value)
     }
 
     /// Looks at a timer. `None` if the handle is stale.

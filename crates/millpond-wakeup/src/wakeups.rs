@@ -1,11 +1,12 @@
 //! The scheduler with keys.
 
 use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use hashbrown::HashTable;
+use foldhash::fast::RandomState;
 
+use crate::index::Index;
 use crate::rules::{Mutation, Rules};
 use crate::timer::{Drained, Due, Earlier, Handle, Replaced, Revision, Set, SetOutcome, Timer};
 use crate::{Nanos, Pending, Rejected, Timers};
@@ -36,7 +37,7 @@ use crate::{Nanos, Pending, Rejected, Timers};
 #[derive(Debug)]
 pub struct Wakeups<K, S = RandomState> {
     timers: Timers<K>,
-    index: HashTable<u32>,
+    index: Index,
     hasher: S,
     rules: Rules,
 }
@@ -45,21 +46,17 @@ impl<K: Hash + Eq> Wakeups<K> {
     /// A scheduler for at most `capacity` keys, cut to [`Timers::CAPACITY_MAX`]. Memory grows with use.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self::with_hasher(capacity, RandomState::new())
+        Self::with_hasher(capacity, RandomState::default())
     }
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
-    /// The same with a hash function of the caller's choice. One that an adversary can predict lets them
-    /// make every operation slow.
+    /// The same with a hash function of the caller's choice. The default is quick and seeded at random; where
+    /// keys come from an adversary who can measure how long operations take, that of std is safer.
     #[must_use]
     pub fn with_hasher(capacity: usize, hasher: S) -> Self {
-        Self {
-            timers: Timers::new(capacity),
-            index: HashTable::new(),
-            hasher,
-            rules: Rules::SHIPPED,
-        }
+        let rules = Rules::SHIPPED;
+        Self { timers: Timers::new(capacity), index: Index::new(rules), hasher, rules }
     }
 
     /// Sets the deadline of a key, earlier or later than the one it may have. Replacing needs no capacity.
@@ -113,14 +110,15 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let handle = self.find(self.hasher.hash_one(key), key);
-        handle.is_some_and(|handle| self.cancel_handle(handle).is_some())
+        let Self { timers, index, hasher, .. } = self;
+        let slot = index.remove(hasher.hash_one(key), |slot| timers.at(slot).value.borrow() == key);
+        slot.is_some_and(|slot| timers.cancel(timers.at(slot).handle).is_some())
     }
 
     /// Removes the deadline that a handle names and returns its key. `None` if the handle is stale.
     pub fn cancel_handle(&mut self, handle: Handle) -> Option<K> {
         let hash = self.hasher.hash_one(self.timers.get(handle)?.value);
-        self.unindex(hash, handle.slot);
+        self.index.remove(hash, |slot| slot == handle.slot);
         self.timers.cancel(handle)
     }
 
@@ -175,7 +173,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     /// Takes out the first key, if it is due.
     pub fn pop_due(&mut self, now: Nanos) -> Option<Due<K>> {
         let due = self.timers.pop_due(now)?;
-        self.unindex(self.hasher.hash_one(&due.value), due.handle.slot);
+        self.forget(&due);
         Some(due)
     }
 
@@ -186,7 +184,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
         let indexed =
             if self.rules.lacks(Mutation::DeliveredStaysIndexed) { batch.len() } else { first };
         for due in &batch[indexed..] {
-            self.unindex(self.hasher.hash_one(&due.value), due.handle.slot);
+            self.forget(due);
         }
         drained
     }
@@ -194,14 +192,14 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     /// Removes all deadlines. They come back in the order in which they would have been delivered; dropping
     /// the iterator drops them.
     pub fn clear(&mut self) -> Pending<K> {
-        self.index = HashTable::new();
+        self.index = Index::new(self.rules);
         self.timers.clear()
     }
 
     /// Stops accepting deadlines, for ever, and returns those that were not delivered, in the order in which
     /// they would have been. A second call returns nothing.
     pub fn shutdown(&mut self) -> Pending<K> {
-        self.index = HashTable::new();
+        self.index = Index::new(self.rules);
         self.timers.shutdown()
     }
 
@@ -232,15 +230,21 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     /// Bytes of heap memory in use, without what the keys own.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.timers.heap_bytes() + self.index.allocation_size()
+        self.timers.heap_bytes() + self.index.heap_bytes()
     }
 
     fn insert(&mut self, hash: u64, key: K, deadline: Nanos) -> Result<Set, Rejected<K>> {
         let handle = self.timers.insert(deadline, key)?;
-        let Self { timers, index, hasher, .. } = self;
-        index.insert_unique(hash, handle.slot, |slot| hasher.hash_one(timers.at(*slot).value));
-        let revision = timers.at(handle.slot).revision;
+        self.index.insert(hash, handle.slot);
+        let revision = self.timers.at(handle.slot).revision;
         Ok(Set { handle, revision, outcome: SetOutcome::Inserted })
+    }
+
+    /// Takes a key that is delivered out of the index.
+    fn forget(&mut self, due: &Due<K>) {
+        let removed =
+            self.index.remove(self.hasher.hash_one(&due.value), |slot| slot == due.handle.slot);
+        debug_assert!(removed.is_some(), "every live timer is in the index");
     }
 
     fn replace(&mut self, handle: Handle, deadline: Nanos) -> Replaced {
@@ -252,20 +256,16 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let slot = self.index.find(hash, |slot| self.timers.at(*slot).value.borrow() == key)?;
-        Some(self.timers.at(*slot).handle)
-    }
-
-    fn unindex(&mut self, hash: u64, slot: u32) {
-        let entry = self.index.find_entry(hash, |candidate| *candidate == slot);
-        entry.expect("a live timer is in the index").remove();
+        let slot = self.index.find(hash, |slot| self.timers.at(slot).value.borrow() == key)?;
+        Some(self.timers.at(slot).handle)
     }
 }
 
 #[cfg(test)]
 impl<K: Hash + Eq> Wakeups<K> {
     pub(crate) fn with_rules(capacity: usize, rules: Rules) -> Self {
-        Self { timers: Timers::with_rules(capacity, rules), rules, ..Self::new(capacity) }
+        let timers = Timers::with_rules(capacity, rules);
+        Self { timers, index: Index::new(rules), hasher: RandomState::default(), rules }
     }
 
     pub(crate) fn audit(&self) -> Result<(), String> {

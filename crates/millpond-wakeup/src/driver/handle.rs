@@ -13,7 +13,8 @@ use crate::{
 
 /// Sets deadlines of a [`Driver`](super::Driver). Cheap to clone, and of use from any thread or task.
 ///
-/// Its methods are those of the scheduler, each under one short lock. Keys are hashed and compared under it.
+/// Its methods are those of the scheduler, each under one short lock. Keys are hashed, compared and dropped
+/// under it, and must not use the handle then.
 #[derive(Debug)]
 pub struct DriverHandle<S: Schedule> {
     shared: Arc<Shared<S>>,

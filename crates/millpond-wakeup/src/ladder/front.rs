@@ -9,27 +9,33 @@ pub(super) struct Front {
 }
 
 impl Front {
+    #[inline]
     pub(super) const fn new() -> Self {
         Self { timers: Vec::new() }
     }
 
+    #[inline]
     pub(super) const fn len(&self) -> usize {
         self.timers.len()
     }
 
+    #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.timers.is_empty()
     }
 
+    #[inline]
     pub(super) fn first(&self) -> Option<Nanos> {
         self.timers.last().map(|(deadline, _)| *deadline)
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         self.timers.pop().map(|(_, slot)| slot)
     }
 
     /// Adds a timer that was set later than all others; before those of its deadline if `is_first` says so.
+    #[inline]
     pub(super) fn insert(&mut self, deadline: Nanos, slot: u32, is_first: bool) {
         let at = self
             .timers
@@ -38,6 +44,7 @@ impl Front {
     }
 
     /// Removes a timer that is in it.
+    #[inline]
     pub(super) fn remove(&mut self, deadline: Nanos, slot: u32) {
         let first = self.timers.partition_point(|(other, _)| *other > deadline);
         let more = self.timers[first..].iter().position(|(_, other)| *other == slot);

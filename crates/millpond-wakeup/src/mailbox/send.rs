@@ -8,25 +8,24 @@ use super::{Closed, Shared};
 /// A message on its way in: the future of [`MailboxSender::send`](super::MailboxSender::send).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Sending<'a, T, const N: usize> {
+pub struct Sending<'a, T, const N: usize, const CLASS: usize> {
     shared: &'a Shared<T, N>,
-    class: usize,
     message: Option<T>,
     /// Its place among those that wait for room, once it had to wait. It keeps it when it was woken and
     /// found the class full again.
     ticket: Option<u64>,
 }
 
-impl<'a, T, const N: usize> Sending<'a, T, N> {
-    pub(super) fn new(shared: &'a Shared<T, N>, class: usize, message: T) -> Self {
-        Self { shared, class, message: Some(message), ticket: None }
+impl<'a, T, const N: usize, const CLASS: usize> Sending<'a, T, N, CLASS> {
+    pub(super) fn new(shared: &'a Shared<T, N>, message: T) -> Self {
+        Self { shared, message: Some(message), ticket: None }
     }
 }
 
 // No field is pinned: the future is a value waiting to be moved.
-impl<T, const N: usize> Unpin for Sending<'_, T, N> {}
+impl<T, const N: usize, const CLASS: usize> Unpin for Sending<'_, T, N, CLASS> {}
 
-impl<T, const N: usize> Future for Sending<'_, T, N> {
+impl<T, const N: usize, const CLASS: usize> Future for Sending<'_, T, N, CLASS> {
     type Output = Result<(), Closed<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -37,10 +36,10 @@ impl<T, const N: usize> Future for Sending<'_, T, N> {
         if state.sealed {
             return Poll::Ready(Err(Closed(message)));
         }
-        if !state.admits(self.class, self.ticket.unwrap_or(u64::MAX)) {
+        if !state.admits::<CLASS>(self.ticket.unwrap_or(u64::MAX)) {
             let ticket = self.ticket.unwrap_or(state.last_ticket + 1);
             state.last_ticket = state.last_ticket.max(ticket);
-            let waiting = &mut state.classes[self.class].waiting;
+            let waiting = &mut state.classes[CLASS].waiting;
             let replaced = waiting.insert(ticket, context.waker().clone());
             drop(guard);
             // Outside the lock, like every waker: dropping it may run anything.
@@ -49,9 +48,9 @@ impl<T, const N: usize> Future for Sending<'_, T, N> {
             self.message = Some(message);
             return Poll::Pending;
         }
-        let waiting = &mut state.classes[self.class].waiting;
+        let waiting = &mut state.classes[CLASS].waiting;
         let waker = self.ticket.take().and_then(|ticket| waiting.remove(&ticket));
-        let sleep = state.push(self.class, message);
+        let sleep = state.push::<CLASS>(message);
         drop(guard);
         drop(waker);
         shared.end(sleep);
@@ -59,14 +58,14 @@ impl<T, const N: usize> Future for Sending<'_, T, N> {
     }
 }
 
-impl<T, const N: usize> Drop for Sending<'_, T, N> {
+impl<T, const N: usize, const CLASS: usize> Drop for Sending<'_, T, N, CLASS> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             let mut state = self.shared.state.lock();
             if state.is_broken(Mutation::DroppedWaits) {
                 return;
             }
-            let waker = state.classes[self.class].waiting.remove(&ticket);
+            let waker = state.classes[CLASS].waiting.remove(&ticket);
             drop(state);
             drop(waker);
         }

@@ -35,7 +35,7 @@ impl<T, const N: usize> MailboxSender<T, N> {
             if state.sealed {
                 return Err(Closed(message));
             }
-            state.push(CLASS, message)
+            state.push::<CLASS>(message)
         };
         self.shared.end(sleep);
         Ok(())
@@ -53,10 +53,10 @@ impl<T, const N: usize> MailboxSender<T, N> {
             if state.sealed {
                 return Err(TrySendError::Closed(message));
             }
-            if !state.admits(CLASS, u64::MAX) {
+            if !state.admits::<CLASS>(u64::MAX) {
                 return Err(TrySendError::Full(message));
             }
-            state.push(CLASS, message)
+            state.push::<CLASS>(message)
         };
         self.shared.end(sleep);
         Ok(())
@@ -71,9 +71,9 @@ impl<T, const N: usize> MailboxSender<T, N> {
     /// # Cancel safety
     ///
     /// A dropped future has left nothing, and has lost its turn.
-    pub fn send<const CLASS: usize>(&self, message: T) -> Sending<'_, T, N> {
+    pub fn send<const CLASS: usize>(&self, message: T) -> Sending<'_, T, N, CLASS> {
         const { assert!(CLASS < N, "the mailbox has no such class") };
-        Sending::new(&self.shared, CLASS, message)
+        Sending::new(&self.shared, message)
     }
 
     /// Ends the owner's sleep, or its next one, once.

@@ -191,6 +191,17 @@ fn the_waker_notifies_and_the_last_sender_ends_the_sleep() {
 }
 
 #[test]
+fn both_ends_and_their_futures_go_to_other_threads() {
+    fn check<T: Send>(_: &T) {}
+    let (sender, mut owner) = mailbox::<u32, 1>([1]);
+    let mut out = Vec::new();
+    check(&sender);
+    check(&sender.send::<0>(1));
+    check(&owner.recv(&mut out, [1]));
+    check(&owner);
+}
+
+#[test]
 fn a_deadline_that_has_passed_ends_the_sleep() {
     let (_sender, mut owner) = mailbox::<u32, 1>([1]);
     #[expect(clippy::disallowed_methods, reason = "the owner's sleep ends at a real point in time")]

@@ -10,7 +10,7 @@ const N_OPS: usize = 300;
 
 /// A future that somebody has started and not finished.
 struct Started<'a> {
-    sending: Sending<'a, u32, N>,
+    sending: Box<dyn Future<Output = Result<(), Closed<u32>>> + Unpin + 'a>,
     class: usize,
     message: u32,
     counter: Arc<Counter>,
@@ -151,9 +151,9 @@ impl<'a> World<'a> {
 
     fn start(&mut self) {
         let (message, sender) = (self.message(), self.sender);
-        let (class, sending) = match self.random(2) {
-            0 => (1, sender.send::<1>(message)),
-            _ => (2, sender.send::<2>(message)),
+        let (class, sending): (_, Box<dyn Future<Output = _> + Unpin>) = match self.random(2) {
+            0 => (1, Box::new(sender.send::<1>(message))),
+            _ => (2, Box::new(sender.send::<2>(message))),
         };
         let counter = Arc::default();
         let one =

@@ -136,7 +136,7 @@ impl Node {
     }
 
     /// Messages about unreceived leases that have arrived.
-    pub(super) fn take_mail(&self) -> Vec<Vec<LeaseRef>> {
+    pub(super) fn take_mail(&mut self) -> Vec<Vec<LeaseRef>> {
         let mut messages = Vec::new();
         self.mailbox.drain(&mut messages, [usize::MAX; 2]);
         messages
