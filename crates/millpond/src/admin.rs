@@ -182,9 +182,10 @@ impl Admin {
     /// However many queues there are, memory and reads are bounded. [`Order::Name`] compares the names of up
     /// to [`LISTED_MAX`](Self::LISTED_MAX) queues, and [`Order::Oldest`] reads the heads of those
     /// [`HEADS_READ_MAX`](Self::HEADS_READ_MAX) queues of each partition that seem oldest; where there are
-    /// more, the answer says so. [`Order::Deepest`] takes all into account: a running engine answers from
-    /// memory. A stopped one reads one small row per queue, and so does a running one that still brings
-    /// queues back, or is asked for one topic or for more than a hundred queues.
+    /// more, the answer says so. [`Order::Deepest`] and [`Order::MostDead`] take all into account and read one
+    /// small row per queue; but of its deepest queues a running engine answers from memory, unless it still
+    /// brings queues back, or is asked for one topic, for more than a hundred queues, or for more than it has
+    /// in memory.
     ///
     /// # Errors
     ///

@@ -36,6 +36,10 @@
 //!   whoever comes late with it is refused.
 //! * **Order** inside a queue is `(priority, sequence)` among ready entries. Queues of a topic are served
 //!   in turn.
+//! * **Delays** end never early: [`Entry::delay`] by a clock of the engine's own, [`Entry::run_at`] by the
+//!   wall clock. What waits is in nobody's way.
+//! * **Retries.** A failed entry is ready again at once, or backs off as its topic's [`RetryPolicy`] or its
+//!   worker ([`Nack`]) says. After its last attempt it is one of the [dead letters](Queue::dead_letters).
 //! * **Restart** reads which queues have work, never all entries.
 //!
 //! # Where things are

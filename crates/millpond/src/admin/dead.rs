@@ -14,7 +14,7 @@ use super::{
 use crate::{DeadLetters, Error};
 
 /// Dead letters told in one answer.
-const ANSWERED_MAX: usize = if cfg!(test) { 2 } else { 1000 };
+const ANSWERED_MAX: usize = 256;
 
 impl Admin {
     /// Up to `n_max` dead letters of a queue in the order in which they would be delivered, beginning after one

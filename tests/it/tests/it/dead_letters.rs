@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millpond::admin::Admin;
 use millpond::{DeadCause, Engine, Entry, EntryId, ErrorKind, Nacked, Queue, RetryPolicy};
 use millpond_it::{drain, status, text};
 
@@ -211,6 +212,42 @@ async fn all_of_a_queue_are_replayed_and_dropped() {
         assert_eq!((after.n_queues, after.n_entries, after.n_dead), (1, 0, 1));
         engine.close().await.unwrap();
     }
+}
+
+/// More than go in one answer, and in one step; asked over the socket, and of a stopped engine.
+#[tokio::test]
+async fn all_of_a_queue_are_told_and_settled_from_outside() {
+    const N: usize = 600;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = millpond_it::open(directory.path()).await.unwrap();
+    let ids = reject(&engine.topic("t").queue("q"), &["x"; N]).await;
+    let expected: Vec<_> = ids.iter().map(|id| (id.rank.priority.0, id.rank.sequence.0)).collect();
+    let list = async |after, n_max| {
+        let admin = Admin::connect(directory.path()).await.unwrap();
+        let letters = admin.dead_letters("t", b"q", after, n_max).await.unwrap();
+        letters.iter().map(|letter| (letter.priority, letter.sequence)).collect::<Vec<_>>()
+    };
+    let settle = async |verb: &str| {
+        let admin = Admin::connect(directory.path()).await.unwrap();
+        match verb {
+            "replay" => admin.replay_all("t", b"q").await.unwrap(),
+            _ => admin.drop_all_dead("t", b"q").await.unwrap(),
+        }
+    };
+    for n_max in [0, 1, 256, 257, 512, usize::MAX] {
+        assert_eq!(list(None, n_max).await, expected[..n_max.min(N)]);
+    }
+    assert_eq!(list(Some(expected[299]), 1).await, expected[300..301]);
+    assert_eq!(settle("replay").await.n_done, N as u64);
+    for delivery in engine.topic("t").lease_batch(N, LONG / 10).await.unwrap() {
+        delivery.reject("").await.unwrap();
+    }
+    engine.close().await.unwrap();
+    assert_eq!(list(None, usize::MAX).await, expected);
+    let dropped = settle("drop").await;
+    assert_eq!((dropped.topic.as_str(), dropped.key.as_str(), dropped.n_done), ("t", "q", 600));
+    assert_eq!(list(None, usize::MAX).await, []);
+    assert_eq!(settle("drop").await.n_done, 0);
 }
 
 #[tokio::test]

