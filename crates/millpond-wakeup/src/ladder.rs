@@ -317,6 +317,12 @@ impl Ladder {
         }
     }
 
+    /// Timers that were touched in buckets so far: the work that could be out of proportion.
+    #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.buckets.n_touched.get()
+    }
+
     /// Whether the invariants hold; takes time in proportion to the number of timers.
     #[cfg(test)]
     pub(crate) fn audit<T>(&self, slab: &Slab<T>) -> Result<(), String> {

@@ -144,8 +144,8 @@ impl<T> Timers<T> {
         Drained { n_due, more: self.next_deadline().is_some_and(|deadline| deadline <= now) }
     }
 
-    /// Removes all timers. They come back in the order in which they would have fired; dropping the iterator
-    /// drops them.
+    /// Removes all timers, in constant time, and gives up their memory. They come back in the order in which
+    /// they would have fired; dropping the iterator drops them, which takes time in proportion to their number.
     pub fn clear(&mut self) -> Pending<T> {
         let mut rest = Self::with_rules(self.capacity, self.rules);
         rest.revision = self.revision;
@@ -204,6 +204,11 @@ impl<T> Timers<T> {
     /// A timer that is known to be live.
     pub(crate) fn at(&self, slot: u32) -> Timer<'_, T> {
         self.slab.view(slot)
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.ladder.n_touched()
     }
 
     #[cfg(test)]

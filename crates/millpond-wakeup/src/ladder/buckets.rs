@@ -50,11 +50,19 @@ struct Bucket {
 pub(super) struct Buckets {
     buckets: Vec<Bucket>,
     vacant: Vec<u32>,
+    /// Timers that were put into a bucket or read from one, for the tests to count.
+    #[cfg(test)]
+    pub(super) n_touched: std::cell::Cell<usize>,
 }
 
 impl Buckets {
     pub(super) const fn new() -> Self {
-        Self { buckets: Vec::new(), vacant: Vec::new() }
+        Self {
+            buckets: Vec::new(),
+            vacant: Vec::new(),
+            #[cfg(test)]
+            n_touched: std::cell::Cell::new(0),
+        }
     }
 
     /// Adds an empty bucket with room for some timers.
@@ -93,6 +101,8 @@ impl Buckets {
     /// The timers of a bucket and their positions.
     #[inline]
     pub(super) fn slots(&self, bucket: u32) -> impl Iterator<Item = (u32, u32)> {
+        #[cfg(test)]
+        self.n_touched.update(|n| n + self.len(bucket));
         let slots = self.buckets[bucket as usize].slots.iter().copied();
         (0..).zip(slots).filter(|(_, slot)| slot & HOLE == 0)
     }
@@ -104,6 +114,8 @@ impl Buckets {
 
     #[inline]
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
+        #[cfg(test)]
+        self.n_touched.update(|n| n + 1);
         let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
         let position = if *hole == NO_HOLE {
             slots.push(slot);
