@@ -68,7 +68,7 @@
 //!
 //! A search among the fences, and two places in memory: that of the timer and that of its hole. With a million
 //! timers of 8 bytes the handle form takes 38 bytes per timer and the keyed form about 60. No call touches more
-//! than about 4,000 timers, which is some tens of microseconds, whatever is in it. The benchmark `wakeup` of
+//! than about 3,000 timers, which is some tens of microseconds, whatever is in it. The benchmark `wakeup` of
 //! `millpond-bench` has the figures, beside two peers.
 //!
 //! Memory follows the most timers that were live; what fired leaves room for what comes. `clear` gives it

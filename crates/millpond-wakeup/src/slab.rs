@@ -58,12 +58,20 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn insert(&mut self, deadline: Nanos, revision: Revision, value: T) -> Handle {
-        let handle = self.claim();
-        let Handle { slot, generation } = handle;
-        let node = Node { deadline, revision, value, generation, place: Place::FRONT };
-        *self.at(slot) = Slot::Occupied(node);
         self.n_live += 1;
-        handle
+        let slot = self.vacant;
+        let node = |generation| {
+            Slot::Occupied(Node { deadline, revision, value, generation, place: Place::FRONT })
+        };
+        if slot == NONE {
+            return self.grow(node);
+        }
+        let Slot::Vacant { generation, next } = *self.at(slot) else {
+            unreachable!("the list of vacant places has no other")
+        };
+        *self.at(slot) = node(generation);
+        self.vacant = next;
+        Handle { slot, generation }
     }
 
     /// The timer of a handle, unless it is stale.
@@ -128,20 +136,8 @@ impl<T> Slab<T> {
         slots * size_of::<Slot<T>>() + self.chunks.capacity() * size_of::<Vec<Slot<T>>>()
     }
 
-    /// A vacant place, and the name that a timer there will have.
-    fn claim(&mut self) -> Handle {
-        if self.vacant == NONE {
-            return self.grow();
-        }
-        let slot = self.vacant;
-        let Slot::Vacant { generation, next } = *self.at(slot) else {
-            unreachable!("the list of vacant places has no other")
-        };
-        self.vacant = next;
-        Handle { slot, generation }
-    }
-
-    fn grow(&mut self) -> Handle {
+    /// Puts a timer at a place that was not used before.
+    fn grow(&mut self, node: impl FnOnce(u32) -> Slot<T>) -> Handle {
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
             // The first chunk grows as it is needed: most schedulers are small.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
@@ -151,7 +147,7 @@ impl<T> Slab<T> {
         let generation = self.generation_first;
         let chunk = self.chunks.last_mut().expect("there is a chunk with room");
         let slot = u32::try_from(first + chunk.len()).expect("the capacity is below 2^32");
-        chunk.push(Slot::Vacant { generation, next: NONE });
+        chunk.push(node(generation));
         Handle { slot, generation }
     }
 

@@ -142,6 +142,15 @@ impl Buckets {
         timers.for_each(|slot| self.push(slab, bucket, slot));
     }
 
+    /// Leaves a hole where a timer is.
+    #[inline]
+    pub(super) fn vacate(&mut self, bucket: u32, position: u32) {
+        let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
+        slots[position as usize] = *hole | HOLE;
+        *hole = position | HOLE;
+        *n_timers -= 1;
+    }
+
     /// Takes a timer out of its bucket. Returns how many are left.
     #[inline]
     pub(super) fn remove<T>(
@@ -153,11 +162,11 @@ impl Buckets {
     ) -> usize {
         /// A bucket that has three times as many holes as timers, and this many positions, is made smaller.
         const SPARSE_MIN: usize = 64;
+        if rules.lacks(Mutation::HolesForgotten) {
+            self.buckets[bucket as usize].hole = NO_HOLE;
+        }
+        self.vacate(bucket, position);
         let room = &mut self.buckets[bucket as usize];
-        let next = if rules.lacks(Mutation::HolesForgotten) { NO_HOLE } else { room.hole };
-        room.slots[position as usize] = next | HOLE;
-        room.hole = HOLE | position;
-        room.n_timers -= 1;
         let n_left = room.n_timers as usize;
         if n_left * 4 < room.slots.len() && room.slots.len() >= SPARSE_MIN {
             let timers = self.take(bucket);

@@ -9,8 +9,8 @@ const N_TIMERS: usize = 60_000;
 const NOW: u64 = 3_600_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// A full bucket is read once and written once, and a refill reads and writes it less than that again.
-const TOUCHED_MAX: usize = 4 * Shape::SHIPPED.bucket;
+/// A full bucket is read once and written once.
+const TOUCHED_MAX: usize = 2 * Shape::SHIPPED.bucket;
 
 type Deadline = fn(&mut Source, u64) -> u64;
 
