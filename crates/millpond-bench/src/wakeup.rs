@@ -121,17 +121,11 @@ impl Series {
         Self { name, peer, rounds: Vec::new(), steps: Vec::new() }
     }
 
-    /// Adds the mean of several rounds.
+    /// Adds some rounds.
     fn run<S: Subject>(&mut self, n: usize, work: &Work, new: impl Fn() -> S) -> Outcome<()> {
-        let mut sum = Round::default();
         for _ in 0..n {
             let (round, steps) = round(work, &new)?;
-            sum.insert += round.insert / count(n);
-            sum.replace += round.replace / count(n);
-            sum.postpone += round.postpone / count(n);
-            sum.cancel += round.cancel / count(n);
-            sum.drain += round.drain / count(n);
-            sum.bytes = round.bytes;
+            self.rounds.push(round);
             if self.steps.is_empty() {
                 self.steps = steps;
             } else {
@@ -141,7 +135,6 @@ impl Series {
                     .for_each(|(least, step)| *least = step.min(*least));
             }
         }
-        self.rounds.push(sum);
         Ok(())
     }
 

@@ -32,13 +32,21 @@ pub(crate) use buckets::Place;
 
 type Key = (Nanos, Revision);
 
+/// A timer and its position in its bucket. Keys differ, so that nothing else decides the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Gathered {
+    key: Key,
+    slot: u32,
+    position: u32,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ladder {
     front: Front,
     fences: Fences,
     buckets: Buckets,
     /// Where the timers of one bucket are put in order.
-    scratch: Vec<(Key, u32)>,
+    scratch: Vec<Gathered>,
     rules: Rules,
 }
 
@@ -124,7 +132,7 @@ impl Ladder {
 
     /// Bytes of heap memory.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let scratch = self.scratch.capacity() * size_of::<(Key, u32)>();
+        let scratch = self.scratch.capacity() * size_of::<Gathered>();
         self.front.heap_bytes() + self.fences.heap_bytes() + self.buckets.heap_bytes() + scratch
     }
 
@@ -180,11 +188,13 @@ impl Ladder {
         // Deadlines tend to be set in ascending order: the last bucket is left nearly full.
         let n_lower = if position == 0 { capacity - capacity / 4 } else { capacity / 2 };
         self.select(n_lower);
-        let ((least, _), _) = self.scratch[n_lower];
+        let (least, _) = self.scratch[n_lower].key;
         let upper = self.buckets.add(least, capacity);
-        let (lower_half, upper_half) = self.scratch.split_at(n_lower);
-        self.buckets.refill(slab, upper, upper_half.iter().map(|(_, slot)| *slot));
-        self.buckets.refill(slab, bucket, lower_half.iter().map(|(_, slot)| *slot));
+        // Those that stay keep their positions.
+        for Gathered { slot, position, .. } in &self.scratch[n_lower..] {
+            self.buckets.vacate(bucket, *position);
+            self.buckets.push(slab, upper, *slot);
+        }
         self.fences.insert(position, least, upper);
         (least, upper)
     }
@@ -235,21 +245,21 @@ impl Ladder {
         while self.scratch.len() > self.rules.shape().front {
             let half = self.scratch.len() / 2;
             self.select(half);
-            let ((least, _), _) = self.scratch[half];
+            let (least, _) = self.scratch[half].key;
             let later = self.buckets.add(least, self.scratch.len() - half);
-            self.buckets.refill(slab, later, self.scratch[half..].iter().map(|(_, slot)| *slot));
+            self.buckets.refill(slab, later, self.scratch[half..].iter().map(|timer| timer.slot));
             self.fences.insert(self.fences.len(), least, later);
             self.scratch.truncate(half);
         }
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
-            self.scratch.sort_unstable_by_key(|((deadline, _), _)| *deadline);
+            self.scratch.sort_unstable_by_key(|timer| timer.key.0);
         } else {
             self.scratch.sort_unstable();
         }
-        for (_, slot) in &self.scratch {
-            slab.node_mut(*slot).place = Place::FRONT;
+        for timer in &self.scratch {
+            slab.node_mut(timer.slot).place = Place::FRONT;
         }
-        self.front.fill(self.scratch.iter().map(|((deadline, _), slot)| (*deadline, *slot)));
+        self.front.fill(self.scratch.iter().map(|timer| (timer.key.0, timer.slot)));
     }
 
     /// Lets a bucket that has become small join a neighbour that has room, or go if it is empty.
@@ -305,16 +315,23 @@ impl Ladder {
     fn gather<T>(&mut self, slab: &Slab<T>, bucket: u32) {
         self.scratch.clear();
         let slots = self.buckets.slots(bucket);
-        self.scratch.extend(slots.map(|(_, slot)| (slab.node(slot).key(), slot)));
+        let gathered = |(position, slot)| Gathered { key: slab.node(slot).key(), slot, position };
+        self.scratch.extend(slots.map(gathered));
     }
 
     /// Puts the first `n` timers of the scratch before the others.
     fn select(&mut self, n: usize) {
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
-            self.scratch.select_nth_unstable_by_key(n, |((deadline, _), _)| *deadline);
+            self.scratch.select_nth_unstable_by_key(n, |timer| timer.key.0);
         } else {
             self.scratch.select_nth_unstable(n);
         }
+    }
+
+    /// Timers that were touched in buckets so far: the work that could be out of proportion.
+    #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.buckets.n_touched.get()
     }
 
     /// Whether the invariants hold; takes time in proportion to the number of timers.

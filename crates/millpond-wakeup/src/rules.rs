@@ -75,6 +75,11 @@ impl Mutation {
         Self::DeliveredStaysIndexed,
         Self::SplitDropsKey,
     ];
+
+    /// Whether leaving it out costs time or memory and nothing else.
+    pub(crate) const fn is_about_bounds(self) -> bool {
+        matches!(self, Self::NoMerge | Self::HolesForgotten | Self::DeliveredStaysIndexed)
+    }
 }
 
 /// What the tests may choose differently. It takes no memory outside of them.

@@ -1,5 +1,6 @@
 //! The scheduler, without keys.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ladder::Ladder;
@@ -30,7 +31,6 @@ use crate::{Nanos, Rejected, RejectedKind};
 /// assert_eq!(timers.cancel(flush), None);
 /// # Ok::<(), millpond_wakeup::Rejected<&str>>(())
 /// ```
-#[derive(Debug)]
 pub struct Timers<T> {
     slab: Slab<T>,
     ladder: Ladder,
@@ -144,8 +144,8 @@ impl<T> Timers<T> {
         Drained { n_due, more: self.next_deadline().is_some_and(|deadline| deadline <= now) }
     }
 
-    /// Removes all timers. They come back in the order in which they would have fired; dropping the iterator
-    /// drops them.
+    /// Removes all timers, in constant time, and gives up their memory. They come back in the order in which
+    /// they would have fired; dropping the iterator drops them, which takes time in proportion to their number.
     pub fn clear(&mut self) -> Pending<T> {
         let mut rest = Self::with_rules(self.capacity, self.rules);
         rest.revision = self.revision;
@@ -207,6 +207,11 @@ impl<T> Timers<T> {
     }
 
     #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.ladder.n_touched()
+    }
+
+    #[cfg(test)]
     pub(crate) fn audit(&self) -> Result<(), String> {
         self.ladder.audit(&self.slab)
     }
@@ -224,9 +229,19 @@ impl<T> Timers<T> {
     }
 }
 
+impl<T> fmt::Debug for Timers<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity)
+            .field("next_deadline", &self.next_deadline())
+            .field("is_shut_down", &self.is_shut_down)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The timers that were left when a scheduler was cleared or shut down, in the order in which they would
 /// have fired. Dropping it drops those that were not taken.
-#[derive(Debug)]
 pub struct Pending<T> {
     timers: Timers<T>,
 }
@@ -240,6 +255,12 @@ impl<T> Iterator for Pending<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.timers.len(), Some(self.timers.len()))
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The scheduler with keys.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -34,12 +35,17 @@ use crate::{Nanos, Pending, Rejected, Timers};
 /// assert!(!wakeups.cancel("tenant-42"));
 /// # Ok::<(), millpond_wakeup::Rejected<&str>>(())
 /// ```
-#[derive(Debug)]
 pub struct Wakeups<K, S = RandomState> {
     timers: Timers<K>,
     index: Index,
     hasher: S,
     rules: Rules,
+}
+
+impl<K, S> fmt::Debug for Wakeups<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wakeups").field("timers", &self.timers).finish_non_exhaustive()
+    }
 }
 
 impl<K: Hash + Eq> Wakeups<K> {

@@ -50,11 +50,19 @@ struct Bucket {
 pub(super) struct Buckets {
     buckets: Vec<Bucket>,
     vacant: Vec<u32>,
+    /// Timers that were put into a bucket or read from one, for the tests to count.
+    #[cfg(test)]
+    pub(super) n_touched: std::cell::Cell<usize>,
 }
 
 impl Buckets {
     pub(super) const fn new() -> Self {
-        Self { buckets: Vec::new(), vacant: Vec::new() }
+        Self {
+            buckets: Vec::new(),
+            vacant: Vec::new(),
+            #[cfg(test)]
+            n_touched: std::cell::Cell::new(0),
+        }
     }
 
     /// Adds an empty bucket with room for some timers.
@@ -93,6 +101,8 @@ impl Buckets {
     /// The timers of a bucket and their positions.
     #[inline]
     pub(super) fn slots(&self, bucket: u32) -> impl Iterator<Item = (u32, u32)> {
+        #[cfg(test)]
+        self.n_touched.update(|n| n + self.len(bucket));
         let slots = self.buckets[bucket as usize].slots.iter().copied();
         (0..).zip(slots).filter(|(_, slot)| slot & HOLE == 0)
     }
@@ -104,6 +114,8 @@ impl Buckets {
 
     #[inline]
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
+        #[cfg(test)]
+        self.n_touched.update(|n| n + 1);
         let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
         let position = if *hole == NO_HOLE {
             slots.push(slot);
@@ -130,6 +142,15 @@ impl Buckets {
         timers.for_each(|slot| self.push(slab, bucket, slot));
     }
 
+    /// Leaves a hole where a timer is.
+    #[inline]
+    pub(super) fn vacate(&mut self, bucket: u32, position: u32) {
+        let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
+        slots[position as usize] = *hole | HOLE;
+        *hole = position | HOLE;
+        *n_timers -= 1;
+    }
+
     /// Takes a timer out of its bucket. Returns how many are left.
     #[inline]
     pub(super) fn remove<T>(
@@ -141,11 +162,11 @@ impl Buckets {
     ) -> usize {
         /// A bucket that has three times as many holes as timers, and this many positions, is made smaller.
         const SPARSE_MIN: usize = 64;
+        if rules.lacks(Mutation::HolesForgotten) {
+            self.buckets[bucket as usize].hole = NO_HOLE;
+        }
+        self.vacate(bucket, position);
         let room = &mut self.buckets[bucket as usize];
-        let next = if rules.lacks(Mutation::HolesForgotten) { NO_HOLE } else { room.hole };
-        room.slots[position as usize] = next | HOLE;
-        room.hole = HOLE | position;
-        room.n_timers -= 1;
         let n_left = room.n_timers as usize;
         if n_left * 4 < room.slots.len() && room.slots.len() >= SPARSE_MIN {
             let timers = self.take(bucket);

@@ -69,6 +69,10 @@ impl World for HandleWorld {
         self.timers.audit()
     }
 
+    fn n_live(&self) -> usize {
+        self.timers.len()
+    }
+
     fn finish(mut self) -> Result<(u64, u64), String> {
         self.now = Nanos::MAX;
         self.drain(usize::MAX)?;
