@@ -8,19 +8,27 @@
 //! * **V3** Every queue with work has its names stored, and its id follows from them.
 //! * **V4** Every lease record belongs to a `Ready` row and repeats it correctly.
 //! * **V5** Every separate body is stored, with the stated length, and no body is without an entry.
-//! * **V6** Every sequence is below the reserved one.
+//! * **V6** Every sequence is below the reserved one, and stands in one stage only.
 //! * **V7** The queue belongs in this partition.
+//! * **V8** An entry that waits has one row in `delayed` and one at stage `Delayed`, and they agree on when it
+//!   is due, how urgent it is, its attempts and where its body is.
+//! * **V9** No row of `delayed` is below the stored floor of its line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_storage_api::{StoreRead, Table};
 use millpond_types::{
-    ActiveKey, ActiveRow, EntryKey, EntryRank, EntryRow, LeaseKey, LeaseRow, PayloadKey, QueueId,
-    QueueRow, Stage, StoredBody, SystemKey, TopicId, decode_u64,
+    ActiveKey, ActiveRow, LeaseKey, LeaseRow, PayloadKey, QueueId, QueueRow, Sequence, Stage,
+    SystemKey, TopicId, decode_u64,
 };
 
 use crate::inspect::scan_table;
 use crate::{PartitionError, QueueRef};
+
+mod delayed;
+mod entries;
+
+use entries::{SeenBody, SeenEntry};
 
 /// Problems listed by text; more are only counted.
 const PROBLEMS_MAX: usize = 100;
@@ -58,20 +66,19 @@ impl Verification {
     }
 }
 
-/// What is known of one entry while the tables are compared.
-struct Seen {
-    rank: EntryRank,
-    stage: Stage,
-    separate_bytes: Option<u32>,
-    attempts: u32,
-    enqueued_at: millpond_types::UnixMillis,
-}
-
+/// What is known of one queue while the tables are compared.
 #[derive(Default)]
-struct QueueSeen {
+struct SeenQueue {
     topic: Option<TopicId>,
     row: Option<ActiveRow>,
-    entries: BTreeMap<u64, Seen>,
+    entries: BTreeMap<Sequence, SeenEntry>,
+}
+
+/// What is known of all queues.
+type Seen = BTreeMap<QueueId, SeenQueue>;
+
+fn entry_of(queues: &Seen, queue: QueueId, sequence: Sequence) -> Option<&SeenEntry> {
+    queues.get(&queue)?.entries.get(&sequence)
 }
 
 /// Reads every row and checks the rules of this module. Needs memory for each entry's key.
@@ -87,13 +94,14 @@ pub async fn verify(
     n_partitions: u16,
 ) -> Result<Verification, PartitionError> {
     let mut found = Verification::default();
-    let mut queues: BTreeMap<QueueId, QueueSeen> = BTreeMap::new();
+    let mut queues = Seen::new();
     read_active(store, &mut found, &mut queues).await?;
-    let highest = read_entries(store, &mut found, &mut queues).await?;
+    entries::read(store, &mut found, &mut queues).await?;
+    delayed::check(store, &mut found, &mut queues).await?;
     check_names(store, &mut found, &queues).await?;
     check_leases(store, &mut found, &queues).await?;
     check_bodies(store, &mut found, &queues).await?;
-    check_sequences(store, &mut found, highest).await?;
+    check_sequences(store, &mut found, &queues).await?;
     for (id, queue) in &queues {
         check_queue(&mut found, *id, queue);
         if n_partitions == 0 || id.partition(n_partitions) != partition {
@@ -107,7 +115,7 @@ pub async fn verify(
 async fn read_active(
     store: &(impl StoreRead + ?Sized),
     found: &mut Verification,
-    queues: &mut BTreeMap<QueueId, QueueSeen>,
+    queues: &mut Seen,
 ) -> Result<(), PartitionError> {
     scan_table(store, Table::Active, |key, row| {
         found.n_rows += 1;
@@ -127,44 +135,7 @@ async fn read_active(
     .await
 }
 
-async fn read_entries(
-    store: &(impl StoreRead + ?Sized),
-    found: &mut Verification,
-    queues: &mut BTreeMap<QueueId, QueueSeen>,
-) -> Result<u64, PartitionError> {
-    let mut highest = 0;
-    scan_table(store, Table::Entries, |key, row| {
-        found.n_rows += 1;
-        match (EntryKey::decode(key), EntryRow::decode(row)) {
-            (Ok(key), Ok(row)) => {
-                found.n_entries += 1;
-                let sequence = key.rank.sequence.0;
-                highest = highest.max(sequence);
-                let separate_bytes = match row.body {
-                    StoredBody::Inline(_) => None,
-                    StoredBody::Separate { n_bytes } => Some(n_bytes),
-                };
-                let seen = Seen {
-                    rank: key.rank,
-                    stage: key.stage,
-                    separate_bytes,
-                    attempts: row.attempts,
-                    enqueued_at: row.enqueued_at,
-                };
-                let queue = queues.entry(key.queue).or_default();
-                if queue.entries.insert(sequence, seen).is_some() {
-                    found.problem(format!("{}/{sequence} has two rows", key.queue));
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => found.problem(describe(key, &error)),
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(highest)
-}
-
-fn check_queue(found: &mut Verification, id: QueueId, queue: &QueueSeen) {
+fn check_queue(found: &mut Verification, id: QueueId, queue: &SeenQueue) {
     let Some(row) = queue.row else {
         return found
             .problem(format!("queue {id} has {} entries and no active row", queue.entries.len()));
@@ -191,7 +162,7 @@ fn check_queue(found: &mut Verification, id: QueueId, queue: &QueueSeen) {
 async fn check_names(
     store: &(impl StoreRead + ?Sized),
     found: &mut Verification,
-    queues: &BTreeMap<QueueId, QueueSeen>,
+    queues: &Seen,
 ) -> Result<(), PartitionError> {
     // A set, because the names of one queue may stand under several keys.
     let mut unnamed: BTreeSet<QueueId> = queues.keys().copied().collect();
@@ -227,26 +198,15 @@ async fn check_names(
 async fn check_leases(
     store: &(impl StoreRead + ?Sized),
     found: &mut Verification,
-    queues: &BTreeMap<QueueId, QueueSeen>,
+    queues: &Seen,
 ) -> Result<(), PartitionError> {
     scan_table(store, Table::Leases, |key, row| {
         found.n_rows += 1;
         found.n_leases += 1;
         match (LeaseKey::decode(key), LeaseRow::decode(row)) {
-            (Ok(key), Ok(row)) => {
-                let entry = queues.get(&key.queue).and_then(|q| q.entries.get(&key.sequence.0));
-                let fits = entry.is_some_and(|entry| {
-                    entry.stage == Stage::Ready
-                        && entry.rank.priority == row.priority
-                        && entry.enqueued_at == row.enqueued_at
-                        && entry.attempts <= row.attempts
-                        && entry.separate_bytes.is_some() == row.separate_body
-                });
-                if !fits {
-                    found.problem(format!(
-                        "the lease of {}/{} fits no entry",
-                        key.queue, key.sequence
-                    ));
+            (Ok(LeaseKey { queue, sequence }), Ok(row)) => {
+                if !entry_of(queues, queue, sequence).is_some_and(|entry| entry.fits(&row)) {
+                    found.problem(format!("the lease of {queue}/{sequence} fits no entry"));
                 }
             }
             (Err(error), _) | (_, Err(error)) => found.problem(describe(key, &error)),
@@ -259,21 +219,17 @@ async fn check_leases(
 async fn check_bodies(
     store: &(impl StoreRead + ?Sized),
     found: &mut Verification,
-    queues: &BTreeMap<QueueId, QueueSeen>,
+    queues: &Seen,
 ) -> Result<(), PartitionError> {
     scan_table(store, Table::Payloads, |key, row| {
         found.n_rows += 1;
         found.n_bodies += 1;
         match PayloadKey::decode(key) {
-            Ok(key) => {
-                let entry = queues.get(&key.queue).and_then(|q| q.entries.get(&key.sequence.0));
-                if entry.and_then(|entry| entry.separate_bytes).map(|n| n as usize)
-                    != Some(row.len())
-                {
-                    found.problem(format!(
-                        "the body of {}/{} fits no entry",
-                        key.queue, key.sequence
-                    ));
+            Ok(PayloadKey { queue, sequence }) => {
+                let fits = entry_of(queues, queue, sequence)
+                    .is_some_and(|entry| entry.body.may_have_bytes(row.len()));
+                if !fits {
+                    found.problem(format!("the body of {queue}/{sequence} fits no entry"));
                 }
             }
             Err(error) => found.problem(describe(key, &error)),
@@ -282,7 +238,7 @@ async fn check_bodies(
     })
     .await?;
     let entries = queues.values().flat_map(|queue| queue.entries.values());
-    let n_separate = entries.filter(|entry| entry.separate_bytes.is_some()).count() as u64;
+    let n_separate = entries.filter(|entry| entry.body != SeenBody::Inline).count() as u64;
     if n_separate != found.n_bodies {
         found
             .problem(format!("{n_separate} separate bodies are due, {} are there", found.n_bodies));
@@ -293,14 +249,18 @@ async fn check_bodies(
 async fn check_sequences(
     store: &(impl StoreRead + ?Sized),
     found: &mut Verification,
-    highest: u64,
+    queues: &Seen,
 ) -> Result<(), PartitionError> {
+    let highest = queues.values().filter_map(|queue| queue.entries.keys().next_back()).max();
     let stored = store.get(Table::System, SystemKey::NextSequence.encode()).await?;
-    match stored.as_deref().map(decode_u64) {
-        Some(Ok(next)) if highest < next => {}
-        None if found.n_entries == 0 => {}
-        Some(Err(error)) => found.problem(error.to_string()),
-        _ => found.problem(format!("sequence {highest} was given out without being reserved")),
+    match (stored.as_deref().map(decode_u64), highest) {
+        (Some(Ok(next)), highest) if highest.is_none_or(|highest| highest.0 < next) => {}
+        (None, None) => {}
+        (Some(Err(error)), _) => found.problem(error.to_string()),
+        (_, highest) => {
+            let highest = highest.copied().unwrap_or_default();
+            found.problem(format!("sequence {highest} was given out without being reserved"));
+        }
     }
     Ok(())
 }

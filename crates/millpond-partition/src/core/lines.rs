@@ -27,7 +27,7 @@ use super::{Core, Effect, Mutation, Slot};
 use crate::command::{Message, Start};
 
 /// Entries that may be on their way from a line to their queues at a time.
-const LEAVING_MAX: usize = if cfg!(test) { 3 } else { 1024 };
+pub(super) const LEAVING_MAX: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// While something waits for the wall clock, the loop looks at it so often: it may have been set.
 const WALL_LOOK_MS: u64 = 1000;
@@ -97,7 +97,7 @@ impl Line {
         }
     }
 
-    fn is_resting(&self, now: UnixMillis) -> bool {
+    pub(super) fn is_resting(&self, now: UnixMillis) -> bool {
         self.backing_off.is_some_and(|until| now < until)
     }
 
@@ -118,9 +118,34 @@ impl Line {
         DelayedKey { due, queue: QueueId([0; 16]), sequence: Sequence(0) }.encode().to_vec()
     }
 
-    #[cfg(test)]
+}
+
+#[cfg(test)]
+impl Line {
     pub(super) fn window(&self) -> &Inbox<DelayedKey, DelayedRow> {
         &self.window
+    }
+
+    /// How many are entering, and leaving.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.n_entering, self.n_leaving)
+    }
+
+    pub(super) fn first_entering(&self) -> UnixMillis {
+        self.first_entering
+    }
+
+    /// Whether as many are leaving as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.n_leaving >= LEAVING_MAX
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
+    pub(super) fn rests_until(&self) -> Option<UnixMillis> {
+        self.backing_off
     }
 }
 

@@ -151,11 +151,14 @@ impl Core {
     }
 
     pub(super) fn dead(&mut self, id: EntryId, action: DeadAction, reply: Reply<()>) {
+        let again = self.is_broken(Mutation::DeadTwice);
         let slot = self.queues.find(&id.queue).filter(|slot| {
             let queue = &self.queues[*slot];
-            let moves =
-                queue.busy.as_ref().is_some_and(|b| b.moves.contains_key(&(Stage::Dead, id.rank)));
-            queue.stored.n_dead > 0 && queue.purge().is_none() && !moves
+            let goes = queue.busy.as_ref().is_some_and(|busy| {
+                busy.moves.contains_key(&(Stage::Dead, id.rank))
+                    || busy.leaving_dead.contains(&id.rank) && !again
+            });
+            queue.stored.n_dead > 0 && queue.purge().is_none() && !goes
         });
         match slot {
             Some(slot) => self.start_move(slot, Stage::Dead, id.rank, Goal::Dead(action, reply)),
@@ -336,6 +339,7 @@ impl Core {
         let id = queue.id;
         // Saturating: a damaged store may count fewer than there are.
         queue.stored.n_dead = queue.stored.n_dead.saturating_sub(1);
+        queue.busy_mut().leaving_dead.insert(rank);
         let key = EntryKey { queue: id, stage: Stage::Dead, rank };
         self.batch.single_delete(Table::Entries, &key.encode());
         self.mark_dirty(slot);
@@ -366,6 +370,8 @@ impl Core {
                 busy.leases.remove(&rank);
             }
             self.with_window(slot, |window| window.confirm(&rank));
+        } else if let Some(busy) = &mut self.queues[slot].busy {
+            busy.leaving_dead.remove(&rank);
         }
         match to {
             Target::Ready(head) => return self.ready_arrived(slot, rank, head),

@@ -70,11 +70,13 @@ pub(crate) enum Mutation {
     DeadLost,
     /// A move that failed leaves its lease without a deadline.
     MoveFailureForgetsDeadline,
+    /// A dead letter that is on its way may be replayed or dropped again.
+    DeadTwice,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -107,6 +109,7 @@ impl Mutation {
         Self::RetryFloorForgotten,
         Self::DeadLost,
         Self::MoveFailureForgetsDeadline,
+        Self::DeadTwice,
     ];
 }
 

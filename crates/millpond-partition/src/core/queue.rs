@@ -127,6 +127,8 @@ pub(super) struct Busy {
     pub(super) waits: DeadlineIndex<Wait>,
     /// Entries that go to another stage and whose rows are to be read for it.
     pub(super) moves: BTreeMap<(Stage, EntryRank), Move>,
+    /// Dead letters of which the end is staged: until it is durable, their rows may still be read.
+    pub(super) leaving_dead: BTreeSet<EntryRank>,
     /// Rows that could not be decoded and are passed over.
     pub(super) set_aside: BTreeSet<EntryRank>,
 }
@@ -140,6 +142,7 @@ impl Busy {
             && self.purge.is_none()
             && self.waits.is_empty()
             && self.moves.is_empty()
+            && self.leaving_dead.is_empty()
             && self.set_aside.is_empty()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millpond_storage_api::{ScanEnd, ScanRequest, ScanRows, StoreError, StoreRead, Table};
+use millpond_storage_api::{
+    ScanEnd, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead, Table,
+};
 use millpond_types::{
     ActiveKey, ActiveRow, DueClock, EntryRank, QueueId, QueueRow, Stage, TopicId, UnixMillis,
 };
@@ -116,7 +118,10 @@ impl Core {
         took: Duration,
     ) {
         let Some(reading) = self.reads.remove(&number) else { return };
-        let failed = || PartitionError::Corrupt("the thread that reads has panicked".into());
+        // Nothing is known to be damaged: the next try may succeed.
+        let failed = || -> PartitionError {
+            StoreError::new(StoreErrorKind::Retry, "the thread that reads has panicked").into()
+        };
         match (reading, outcome) {
             (Reading::Void, _) => {}
             (Reading::Head(slot), ReadOutcome::Rows(rows, outcome)) => {

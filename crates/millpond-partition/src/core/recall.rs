@@ -160,6 +160,11 @@ impl Recall {
         self.parked.contains_key(id)
     }
 
+    #[cfg(test)]
+    pub(super) fn parked(&self) -> impl Iterator<Item = &Message> {
+        self.parked.values().flatten()
+    }
+
     pub(super) fn n_parked(&self) -> usize {
         self.n_parked
     }
@@ -402,15 +407,7 @@ impl Core {
     ) {
         self.recall.looking.remove(&id);
         match outcome {
-            Ok(Some((topic, row))) => {
-                if self.queues.find(&id).is_none()
-                    && row.n_ready == 0
-                    && self.recall.was_swept(topic, id)
-                {
-                    self.recall.dormant.remove(&row);
-                }
-                self.bring_back(now, topic, id, row);
-            }
+            Ok(Some((topic, row))) => self.bring_back(now, topic, id, row),
             Ok(None) => {}
             Err(PartitionError::Read(error)) if error.would_block() => {
                 self.counters.n_would_block += 1;
@@ -435,6 +432,10 @@ impl Core {
             return;
         }
         self.counters.n_queues_recalled += 1;
+        // Whoever asks for its topic may pass it after the sweep did.
+        if row.n_ready == 0 && self.recall.was_swept(topic, id) {
+            self.recall.dormant.remove(&row);
+        }
         self.recall.damaged.remove(&id);
         let topic = self.topics.find_or_add(topic);
         let window = Inbox::new(row.n_ready == 0, self.options.inbox);
@@ -442,10 +443,11 @@ impl Core {
         for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
             self.recover_lease(slot, rank, row);
         }
-        self.touch(slot);
         for message in self.unpark(id) {
             self.dispatch(now, message);
         }
+        // Only now, because it may leave memory at once, and those that waited for it would find it empty.
+        self.touch(slot);
     }
 
     fn recover_lease(&mut self, slot: Slot, rank: EntryRank, row: LeaseRow) {

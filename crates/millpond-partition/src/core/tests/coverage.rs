@@ -45,11 +45,40 @@ pub(super) enum Situation {
     PurgedWhileLeased,
     WindowShrunk,
     ReadAhead,
+    /// Entries became ready by time.
+    RoseAfterDelay,
+    RoseAfterBackOff,
+    RoseAtDate,
+    WallClockSet,
+    /// More was due than may be on its way from a line at a time.
+    LineWasFull,
+    /// What failed attempts lead to.
+    NackedWithoutPause,
+    BackedOff,
+    FloorKept,
+    Rejected,
+    Spent,
+    /// The last attempt ended without a word.
+    SpentUnheard,
+    MoveFailed,
+    /// A purge came while the row of a failed entry was to be read.
+    MovePurged,
+    NotDead,
+    Replayed,
+    Dropped,
+    RecoveredDelayed,
+    RecoveredDead,
+    /// The last attempt ended with its owner.
+    RecoveredSpent,
+    PurgedDelayed,
+    PurgedDead,
+    /// A queue left memory with work, and somebody wanted it.
+    Dormant,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 31] = [
+const ALL: [Situation; 53] = [
     Acked,
     Nacked,
     Extended,
@@ -81,6 +110,28 @@ const ALL: [Situation; 31] = [
     PurgedWhileLeased,
     WindowShrunk,
     ReadAhead,
+    RoseAfterDelay,
+    RoseAfterBackOff,
+    RoseAtDate,
+    WallClockSet,
+    LineWasFull,
+    NackedWithoutPause,
+    BackedOff,
+    FloorKept,
+    Rejected,
+    Spent,
+    SpentUnheard,
+    MoveFailed,
+    MovePurged,
+    NotDead,
+    Replayed,
+    Dropped,
+    RecoveredDelayed,
+    RecoveredDead,
+    RecoveredSpent,
+    PurgedDelayed,
+    PurgedDead,
+    Dormant,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

@@ -1,13 +1,17 @@
 //! The structure of the core against its numbered invariants, and against the oracle.
 
+mod lines;
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_types::{EntryRank, UnixMillis};
 use proptest::prelude::*;
 
-use super::oracle::Checked;
+use super::oracle::{Checked, ModelEntry, Place};
 use super::world::World;
 use crate::core::heads::HEADS_AHEAD;
+use crate::core::moves::Target;
 use crate::core::waits::Wait;
 use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot};
 
@@ -29,6 +33,7 @@ impl World {
             check_load(core, slot, queue)?;
             check_leases(queue)?;
             check_wakeup(core, queue)?;
+            moves::check(core, slot, queue)?;
             let effects = expected.get(&slot).copied().unwrap_or_default();
             prop_assert_eq!((queue.n_effects, queue.n_entering), effects, "effects of {:?}", slot);
             self.check_queue(queue)?;
@@ -41,21 +46,20 @@ impl World {
         let is_known = |wait: &Wait| matches!(wait, Wait::LeaseEnds(_) | Wait::RetryLoad);
         let waits = waits(core).filter(|(_, _, wait)| is_known(wait));
         prop_assert_eq!(waits.collect::<BTreeSet<_>>(), expected_waits(core));
-        for id in self.model.entries.keys() {
-            let is_there = !core.recall.is_done() || core.queues.find(&id.queue).is_some();
-            prop_assert!(is_there, "{} is not in memory", id.queue);
-        }
-        Ok(())
+        prop_assert_eq!(core.counters.n_rows_corrupt, 0, "rows that nobody damaged");
+        self.check_lines()?;
+        self.check_outside()
     }
 
     /// Window, counters and floor against the entries there are (P1, P3).
     fn check_queue(&self, queue: &Queue) -> Checked {
         let entries: BTreeMap<EntryRank, _> = self.model.of_queue(queue.id).collect();
-        let n_live = entries.values().filter(|entry| entry.removed.is_none()).count();
-        prop_assert_eq!(queue.stored.n_ready, n_live as u64, "counter of {}", queue.id);
+        let stored = (queue.stored.n_ready, queue.stored.n_delayed, queue.stored.n_dead);
+        prop_assert_eq!(stored, n_live(entries.values().copied()), "counters of {}", queue.id);
         // A purge raises the floor in the batch that removes the rows.
-        let mut there =
-            entries.iter().filter(|(_, entry)| !entry.purged || entry.removed.is_none());
+        let mut there = entries.iter().filter(|(_, entry)| {
+            entry.place == Place::Ready && (!entry.purged || entry.removed.is_none())
+        });
         if let Some((lowest, _)) = there.next() {
             prop_assert!(queue.floor() <= *lowest, "floor {:?} above {:?}", queue.floor(), lowest);
         }
@@ -64,9 +68,13 @@ impl World {
             let Some(entry) = entry else {
                 return Err(super::oracle::fail(format!("{rank:?} is shown and not ready")));
             };
-            let separate = entry.body.len() > millpond_types::limits::INLINE_BODY_BYTES_MAX;
-            prop_assert_eq!(head.enqueued_at, entry.enqueued_at);
-            prop_assert_eq!(head.separate_body, separate);
+            let expected = millpond_types::EntryHead {
+                attempts: entry.n_attempts(),
+                ..entry.row().head()
+            };
+            // A head that was read says what the row says; the lease record counts later attempts.
+            let head = millpond_types::EntryHead { attempts: expected.attempts, ..*head };
+            prop_assert_eq!(head, expected);
         }
         let shown: BTreeSet<EntryRank> = queue.window.iter().map(|(rank, _)| *rank).collect();
         for (rank, entry) in &entries {
@@ -152,8 +160,9 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     prop_assert_eq!(n_of(core.dirty.iter(), &&slot), usize::from(queue.dirty));
     prop_assert_eq!(n_of(core.idle.iter(), &&slot), usize::from(queue.in_idle));
     prop_assert!(!queue.is_idle() || queue.in_idle, "an idle queue would never leave");
+    // The next effect looks at it.
     prop_assert!(
-        queue.busy.is_none() || !is_unused(queue),
+        queue.busy.is_none() || !is_unused(queue) || queue.n_effects > 0,
         "{:?} keeps what it does not need",
         queue
     );
@@ -161,8 +170,12 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
 }
 
 fn is_unused(queue: &Queue) -> bool {
-    let mut copy = queue.busy.as_ref().map(|busy| (busy.leases.len(), busy.set_aside.len()));
-    let none = copy.take() == Some((0, 0));
+    let none = queue.busy.as_ref().is_some_and(|busy| {
+        busy.leases.is_empty()
+            && busy.set_aside.is_empty()
+            && busy.moves.is_empty()
+            && busy.leaving_dead.is_empty()
+    });
     let calm = queue.backing_off().is_none() && queue.purge().is_none();
     let failed =
         queue.busy.as_ref().is_some_and(|busy| busy.n_failures > 0 || busy.reading.is_some());
@@ -227,25 +240,45 @@ fn expected_waits(core: &Core) -> BTreeSet<(UnixMillis, Slot, Wait)> {
     waits
 }
 
-/// For each queue, how many effects wait for their commit, and how many entries enter with them.
+/// How many rows there are to be in each stage.
+pub(super) fn n_live<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> (u64, u64, u64) {
+    let mut n = (0, 0, 0);
+    for entry in entries.filter(|entry| entry.removed.is_none()) {
+        *(match entry.place {
+            Place::Ready => &mut n.0,
+            Place::Delayed(_) => &mut n.1,
+            Place::Dead(_) => &mut n.2,
+        }) += 1;
+    }
+    n
+}
+
+/// For each queue, how many effects and moves keep it in memory, and how many entries enter with them.
 fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
     let mut expected: BTreeMap<Slot, (u32, u32)> = BTreeMap::new();
+    for (slot, queue) in world.node.core.queues.iter() {
+        let n_moves = queue.busy.as_ref().map_or(0, |busy| busy.moves.len());
+        expected.entry(slot).or_default().0 += u32::try_from(n_moves).expect("few");
+    }
     for effect in world.node.effects() {
         match effect {
-            Effect::Enqueued { slot, ids, .. } => {
+            Effect::Enqueued { slot, ids, delayed, .. } => {
                 let (n_effects, n_entering) = expected.entry(*slot).or_default();
                 *n_effects += 1;
-                *n_entering += u32::try_from(ids.len()).expect("few");
+                *n_entering += u32::try_from(ids.len() - delayed.len()).expect("few");
             }
             Effect::Granted { grants, .. } => {
                 for (slot, _) in grants {
                     expected.entry(*slot).or_default().0 += 1;
                 }
             }
+            Effect::Arose { slot, .. } | Effect::Moved { slot, to: Target::Ready(_), .. } => {
+                let (n_effects, n_entering) = expected.entry(*slot).or_default();
+                (*n_effects, *n_entering) = (*n_effects + 1, *n_entering + 1);
+            }
             Effect::Gone { slot, .. }
             | Effect::Released { slot, .. }
             | Effect::Extended { slot, .. }
-            | Effect::Arose { slot, .. }
             | Effect::Moved { slot, .. }
             | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
             Effect::NothingToPurge { .. } => {}

@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
+use millpond_types::{TopicId, TopicName};
+use millpond_wakeup::BackoffPolicy;
 use proptest::prelude::*;
 
-use crate::options::{LeasesAtOpen, PartitionOptions};
+use crate::command::{DeadAction, Retry};
+use crate::options::{LeasesAtOpen, PartitionOptions, RetryPolicy};
 use crate::{InboxLimits, LeaseSource, QueueRef};
 
 /// Queues of the world; the last one is alone in the second topic.
 pub(super) const N_QUEUES: u8 = 6;
+/// The topic of all queues but the last, and that of the last.
+pub(super) const TOPICS: [&str; 2] = ["shared", "alone"];
 const STEPS_MAX: usize = 140;
+const HOUR: i64 = 3_600_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
@@ -30,8 +36,33 @@ pub(super) struct Setup {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
     Ack,
-    Nack,
+    Nack(Retry),
     Extend(u64),
+}
+
+/// When a new entry is to be ready.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum When {
+    Now,
+    After(u64),
+    /// By the wall clock, so far from what it shows.
+    At(i64),
+}
+
+/// An entry to be enqueued.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct New {
+    pub(super) priority: u8,
+    pub(super) large: bool,
+    pub(super) when: When,
+}
+
+impl New {
+    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now };
+
+    pub(super) fn at(when: When) -> Self {
+        Self { when, ..Self::PLAIN }
+    }
 }
 
 /// Which token a settlement names.
@@ -45,6 +76,34 @@ pub(super) enum Named {
     Guessed { entry: u16, ahead: i8 },
 }
 
+/// What comes right after an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then {
+    Nothing,
+    /// The next read fails.
+    FailRead,
+    /// The queue is purged, with or without its reads begun.
+    Purge {
+        reads: bool,
+    },
+    Advance(u64),
+}
+
+/// Which entry is said to be dead.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Corpse {
+    /// One that is.
+    Dead(u16),
+    /// The one that somebody looked after last.
+    Same,
+    /// Any that there is.
+    Any(u16),
+    /// None that there is.
+    Unknown {
+        queue: u8,
+    },
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Topic(u8),
@@ -55,7 +114,7 @@ pub(super) enum Source {
 pub(super) enum Op {
     Enqueue {
         queue: u8,
-        entries: Vec<(u8, bool)>,
+        entries: Vec<New>,
     },
     Lease {
         source: Source,
@@ -77,18 +136,31 @@ pub(super) enum Op {
     Job {
         queue: u8,
     },
+    /// One attempt at the head of a queue, as far as nothing is in its way, and how it ends.
+    Attempt {
+        queue: u8,
+        action: Action,
+        then: Then,
+    },
     /// Every caller takes its leases and acks them, and so do those who hold some already.
     AckAll,
     /// Accepted leases are returned without having been worked on.
     GiveBack(u16),
+    /// Somebody looks after a dead letter, if it is one.
+    Dead {
+        entry: Corpse,
+        action: DeadAction,
+    },
     /// The loop takes a message about unreceived leases.
     Mail,
     Advance(u64),
+    /// Somebody sets the wall clock.
+    SetWall(i64),
     Timeout,
     Reads,
     /// A read that waits is looked at.
     PollRead(u16),
-    /// The thread of a read that waits dies.
+    /// The thread of a read that waits dies, or of the next one.
     LoseRead(u16),
     Purge(u8),
     /// Small steps of work that waits for nothing.
@@ -144,9 +216,56 @@ fn named() -> impl Strategy<Value = Named> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         2 => Just(Action::Ack),
-        2 => Just(Action::Nack),
+        3 => retry().prop_map(Action::Nack),
         2 => prop::sample::select(&[1_u64, 200, 5_000]).prop_map(Action::Extend),
     ]
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    prop_oneof![
+        6 => Just(Retry::Policy { floor_ms: 0 }),
+        2 => prop::sample::select(&[1_u64, 40, 500]).prop_map(|floor_ms| Retry::Policy { floor_ms }),
+        3 => prop::sample::select(&[0_u64, 1, 30, 400]).prop_map(Retry::After),
+        2 => Just(Retry::Never),
+    ]
+}
+
+fn corpse() -> impl Strategy<Value = Corpse> {
+    prop_oneof![
+        8 => any::<u16>().prop_map(Corpse::Dead),
+        4 => Just(Corpse::Same),
+        1 => any::<u16>().prop_map(Corpse::Any),
+        1 => (0..N_QUEUES).prop_map(|queue| Corpse::Unknown { queue }),
+    ]
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        6 => Just(Then::Nothing),
+        2 => Just(Then::FailRead),
+        1 => any::<bool>().prop_map(|reads| Then::Purge { reads }),
+        2 => prop::sample::select(&[40_u64, 400]).prop_map(Then::Advance),
+    ]
+}
+
+fn new_entry() -> impl Strategy<Value = New> {
+    let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
+    // Few values, so that many are due at the same time.
+    let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
+    let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
+    let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
+    (priority, prop::bool::weighted(0.1), when)
+        .prop_map(|(priority, large, when)| New { priority, large, when })
+}
+
+fn policy() -> impl Strategy<Value = RetryPolicy> {
+    let pauses = prop::sample::select(&[(0_u64, 0_u64), (1, 1), (8, 40), (50, 2_000)]);
+    let backoff = pauses.prop_map(|(base, cap)| BackoffPolicy::new(base, cap).expect("base ≤ cap"));
+    let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(2), Some(2), Some(4)]);
+    (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| RetryPolicy {
+        backoff,
+        attempts_max: attempts_max.and_then(std::num::NonZeroU32::new),
+    })
 }
 
 fn at_open() -> impl Strategy<Value = LeasesAtOpen> {
@@ -176,7 +295,7 @@ fn fault() -> impl Strategy<Value = Op> {
         4 => hold().prop_map(Op::HoldScans),
         6 => any::<u16>().prop_map(Op::ReleaseScan),
         1 => Just(Op::ReleaseScans),
-        1 => any::<u16>().prop_map(Op::LoseRead),
+        2 => any::<u16>().prop_map(Op::LoseRead),
         2 => (0_u64..2, read).prop_map(|(after, kind)| Op::FailRead { after, kind }),
         1 => (0_u64..3, commit, batch)
             .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),
@@ -189,10 +308,11 @@ fn fault() -> impl Strategy<Value = Op> {
 
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<u16>();
-    let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
-    let entries = prop::collection::vec((priority, prop::bool::weighted(0.1)), 1..7);
+    let entries = prop::collection::vec(new_entry(), 1..7);
     let lease_ms = prop::sample::select(&[30_u64, 300, 3_000]);
-    let advance = prop::sample::select(&[1_u64, 10, 40, 40, 400, 6_000]);
+    let advance = prop::sample::select(&[1_u64, 1, 10, 40, 40, 400, 6_000]);
+    let set_wall = prop::sample::select(&[-HOUR, -700, -1, 1, 30, 700, HOUR]);
+    let dead_action = prop_oneof![2 => Just(DeadAction::Replay), 1 => Just(DeadAction::Drop)];
     prop_oneof![
         12 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
@@ -202,12 +322,16 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        8 => (0..N_QUEUES, action(), then())
+            .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
-        5 => advance.prop_map(Op::Advance),
-        5 => Just(Op::Timeout),
+        3 => (corpse(), dead_action).prop_map(|(entry, action)| Op::Dead { entry, action }),
+        7 => advance.prop_map(Op::Advance),
+        1 => set_wall.prop_map(Op::SetWall),
+        6 => Just(Op::Timeout),
         5 => Just(Op::Reads),
         8 => pick.prop_map(Op::PollRead),
         2 => (0..N_QUEUES).prop_map(Op::Purge),
@@ -238,10 +362,13 @@ fn setup() -> impl Strategy<Value = Setup> {
     let by_queue = prop::bool::weighted(0.3);
     let store =
         (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
-    let idle = (0_usize..3, window_bytes);
-    (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store).prop_map(
-        |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store)| Setup {
+    let idle = (0_usize..4, window_bytes);
+    let retry = (policy(), prop::option::of(policy()));
+    (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
+        |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
             options: PartitionOptions {
+                retry: retry.0,
+                retry_of_topics: retry.1.into_iter().map(|policy| (alone(), policy)).collect(),
                 commits_in_flight_max: sizes.0,
                 scans_in_flight_max: sizes.1,
                 scan_bytes_max: sizes.2,
@@ -261,6 +388,11 @@ fn setup() -> impl Strategy<Value = Setup> {
             ranges: store.5,
         },
     )
+}
+
+/// The topic that may have a policy of its own.
+fn alone() -> TopicId {
+    TopicId::derive(&TopicName::new(TOPICS[1]).expect("a valid name"))
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {

@@ -4,20 +4,26 @@
 //! The oracle reads the batches that the core stages, change by change, and holds each against the
 //! promises. A change is *handled* once the core was told that its commit is durable.
 
+mod change;
+mod retry;
+mod stored;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use millpond_storage_api::{LogPosition, Op, ScanRequest, StoreRead, Table};
-use millpond_sync::thread::block_on;
+use millpond_storage_api::LogPosition;
 use millpond_types::{
-    EntryId, EntryKey, EntryRank, EntryRow, LeaseKey, LeaseRow, LeaseToken, PayloadKey, QueueId,
-    Stage, StoredBody, UnixMillis,
+    DeadRow, Due, EntryId, EntryRank, EntryRow, LeaseRow, LeaseToken, QueueId, Stage, StoredBody,
+    UnixMillis,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::options::LeasesAtOpen;
 use crate::{LeaseRef, StaleReason};
+
+pub(super) use change::{Change, read_changes};
+pub(super) use retry::{Outcome, outcome};
 
 pub(super) type Checked<T = ()> = Result<T, TestCaseError>;
 
@@ -40,32 +46,35 @@ pub(super) struct ModelLease {
     pub(super) first_deadline: UnixMillis,
     pub(super) granted: LogPosition,
     pub(super) end: Option<(LogPosition, Ending)>,
+    /// The commit in which its record went, because its entry left the ready ones.
+    pub(super) gone: Option<LogPosition>,
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Ready,
+    Delayed(Due),
+    /// As its row said when it died.
+    Dead(DeadRow),
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct ModelEntry {
     pub(super) body: Bytes,
     pub(super) enqueued_at: UnixMillis,
-    pub(super) enqueued: LogPosition,
+    pub(super) place: Place,
+    /// The commit that brought it there.
+    pub(super) since: LogPosition,
+    /// As its row says: attempts before it came to its place, and its retry floor.
+    pub(super) attempts: u32,
+    pub(super) floor_ms: u64,
     pub(super) lease: Option<ModelLease>,
     pub(super) removed: Option<LogPosition>,
     /// A purge concerns it.
     pub(super) purged: bool,
-}
-
-/// One change of a batch, as far as it concerns entries and leases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
-    Entered(EntryId),
-    Granted(EntryId, LeaseRow),
-    Extended(EntryId, UnixMillis),
-    Released {
-        id: EntryId,
-        attempts: u32,
-    },
-    Removed(EntryId),
-    /// Everything the queue holds.
-    Purged(QueueId),
+    /// Its last attempt ended with the earlier owner: it is going to be set aside.
+    pub(super) doomed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -83,17 +92,83 @@ impl ModelLease {
     pub(super) fn is_over(&self, handled: LogPosition) -> bool {
         self.end.is_some_and(|(at, _)| at <= handled)
     }
+
+    fn is_known(&self, handled: LogPosition) -> bool {
+        self.gone.is_none_or(|at| at > handled)
+    }
+}
+
+impl Place {
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::Ready => Stage::Ready,
+            Self::Delayed(_) => Stage::Delayed,
+            Self::Dead(_) => Stage::Dead,
+        }
+    }
 }
 
 impl ModelEntry {
     /// The core must know it, and nobody holds it.
     pub(super) fn is_ready(&self, handled: LogPosition) -> bool {
-        self.enqueued <= handled && self.is_free(handled)
+        self.since <= handled && self.is_free(handled)
     }
 
     pub(super) fn is_free(&self, handled: LogPosition) -> bool {
         let is_over = self.lease.as_ref().is_none_or(|lease| lease.is_over(handled));
-        self.removed.is_none() && is_over && !self.purged
+        self.is_there() && self.place == Place::Ready && is_over && !self.doomed
+    }
+
+    /// Neither on its way out nor to be purged.
+    pub(super) fn is_there(&self) -> bool {
+        self.removed.is_none() && !self.purged
+    }
+
+    /// When it is due, if it waits.
+    pub(super) fn due(&self) -> Option<Due> {
+        match self.place {
+            Place::Delayed(due) if self.removed.is_none() => Some(due),
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_separate_body(&self) -> bool {
+        self.body.len() > millpond_types::limits::INLINE_BODY_BYTES_MAX
+    }
+
+    /// The row that it is, or becomes when it is due, or was when it died.
+    pub(super) fn row(&self) -> EntryRow {
+        let body = if self.has_separate_body() {
+            StoredBody::Separate { n_bytes: u32::try_from(self.body.len()).expect("small") }
+        } else {
+            StoredBody::Inline(self.body.clone())
+        };
+        EntryRow {
+            attempts: self.attempts,
+            enqueued_at: self.enqueued_at,
+            retry_floor_ms: self.floor_ms,
+            body,
+        }
+    }
+
+    /// Attempts that count so far.
+    pub(super) fn n_attempts(&self) -> u32 {
+        let lease = self.lease.as_ref().filter(|lease| lease.gone.is_none());
+        lease.map_or(self.attempts, |lease| lease.row.attempts)
+    }
+
+    fn goes_to(&mut self, place: Place, row: &EntryRow, at: LogPosition) {
+        (self.place, self.since) = (place, at);
+        (self.attempts, self.floor_ms) = (row.attempts, row.retry_floor_ms);
+        self.doomed = false;
+    }
+
+    /// The record of its lease goes.
+    fn lease_goes(&mut self, at: LogPosition, how: Ending) {
+        if let Some(lease) = &mut self.lease {
+            lease.end.get_or_insert((at, how));
+            lease.gone.get_or_insert(at);
+        }
     }
 }
 
@@ -119,7 +194,8 @@ impl Model {
         handled: LogPosition,
     ) -> Result<(), StaleReason> {
         let entry = self.entries.get(&lease.id).filter(|entry| !entry.purged);
-        let Some(newest) = entry.and_then(|entry| entry.lease.as_ref()) else {
+        let newest = entry.and_then(|entry| entry.lease.as_ref());
+        let Some(newest) = newest.filter(|lease| lease.is_known(handled)) else {
             return Err(StaleReason::NotLeased);
         };
         if newest.row.token != lease.token {
@@ -136,48 +212,6 @@ impl Model {
         }
     }
 
-    /// Reads one operation of a batch. Bookkeeping rows are left to the verification.
-    pub(super) fn read(&self, op: Op<'_>) -> Checked<Option<Change>> {
-        Ok(match op {
-            Op::Put { table: Table::Entries, key, .. } => {
-                let key = EntryKey::decode(key).map_err(fail)?;
-                prop_assert_eq!(key.stage, Stage::Ready);
-                Some(Change::Entered(EntryId { queue: key.queue, rank: key.rank }))
-            }
-            Op::SingleDelete { table: Table::Entries, key } => {
-                let key = EntryKey::decode(key).map_err(fail)?;
-                Some(Change::Removed(EntryId { queue: key.queue, rank: key.rank }))
-            }
-            Op::Put { table: Table::Leases, key, value } => {
-                let key = LeaseKey::decode(key).map_err(fail)?;
-                let row = LeaseRow::decode(value).map_err(fail)?;
-                let rank = EntryRank { priority: row.priority, sequence: key.sequence };
-                Some(self.read_lease(EntryId { queue: key.queue, rank }, row)?)
-            }
-            Op::DeleteRange { table: Table::Entries, lower, .. } => {
-                let id = lower.try_into().map_err(fail)?;
-                Some(Change::Purged(QueueId(id)))
-            }
-            Op::Delete { table: Table::Entries, .. } => {
-                return Err(TestCaseError::fail("entries leave by single deletes"));
-            }
-            Op::DeleteRange { .. } => None,
-            Op::Put { .. } | Op::Delete { .. } | Op::SingleDelete { .. } => None,
-        })
-    }
-
-    fn read_lease(&self, id: EntryId, row: LeaseRow) -> Checked<Change> {
-        let Some(entry) = self.entries.get(&id) else {
-            return Err(TestCaseError::fail(format!("a lease row for {id}, which is not there")));
-        };
-        let same = entry.lease.as_ref().filter(|lease| lease.row.token == row.token);
-        Ok(match same {
-            None => Change::Granted(id, row),
-            Some(_) if row.is_released() => Change::Released { id, attempts: row.attempts },
-            Some(_) => Change::Extended(id, row.deadline),
-        })
-    }
-
     /// Checks a grant against the promises: an entry that is there, under nobody's lease, first in its
     /// queue, with a greater token than any before and the right count of attempts.
     pub(super) fn check_grant(
@@ -190,11 +224,11 @@ impl Model {
         let Some(entry) = self.entries.get(&id) else {
             return Err(TestCaseError::fail(format!("{id} was granted and is not there")));
         };
-        prop_assert!(entry.is_free(handled), "{} was granted while leased: {:?}", id, entry);
+        prop_assert!(entry.is_free(handled), "{} was granted while not free: {:?}", id, entry);
         prop_assert!(row.token > newest, "token {} after {}", row.token, newest);
-        let attempts = entry.lease.as_ref().map_or(0, |lease| lease.row.attempts);
-        prop_assert_eq!(row.attempts, attempts + 1, "attempts of {}", id);
+        prop_assert_eq!(row.attempts, entry.n_attempts() + 1, "attempts of {}", id);
         prop_assert_eq!(row.enqueued_at, entry.enqueued_at);
+        prop_assert_eq!(row.has_retry_floor, entry.floor_ms > 0, "the floor of {}", id);
         for (rank, other) in self.of_queue(id.queue) {
             let overtaken = rank < id.rank && other.is_ready(handled);
             prop_assert!(!overtaken, "{} was granted before {}", id, rank.sequence);
@@ -204,10 +238,23 @@ impl Model {
 
     pub(super) fn apply(&mut self, change: &Change, at: LogPosition, how: Ending) {
         match change {
-            Change::Entered(_) => {}
+            Change::Entered(..) | Change::Delayed(..) | Change::LeaseWritten(..) => {}
+            Change::Arose(id, row) => self.entry(id).goes_to(Place::Ready, row, at),
+            Change::Replayed(id, row) => self.entry(id).goes_to(Place::Ready, row, at),
+            Change::BackedOff(id, due, row) => {
+                let entry = self.entry(id);
+                entry.goes_to(Place::Delayed(*due), row, at);
+                entry.lease_goes(at, how);
+            }
+            Change::Died(id, row) => {
+                let entry = self.entry(id);
+                entry.goes_to(Place::Dead(row.clone()), &row.entry, at);
+                entry.lease_goes(at, how);
+            }
             Change::Granted(id, row) => {
                 let first_deadline = row.deadline;
-                let lease = ModelLease { row: *row, first_deadline, granted: at, end: None };
+                let lease =
+                    ModelLease { row: *row, first_deadline, granted: at, end: None, gone: None };
                 self.entry(id).lease = Some(lease);
             }
             Change::Extended(id, deadline) => self.lease(id).row.deadline = *deadline,
@@ -217,7 +264,7 @@ impl Model {
                 lease.row.attempts = *attempts;
                 lease.end = Some((at, how));
             }
-            Change::Removed(id) => {
+            Change::Removed(id, _) => {
                 if let Some(lease) = &mut self.entry(id).lease {
                     lease.end = Some((at, Ending::Acked));
                 }
@@ -241,63 +288,25 @@ impl Model {
     }
 
     /// What a new owner makes of the stored leases.
-    pub(super) fn reopened(&mut self, leases: LeasesAtOpen, durable: LogPosition) {
+    pub(super) fn reopened(
+        &mut self,
+        leases: LeasesAtOpen,
+        durable: LogPosition,
+        is_spent: impl Fn(QueueId, u32) -> bool,
+    ) {
         self.forget_removed(durable);
-        self.entries.values_mut().for_each(|entry| entry.purged = false);
-        for lease in self.entries.values_mut().filter_map(|entry| entry.lease.as_mut()) {
+        for (id, entry) in &mut self.entries {
+            entry.purged = false;
+            entry.lease = entry.lease.take().filter(|lease| lease.gone.is_none());
+            let Some(lease) = &mut entry.lease else { continue };
             lease.end = if lease.row.is_released() {
                 Some((durable, Ending::Forgotten))
             } else {
                 (leases == LeasesAtOpen::Release).then_some((durable, Ending::AtOpen))
             };
+            entry.doomed = lease.end.is_some() && is_spent(id.queue, lease.row.attempts);
         }
     }
-
-    /// The rows of a store are exactly these entries, these bodies and these leases.
-    pub(super) fn check_store(&self, store: &dyn StoreRead, durable: LogPosition) -> Checked {
-        let live = || self.entries.iter().filter(|(_, e)| e.removed.is_none_or(|at| at > durable));
-        let mut entries = BTreeMap::new();
-        let mut bodies = BTreeMap::new();
-        let mut leases = BTreeMap::new();
-        for (id, entry) in live() {
-            let separate = entry.body.len() > millpond_types::limits::INLINE_BODY_BYTES_MAX;
-            let body = if separate {
-                let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
-                bodies.insert(key.encode().to_vec(), entry.body.to_vec());
-                StoredBody::Separate { n_bytes: u32::try_from(entry.body.len()).expect("small") }
-            } else {
-                StoredBody::Inline(entry.body.clone())
-            };
-            let mut row = Vec::new();
-            let enqueued_at = entry.enqueued_at;
-            EntryRow { attempts: 0, enqueued_at, retry_floor_ms: 0, body }.encode_into(&mut row);
-            let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
-            entries.insert(key.encode().to_vec(), row);
-            if let Some(lease) = &entry.lease {
-                let key = LeaseKey { queue: id.queue, sequence: id.rank.sequence };
-                leases.insert(key.encode().to_vec(), lease.row.encode().to_vec());
-            }
-        }
-        prop_assert_eq!(rows(store, Table::Entries)?, entries, "entries");
-        prop_assert_eq!(rows(store, Table::Payloads)?, bodies, "bodies");
-        prop_assert_eq!(rows(store, Table::Leases)?, leases, "leases");
-        Ok(())
-    }
-}
-
-type StoredRows = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn rows(store: &dyn StoreRead, table: Table) -> Checked<StoredRows> {
-    let request = ScanRequest {
-        table,
-        lower: Vec::new(),
-        upper: None,
-        rows_max: usize::MAX,
-        bytes_max: usize::MAX,
-        skip_max: u64::MAX,
-    };
-    let (rows, _) = block_on(store.scan(request)).map_err(fail)?;
-    Ok(rows.iter().map(|(key, row)| (key.to_vec(), row.to_vec())).collect())
 }
 
 pub(super) fn fail(error: impl std::fmt::Display) -> TestCaseError {

@@ -2,34 +2,42 @@
 //! order a history says, and holds everything that comes out against the [oracle](super::oracle).
 
 mod callers;
+mod delays;
 mod drain;
 mod lifecycle;
+mod moves;
 mod node;
+mod purges;
 mod restart;
 mod staged;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use millpond_storage_api::{LogPosition, PartitionStore, StoreError};
+use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind};
 use millpond_storage_memory::{BlockReads, MemoryDisk};
 use millpond_sync::thread::block_on;
 use millpond_types::{
-    Body, EntryId, Epoch, LeaseToken, QueueId, QueueKey, Sequence, TopicName, UnixMillis,
+    Body, Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, QueueId, QueueKey, Sequence, Stage,
+    TopicName, UnixMillis,
 };
 use proptest::prelude::*;
 
 use super::coverage::{Situation, note, note_many, note_stale};
 use super::invariants::waits;
-use super::op::{Action, N_QUEUES, Named, Op, Setup};
-use super::oracle::{Change, Checked, Ending, Model, ModelEntry, fail};
-use crate::command::{LeaseRef, Message, NewEntry, QueueRef, Settle, Start};
+use super::op::{Action, Corpse, N_QUEUES, Named, New, Op, Setup, TOPICS, Then, When};
+use super::oracle::{
+    Change, Checked, Ending, Model, ModelEntry, Outcome, Place, fail, outcome, read_changes,
+};
+use crate::command::{DeadAction, LeaseRef, Message, NewEntry, QueueRef, Retry, Settle, Start};
 use crate::core::Mutation;
 use crate::core::waits::Wait;
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
-use crate::{LeaseSource, PartitionError};
+use crate::{LeaseSource, PartitionError, StaleReason};
 use callers::{Call, Pending, Replies};
+use moves::Moving;
 use node::Node;
 use staged::{Command, PurgeAnswer};
 
@@ -38,6 +46,7 @@ pub(super) struct World {
     disk: MemoryDisk,
     queues: Vec<Arc<QueueRef>>,
     now: UnixMillis,
+    wall: UnixMillis,
     pub(super) node: Node,
     /// With everything that was staged.
     pub(super) model: Model,
@@ -59,6 +68,12 @@ pub(super) struct World {
     acked: BTreeSet<EntryId>,
     /// The commit in which an entry left.
     removals: BTreeMap<EntryId, LogPosition>,
+    /// Entries that are to go to another stage once their rows are read.
+    moves: Vec<Moving>,
+    /// Entries that are due and wait for their queue to be looked up.
+    leaving: BTreeSet<EntryId>,
+    /// The dead letter that somebody looked after last.
+    buried: Option<EntryId>,
     /// Commands that wait until their queue is looked up.
     parked: BTreeMap<QueueId, Vec<Command>>,
     /// Who waits for a purge, which purges have begun and not been answered, and how far each queue's
@@ -83,15 +98,17 @@ impl World {
         let topic = |name| TopicName::new(name).expect("a valid name");
         let queues = (0..N_QUEUES)
             .map(|n| {
-                let topic = topic(if n + 1 < N_QUEUES { "shared" } else { "alone" });
+                let topic = topic(TOPICS[usize::from(n + 1 == N_QUEUES)]);
                 QueueRef::new(topic, QueueKey::new([n]).expect("a valid key"))
             })
             .collect();
-        Ok(Self {
+        let now = UnixMillis(100_000_000);
+        let mut world = Self {
             setup: setup.clone(),
             disk,
             queues,
-            now: UnixMillis(1_000_000),
+            now,
+            wall: now,
             node,
             model: Model::default(),
             snapshots: [(LogPosition(0), Model::default())].into(),
@@ -106,12 +123,17 @@ impl World {
             receipts: BTreeSet::new(),
             acked: BTreeSet::new(),
             removals: BTreeMap::new(),
+            moves: Vec::new(),
+            leaving: BTreeSet::new(),
+            buried: None,
             parked: BTreeMap::new(),
             purges: Vec::new(),
             started: VecDeque::new(),
             begun: BTreeMap::new(),
             purged: BTreeSet::new(),
-        })
+        };
+        world.show_clocks();
+        Ok(world)
     }
 
     pub(super) fn step(&mut self, op: &Op) -> Checked {
@@ -125,18 +147,18 @@ impl World {
             Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
             Op::Settle { lease, action } => self.settle_named(lease, action)?,
             Op::Job { queue } => self.job(queue)?,
+            Op::Attempt { queue, action, then } => self.attempt(queue, action, then)?,
             Op::AckAll => self.ack_all()?,
             Op::GiveBack(nth) => {
                 let given = pick(&self.received, nth).map(|at| vec![self.received[at]]);
                 self.mail.extend(given);
             }
             Op::Mail => self.deliver_mail()?,
-            Op::Advance(ms) => self.now = self.now.plus(ms),
+            Op::Dead { entry, action } => self.look_after(entry, action)?,
+            Op::Advance(ms) => self.advance(ms),
+            Op::SetWall(ms) => self.set_wall(ms),
             Op::Timeout => self.timeout()?,
-            Op::Reads => {
-                self.node.start_reads(self.now);
-                self.after_reads()?;
-            }
+            Op::Reads => self.reads()?,
             Op::PollRead(nth) => {
                 if let Some(at) = pick(&self.node.reads, nth) {
                     self.node.poll_read(self.now, at);
@@ -147,6 +169,8 @@ impl World {
                 if let Some(at) = pick(&self.node.reads, nth) {
                     self.node.lose_read(self.now, at);
                     self.after_reads()?;
+                } else {
+                    self.node.loses_next = true;
                 }
             }
             Op::Purge(queue) => self.purge(queue)?,
@@ -175,7 +199,7 @@ impl World {
             Op::Close(at_open) => self.close(at_open)?,
             Op::Crash { n_turns, keep, at_open } => {
                 for n in 0..n_turns {
-                    self.enqueue(n, &[(128, false)])?;
+                    self.enqueue(n, &[New::PLAIN])?;
                     self.serve()?;
                     self.submit()?;
                 }
@@ -202,12 +226,46 @@ impl World {
     }
 
     fn job(&mut self, queue: u8) -> Checked {
-        self.enqueue(queue, &[(128, false)])?;
+        self.enqueue(queue, &[New::PLAIN])?;
         self.commit_turn()?;
         self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 1000, false)?;
         self.commit_turn()?;
         self.ack_all()?;
         self.commit_turn()
+    }
+
+    fn attempt(&mut self, queue: u8, action: Action, then: Then) -> Checked {
+        let n_before = self.received.len();
+        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 300, false)?;
+        self.commit_turn()?;
+        while self.calls.iter().any(|call| call.unread.is_some()) {
+            self.accept(0);
+        }
+        if matches!(then, Then::FailRead) {
+            self.disk.fail_read(0, StoreErrorKind::Io);
+        }
+        for lease in self.received[n_before.min(self.received.len())..].to_vec() {
+            self.settle(lease, action)?;
+        }
+        match then {
+            Then::Nothing => Ok(()),
+            Then::FailRead => self.reads(),
+            Then::Advance(ms) => {
+                self.advance(ms);
+                self.timeout()
+            }
+            Then::Purge { reads } => {
+                if reads {
+                    self.reads()?;
+                }
+                self.purge(queue)
+            }
+        }
+    }
+
+    fn reads(&mut self) -> Checked {
+        self.node.start_reads(self.now);
+        self.after_reads()
     }
 
     /// A turn whose commit is durable, and known to be, before the next.
@@ -223,7 +281,7 @@ impl World {
             self.accept(0);
         }
         for lease in self.received.clone() {
-            if self.model.standing(lease, self.now, self.handled).is_ok() {
+            if self.standing(lease).is_ok() {
                 self.settle(lease, Action::Ack)?;
             }
         }
@@ -235,8 +293,7 @@ impl World {
             Named::Received(nth) => pick(&self.received, nth).map(|at| self.received[at]),
             Named::Standing(nth) => {
                 let mut standing = self.received.clone();
-                standing
-                    .retain(|lease| self.model.standing(*lease, self.now, self.handled).is_ok());
+                standing.retain(|lease| self.standing(*lease).is_ok());
                 pick(&standing, nth).map(|at| standing[at])
             }
             Named::Guessed { entry, ahead } => {
@@ -263,8 +320,10 @@ impl World {
             }
             let entry = self.model.entries.get(&id).filter(|entry| !entry.purged);
             let lease = entry.and_then(|entry| entry.lease.as_ref());
-            let held =
-                lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
+            let is_moving = self.is_ending(id);
+            let held = lease.filter(|lease| {
+                lease.row.token == token && lease.is_held(self.handled) && !is_moving
+            });
             if let Some(lease) = held
                 && seen.insert(id)
             {
@@ -278,44 +337,6 @@ impl World {
         self.expect_staged(expected)
     }
 
-    fn timeout(&mut self) -> Checked {
-        let (now, handled) = (self.now, self.handled);
-        let mut due: BTreeMap<EntryId, u32> = self
-            .model
-            .entries
-            .iter()
-            // Those of a queue that is not back yet end when it is.
-            .filter(|(id, entry)| !entry.purged && self.node.core.queues.find(&id.queue).is_some())
-            .filter_map(|(id, entry)| entry.lease.as_ref().map(|lease| (*id, lease)))
-            .filter(|(_, lease)| lease.is_held(handled) && lease.row.deadline <= now)
-            .map(|(id, lease)| (id, lease.row.attempts))
-            .collect();
-        for lease in self.model.entries.values().filter_map(|entry| entry.lease.as_ref()) {
-            let past_first = lease.first_deadline <= now && now < lease.row.deadline;
-            if lease.is_held(handled) && past_first {
-                note(Situation::ExtendedInTime);
-            }
-        }
-        let is_retry = |wait: &Wait| !matches!(wait, Wait::LeaseEnds(_));
-        let core = &self.node.core;
-        let n_retries =
-            waits(core).filter(|(_, _, wait)| is_retry(wait)).count() + core.wakes.len();
-        self.node.core.handle_timeout(now);
-        let mut n_expired = 0;
-        self.read_staged(|_, change| {
-            let Change::Released { id, attempts } = change else {
-                return Err(fail(format!("a timeout staged {change:?}")));
-            };
-            prop_assert_eq!(due.remove(id), Some(*attempts), "{} expired", id);
-            n_expired += 1;
-            note(Situation::Expired);
-            Ok(Ending::Expired)
-        })?;
-        let may_remain = n_expired + n_retries >= self.setup.options.timers_per_turn;
-        prop_assert!(due.is_empty() || may_remain, "did not expire: {:?}", due);
-        Ok(())
-    }
-
     fn serve(&mut self) -> Checked {
         self.node.core.serve(self.now);
         self.read_staged(|world, change| {
@@ -323,6 +344,8 @@ impl World {
                 return Err(fail(format!("serving staged {change:?}")));
             };
             world.model.check_grant(*id, row, world.newest_token, world.handled)?;
+            let is_spent = world.is_spent(id.queue, row.attempts - 1);
+            prop_assert!(!is_spent, "attempt {} of {}", row.attempts, id);
             world.newest_token = row.token;
             if row.attempts > 1 {
                 note(Situation::SecondAttempt);
@@ -339,10 +362,8 @@ impl World {
         }
         let n_read = std::mem::take(&mut self.node.n_read);
         let Some((batch, effects)) = self.node.core.poll_batch() else { return Ok(()) };
-        for op in batch.ops().skip(n_read) {
-            let change = self.model.read(op)?;
-            prop_assert!(change.is_none(), "the end of a batch holds {:?}", change);
-        }
+        let changes = read_changes(batch.ops().skip(n_read))?;
+        prop_assert!(changes.is_empty(), "the end of a batch holds {:?}", changes);
         self.submitted = self.submitted.next();
         self.snapshots.push_back((self.submitted, self.model.clone()));
         let ticket = self.node.store.submit(batch);
@@ -400,8 +421,7 @@ impl World {
         }
         self.after_reads()?;
         self.serve()?;
-        self.node.start_reads(self.now);
-        self.after_reads()?;
+        self.reads()?;
         self.serve()?;
         self.tidy()?;
         self.submit()?;
@@ -434,15 +454,15 @@ impl World {
         &mut self,
         mut judge: impl FnMut(&mut Self, &Change) -> Checked<Ending>,
     ) -> Checked {
-        let batch = self.node.core.batch.clone();
-        let at = self.staging();
-        for op in batch.ops().skip(self.node.n_read) {
-            if let Some(change) = self.model.read(op)? {
-                let how = judge(self, &change)?;
-                self.model.apply(&change, at, how);
-            }
-        }
+        let batch = &self.node.core.batch;
+        let changes = read_changes(batch.ops().skip(self.node.n_read))?;
         self.node.n_read = batch.len();
+        let at = self.staging();
+        for change in changes {
+            let change = self.model.resolve(change)?;
+            let how = judge(self, &change)?;
+            self.model.apply(&change, at, how);
+        }
         Ok(())
     }
 
@@ -453,11 +473,4 @@ impl World {
         });
         queues.map(|queue| queue.id)
     }
-}
-
-fn new_entry(priority: u8, large: bool) -> NewEntry {
-    let n_bytes = if large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
-    let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
-    let priority = millpond_types::Priority(priority);
-    NewEntry { priority, body: body.encode(), start: Start::Now }
 }

@@ -23,7 +23,7 @@ pub(super) struct Pending {
 
 pub(super) enum Replies {
     Enqueued { answer: Receiver<Answer<Durable<Vec<EntryId>>>>, ids: Vec<EntryId> },
-    Settled { answer: Receiver<Answer<Durable<()>>>, acked: Option<EntryId> },
+    Settled { answer: Receiver<Answer<Durable<()>>>, removed: Option<EntryId> },
     Nacked { answer: Receiver<Answer<Durable<Nacked>>>, nacked: Nacked },
     Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
 }
@@ -153,7 +153,7 @@ impl World {
             prop_assert!(pending.at <= durable, "a reply before its commit was durable");
             match pending.reply {
                 Replies::Enqueued { ids, .. } => self.receipts.extend(ids),
-                Replies::Settled { acked, .. } => self.acked.extend(acked),
+                Replies::Settled { removed, .. } => self.acked.extend(removed),
                 Replies::Nacked { .. } | Replies::Extended { .. } => {}
             }
         }
@@ -163,6 +163,7 @@ impl World {
         }
         calls.retain(|call| !call.is_over());
         self.calls = calls;
+        self.hear_moves()?;
         self.hear_purges()
     }
 

@@ -1,6 +1,5 @@
 //! The ends of a partition, and what the next owner must find.
 
-use super::staged::SettleAnswer;
 use super::*;
 
 impl World {
@@ -40,6 +39,10 @@ impl World {
         for mut pending in self.pending.drain(..) {
             prop_assert_eq!(pending.poll()?, Some(Err(why.clone())), "a reply at the end");
         }
+        for mut moving in self.moves.drain(..) {
+            let answer = moving.answer.poll()?;
+            prop_assert_eq!(answer, Some(Err(why.clone())), "a move at the end");
+        }
         for (_, mut answer) in self.purges.drain(..) {
             let answer = answer.try_recv().map_err(fail)?;
             prop_assert_eq!(answer.map(|answer| answer.map(drop)), Some(Err(why.clone())));
@@ -49,13 +52,8 @@ impl World {
                 Command::Enqueue { mut answer, .. } => {
                     answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
                 }
-                Command::Settle { reply: SettleAnswer::Settled(mut answer), .. } => {
-                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
-                }
-                Command::Settle { reply: SettleAnswer::Nacked(mut answer), .. } => {
-                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
-                }
-                Command::Settle { reply: SettleAnswer::Extended(mut answer), .. } => {
+                Command::Settle { mut reply, .. } => reply.poll()?,
+                Command::Dead { mut answer, .. } => {
                     answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
                 }
                 Command::Purge { mut answer, .. } => {
@@ -79,11 +77,15 @@ impl World {
         let Some((_, kept)) = kept else { return Err(fail(format!("no batch {durable}"))) };
         self.model = kept.clone();
         self.setup.options.leases_at_open = at_open;
-        self.model.reopened(at_open, durable);
+        let mut model = std::mem::take(&mut self.model);
+        model.reopened(at_open, durable, |queue, attempts| self.is_spent(queue, attempts));
+        self.model = model;
         self.snapshots = [(durable, self.model.clone())].into();
         (self.handled, self.submitted) = (durable, durable);
         self.check_promises(durable)?;
         self.pending.clear();
+        self.moves.clear();
+        self.leaving.clear();
         self.parked.clear();
         self.purges.clear();
         self.started.clear();
@@ -93,6 +95,9 @@ impl World {
         self.mail.clear();
         self.count_scans();
         self.node.reopen(&self.disk, &self.setup)?;
+        // A partition starts its clock by the wall clock.
+        self.now = self.wall;
+        self.show_clocks();
         self.note_recovered();
         self.disk.block_reads(self.setup.block);
         self.setup.hold.into_iter().for_each(|snapshot| self.disk.hold_scans(snapshot));
@@ -100,6 +105,14 @@ impl World {
     }
 
     fn note_recovered(&self) {
+        for entry in self.model.entries.values() {
+            match entry.place {
+                Place::Delayed(_) => note(Situation::RecoveredDelayed),
+                Place::Dead(_) => note(Situation::RecoveredDead),
+                Place::Ready if entry.doomed => note(Situation::RecoveredSpent),
+                Place::Ready => {}
+            }
+        }
         for lease in self.model.entries.values().filter_map(|entry| entry.lease.as_ref()) {
             note(match lease.end {
                 None => Situation::RecoveredHeldLease,

@@ -36,6 +36,8 @@ pub(in crate::core::tests) struct Node {
     mailbox: MailboxOwner,
     pub(super) commits: VecDeque<(CommitTicket, Effects)>,
     pub(in crate::core::tests) reads: Vec<(u64, Waiting)>,
+    /// The thread of the next read that waits dies at once.
+    pub(super) loses_next: bool,
     /// Operations of the batch being staged that were looked at.
     pub(super) n_read: usize,
 }
@@ -64,7 +66,7 @@ impl Node {
         let (sender, mailbox) = mailbox(1);
         let core = Core::new(recovered, setup.options.clone(), setup.ranges, sender);
         let (commits, reads) = (VecDeque::new(), Vec::new());
-        Ok(Self { core, store, mailbox, commits, reads, n_read: 0 })
+        Ok(Self { core, store, mailbox, commits, reads, loses_next: false, n_read: 0 })
     }
 
     /// Whatever was in memory is gone.
@@ -81,6 +83,10 @@ impl Node {
         while let Some(ReadJob { number, read, may_wait, .. }) = self.core.poll_read() {
             n_reads += 1;
             assert!(n_reads < 10_000, "reads without end: {read:?} {:?}", self.core);
+            if may_wait && std::mem::take(&mut self.loses_next) {
+                self.core.handle_read(now, number, ReadOutcome::Lost, Duration::ZERO);
+                continue;
+            }
             let store = self.store.clone();
             let outcome = match (&read, may_wait) {
                 (Read::Rows(request), false) => {

@@ -4,7 +4,7 @@ use super::*;
 use crate::InboxLimits;
 use crate::options::PartitionOptions;
 
-fn calm() -> Setup {
+pub(super) fn calm() -> Setup {
     Setup {
         options: PartitionOptions { inbox: InboxLimits::default(), ..PartitionOptions::default() },
         visibility: millpond_storage_memory::Visibility::AtSync,
@@ -21,7 +21,7 @@ impl World {
     fn reopened(n_entries: usize) -> Checked<Self> {
         let mut world = Self::new(&calm())?;
         for queue in 0..N_QUEUES {
-            world.enqueue(queue, &vec![(128, false); n_entries])?;
+            world.enqueue(queue, &vec![New::PLAIN; n_entries])?;
         }
         world.commit_turn()?;
         world.close(LeasesAtOpen::Keep)?;
@@ -62,7 +62,7 @@ fn a_topic_that_somebody_wants_comes_back_before_the_others() -> Checked {
 #[test]
 fn a_command_waits_for_its_own_queue_only() -> Checked {
     let mut world = World::reopened(1)?;
-    world.enqueue(3, &[(128, false)])?;
+    world.enqueue(3, &[New::PLAIN])?;
     assert!(world.parked.contains_key(&world.queues[3].id), "its queue is not back yet");
     world.node.start_reads(world.now);
     world.after_reads()?;
@@ -87,7 +87,7 @@ fn nothing_is_read_that_nobody_asks_for() -> Checked {
 /// Reads of heads during 1000 dequeues, first in first out, at a constant depth.
 fn refills_at_depth(depth: usize) -> Checked<u64> {
     let mut world = World::new(&calm())?;
-    world.enqueue(0, &vec![(128, false); depth])?;
+    world.enqueue(0, &vec![New::PLAIN; depth])?;
     world.commit_turn()?;
     for _ in 0..1000 {
         world.lease(LeaseSource::Topic(world.queues[0].topic_id), 1, 1000, true)?;
@@ -95,7 +95,7 @@ fn refills_at_depth(depth: usize) -> Checked<u64> {
         world.accept(0);
         let lease = *world.received.last().expect("there is work");
         world.settle(lease, Action::Ack)?;
-        world.enqueue(0, &[(128, false)])?;
+        world.enqueue(0, &[New::PLAIN])?;
         world.plain_turn()?;
     }
     let counters = &world.node.core.counters;

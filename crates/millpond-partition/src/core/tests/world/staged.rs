@@ -1,7 +1,6 @@
 //! Commands, the rows they stage, and those that have to wait until their queue is looked up.
 
-use millpond_storage_api::{Op as StagedOp, Table, WriteBatch};
-
+use super::moves::REASON;
 use super::*;
 use crate::Purged;
 use crate::command::{Answer, Nack, Nacked, Reply};
@@ -22,12 +21,17 @@ pub(super) enum Command {
         queue: QueueId,
         answer: PurgeAnswer,
     },
+    Dead {
+        id: EntryId,
+        action: DeadAction,
+        answer: Receiver<()>,
+    },
     /// Stages nothing by itself.
     Lease,
     GiveBack(LeaseRef),
 }
 
-type Receiver<T> = millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
+pub(super) type Receiver<T> = millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
 pub(super) type EnqueueAnswer = Receiver<Vec<EntryId>>;
 pub(super) type PurgeAnswer = Receiver<Purged>;
 
@@ -37,10 +41,19 @@ pub(super) enum SettleAnswer {
     Extended(Receiver<UnixMillis>),
 }
 
-/// What was staged and not looked at, queue by queue.
+impl SettleAnswer {
+    pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
+        Ok(match self {
+            Self::Nacked(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
+            Self::Settled(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
+            Self::Extended(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
+        })
+    }
+}
+
+/// What was staged and not looked at, queue by queue, and in which order.
 pub(super) struct Staged {
-    batch: WriteBatch,
-    by_queue: BTreeMap<QueueId, VecDeque<usize>>,
+    by_queue: BTreeMap<QueueId, VecDeque<(usize, Change)>>,
 }
 
 impl World {
@@ -48,6 +61,9 @@ impl World {
         self.node.core.handle_message(self.now, message);
         if self.node.core.recall.is_parked(&queue) {
             note(Situation::Parked);
+            if self.node.core.recall.is_done() {
+                note(Situation::Dormant);
+            }
             self.parked.entry(queue).or_default().push(command);
             return Ok(());
         }
@@ -56,17 +72,28 @@ impl World {
         self.finish_staged(staged)
     }
 
-    pub(super) fn enqueue(&mut self, queue: u8, entries: &[(u8, bool)]) -> Checked {
+    pub(super) fn enqueue(&mut self, queue: u8, entries: &[New]) -> Checked {
         let queue = self.queues[usize::from(queue)].clone();
         let is_known = self.node.core.queues.find(&queue.id).is_some();
         if !is_known && self.receipts.iter().any(|id| id.queue == queue.id) {
             note(Situation::Returned);
         }
-        let new: Vec<NewEntry> =
-            entries.iter().map(|&(priority, large)| new_entry(priority, large)).collect();
+        let new: Vec<NewEntry> = entries.iter().map(|new| self.new_entry(new)).collect();
         let (reply, answer) = millpond_sync::oneshot::channel();
         let message = Message::Enqueue { queue: queue.clone(), entries: new.clone(), reply };
         self.send(queue.id, message, Command::Enqueue { queue, new, answer })
+    }
+
+    fn new_entry(&self, new: &New) -> NewEntry {
+        let n_bytes =
+            if new.large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
+        let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
+        let start = match new.when {
+            When::Now => Start::Now,
+            When::After(ms) => Start::After(ms),
+            When::At(ms) => Start::At(self.wall_plus(ms)),
+        };
+        NewEntry { priority: millpond_types::Priority(new.priority), body: body.encode(), start }
     }
 
     pub(super) fn settle(&mut self, lease: LeaseRef, action: Action) -> Checked {
@@ -79,8 +106,8 @@ impl World {
                 let (settle, answer) = asked(Settle::Ack);
                 (settle, SettleAnswer::Settled(answer))
             }
-            Action::Nack => {
-                let nack = Nack::default();
+            Action::Nack(retry) => {
+                let nack = Nack { retry, reason: REASON.to_owned() };
                 let (settle, answer) = asked(|reply| Settle::Nack { nack, reply });
                 (settle, SettleAnswer::Nacked(answer))
             }
@@ -120,27 +147,40 @@ impl World {
 
     /// Everything staged since the last look.
     fn take_staged(&mut self) -> Checked<Staged> {
-        let batch = self.node.core.batch.clone();
-        let mut by_queue: BTreeMap<QueueId, VecDeque<usize>> = BTreeMap::new();
-        for (at, op) in batch.ops().enumerate().skip(self.node.n_read) {
-            if let Some(id) = queue_of(&op) {
-                by_queue.entry(id).or_default().push_back(at);
-            }
-        }
+        let batch = &self.node.core.batch;
+        let changes = read_changes(batch.ops().skip(self.node.n_read))?;
         self.node.n_read = batch.len();
-        Ok(Staged { batch, by_queue })
+        let mut by_queue: BTreeMap<QueueId, VecDeque<_>> = BTreeMap::new();
+        for (at, change) in changes.into_iter().enumerate() {
+            by_queue.entry(change.queue()).or_default().push_back((at, change));
+        }
+        Ok(Staged { by_queue })
     }
 
-    /// The next change of one queue.
-    fn next_change(&self, id: QueueId, staged: &mut Staged) -> Checked<Option<Change>> {
-        let Some(ops) = staged.by_queue.get_mut(&id) else { return Ok(None) };
-        while let Some(at) = ops.pop_front() {
-            let op = staged.batch.ops().nth(at).expect("counted before");
-            if let Some(change) = self.model.read(op)? {
+    /// The next change of one queue that a command or a purge has brought about.
+    pub(super) fn next_change(
+        &mut self,
+        id: QueueId,
+        staged: &mut Staged,
+    ) -> Checked<Option<Change>> {
+        while let Some((_, change)) = staged.by_queue.get_mut(&id).and_then(VecDeque::pop_front) {
+            let change = self.model.resolve(change)?;
+            if !self.judge_own(&change)? {
                 return Ok(Some(change));
             }
         }
         Ok(None)
+    }
+
+    /// What has risen before a purge of its queue.
+    fn judge_risen(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
+        let Some(changes) = staged.by_queue.get_mut(&queue) else { return Ok(()) };
+        while let Some((_, change)) =
+            changes.pop_front_if(|(_, change)| matches!(change, Change::Arose(..)))
+        {
+            self.judge_own(&change)?;
+        }
+        Ok(())
     }
 
     fn judge(&mut self, id: QueueId, command: Command, staged: &mut Staged) -> Checked {
@@ -152,9 +192,14 @@ impl World {
                 self.judge_settle(id, lease, action, reply, staged)
             }
             Command::Purge { queue, answer } => {
+                self.judge_risen(queue, staged)?;
                 self.note_purges(|id| *id == queue);
                 self.purges.push((queue, answer));
                 self.judge_range(queue, staged)
+            }
+            Command::Dead { id, action, answer } => {
+                self.judge_dead(id, action, answer);
+                Ok(())
             }
             Command::Lease => Ok(()),
             Command::GiveBack(lease) => self.judge_return(lease, staged),
@@ -163,10 +208,10 @@ impl World {
 
     /// A purge that needs one commit stages its range at once, before what comes after it.
     fn judge_range(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
-        let next = staged.by_queue.get(&queue).and_then(|ops| ops.front()).copied();
-        let op = next.and_then(|at| staged.batch.ops().nth(at));
-        let of_entries = matches!(op, Some(StagedOp::DeleteRange { table: Table::Entries, .. }));
-        if of_entries && let Some(change) = self.next_change(queue, staged)? {
+        let next = staged.by_queue.get(&queue).and_then(VecDeque::front);
+        if matches!(next, Some((_, Change::Purged(_))))
+            && let Some(change) = self.next_change(queue, staged)?
+        {
             self.purge_row(queue, &change)?;
         }
         Ok(())
@@ -175,7 +220,10 @@ impl World {
     fn judge_return(&mut self, LeaseRef { id, token }: LeaseRef, staged: &mut Staged) -> Checked {
         let entry = self.model.entries.get(&id).filter(|entry| !entry.purged);
         let lease = entry.and_then(|entry| entry.lease.as_ref());
-        let held = lease.filter(|lease| lease.row.token == token && lease.is_held(self.handled));
+        let is_moving = self.is_ending(id);
+        let held = lease.filter(|lease| {
+            lease.row.token == token && lease.is_held(self.handled) && !is_moving
+        });
         // Nobody is told if the look-up failed; then the lease ends at its deadline.
         let is_there = self.node.core.queues.find(&id.queue).is_some();
         let Some(lease) = held.filter(|_| is_there) else { return Ok(()) };
@@ -197,26 +245,49 @@ impl World {
         }
         let at = self.staging();
         let mut ids = Vec::new();
-        for entry in new {
-            let Some(Change::Entered(id)) = self.next_change(queue.id, staged)? else {
-                return Err(fail("an entry was not staged"));
+        for new in new {
+            let due = self.due(new.start);
+            let (id, place, row) = match (self.next_change(queue.id, staged)?, due) {
+                (Some(Change::Entered(id, row)), None) => (id, Place::Ready, row),
+                (Some(Change::Delayed(id, found, row)), Some(due)) => {
+                    prop_assert_eq!(found, due, "{:?}", new.start);
+                    (id, Place::Delayed(due), row)
+                }
+                other => return Err(fail(format!("{:?} was staged as {other:?}", new.start))),
             };
-            prop_assert_eq!((id.queue, id.rank.priority), (queue.id, entry.priority));
+            prop_assert_eq!((id.queue, id.rank.priority), (queue.id, new.priority));
             prop_assert!(id.rank.sequence > self.newest_sequence, "{} is no new sequence", id);
             self.newest_sequence = id.rank.sequence;
             let entry = ModelEntry {
-                body: entry.body,
+                body: new.body,
                 enqueued_at: self.now,
-                enqueued: at,
+                place,
+                since: at,
+                attempts: 0,
+                floor_ms: 0,
                 lease: None,
                 removed: None,
                 purged: false,
+                doomed: false,
             };
+            prop_assert_eq!(row, entry.row());
             self.model.entries.insert(id, entry);
             ids.push(id);
         }
         self.pending.push(Pending { at, reply: Replies::Enqueued { answer, ids } });
         Ok(())
+    }
+
+    /// When an entry accepted now is due. A delay is never cut short: what is left of a millisecond is
+    /// waited for.
+    fn due(&self, start: Start) -> Option<Due> {
+        match start {
+            Start::After(ms) if ms > 0 => {
+                Some(Due { clock: DueClock::Steady, at: self.now.plus(ms).plus(1) })
+            }
+            Start::At(at) if at > self.wall => Some(Due { clock: DueClock::Wall, at }),
+            Start::Now | Start::After(_) | Start::At(_) => None,
+        }
     }
 
     fn judge_settle(
@@ -227,18 +298,28 @@ impl World {
         reply: SettleAnswer,
         staged: &mut Staged,
     ) -> Checked {
-        let standing = self.model.standing(lease, self.now, self.handled);
-        let attempts = self.model.entries.get(&lease.id).and_then(|entry| entry.lease.as_ref());
-        let attempts = attempts.map_or(0, |lease| lease.row.attempts);
+        let standing = self.standing(lease);
         let id = lease.id;
+        let attempts = self.model.entries.get(&id).map_or(0, ModelEntry::n_attempts);
+        let reply = match (reply, action) {
+            // The row has to be read first.
+            (SettleAnswer::Nacked(answer), Action::Nack(retry))
+                if standing.is_ok()
+                    && self.outcome(id, retry) != Some(Outcome::Ready { by_chance: false }) =>
+            {
+                self.nack_started(id, retry, answer);
+                return Ok(());
+            }
+            (reply, _) => reply,
+        };
         let (expected, how) = match action {
-            Action::Ack => (Change::Removed(id), Ending::Acked),
-            Action::Nack => (Change::Released { id, attempts }, Ending::Nacked),
+            Action::Ack => (Change::Removed(id, Stage::Ready), Ending::Acked),
+            Action::Nack(_) => (Change::Released { id, attempts }, Ending::Nacked),
             Action::Extend(ms) => (Change::Extended(id, self.now.plus(ms)), Ending::Forgotten),
         };
         let reply = match (reply, &expected) {
             (SettleAnswer::Settled(answer), _) => {
-                Replies::Settled { answer, acked: matches!(action, Action::Ack).then_some(id) }
+                Replies::Settled { answer, removed: matches!(action, Action::Ack).then_some(id) }
             }
             (SettleAnswer::Nacked(answer), Change::Released { .. }) => {
                 Replies::Nacked { answer, nacked: Nacked::Ready }
@@ -250,7 +331,7 @@ impl World {
         };
         let mut pending = Pending { at: self.staging(), reply };
         let answered = pending.poll()?;
-        if matches!(answered, Some(Err(PartitionError::Read(_) | PartitionError::Corrupt(_)))) {
+        if matches!(answered, Some(Err(PartitionError::Read(_)))) {
             note(Situation::LookUpFailed);
             return Ok(());
         }
@@ -258,7 +339,7 @@ impl World {
             Ok(()) => {
                 note(match action {
                     Action::Ack => Situation::Acked,
-                    Action::Nack => Situation::Nacked,
+                    Action::Nack(_) => Situation::Nacked,
                     Action::Extend(_) => Situation::Extended,
                 });
                 let change = self.next_change(queue, staged)?;
@@ -277,126 +358,26 @@ impl World {
         }
         Ok(())
     }
-
-    /// What no command has staged, a purge has.
-    fn finish_staged(&mut self, mut staged: Staged) -> Checked {
-        self.note_purges(|_| true);
-        let queues: Vec<QueueId> = staged.by_queue.keys().copied().collect();
-        for queue in queues {
-            while let Some(change) = self.next_change(queue, &mut staged)? {
-                self.purge_row(queue, &change)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies a change that a purge has staged.
-    fn purge_row(&mut self, queue: QueueId, change: &Change) -> Checked {
-        let at = self.staging();
-        let is_purge = match change {
-            Change::Purged(_) => {
-                note(Situation::PurgedByRange);
-                let mine = self.model.entries.iter().filter(|(id, _)| id.queue == queue);
-                let gone: Vec<EntryId> = mine.map(|(id, _)| *id).collect();
-                for id in gone {
-                    // One that was acked already is gone since then.
-                    self.removals.entry(id).or_insert(at);
-                }
-                true
-            }
-            Change::Removed(id) => {
-                note(Situation::PurgedByRow);
-                self.removals.insert(*id, at);
-                self.model.entries.get(id).is_some_and(|entry| entry.purged)
-            }
-            _ => false,
-        };
-        prop_assert!(is_purge, "nobody asked for {:?}", change);
-        self.model.apply(change, at, Ending::Forgotten);
-        Ok(())
-    }
-
-    /// Purges that have begun: from here on nobody may be handed what they concern.
-    fn note_purges(&mut self, of: impl Fn(&QueueId) -> bool) {
-        for (_, queue) in self.node.core.queues.iter().filter(|(_, queue)| of(&queue.id)) {
-            let Some(purge) = queue.purge() else { continue };
-            let is_new = self.begun.insert(queue.id, purge.upto) != Some(purge.upto);
-            let (mut n_entries, mut n_leased) = (0, 0);
-            // Also of one seen before: entries that were parked with it are known only now.
-            let mine = self.model.entries.iter_mut().filter(|(id, _)| id.queue == queue.id);
-            for (id, entry) in mine.filter(|(id, _)| id.rank.sequence < purge.upto) {
-                if entry.removed.is_none() && !entry.purged {
-                    n_entries += 1;
-                    let lease = entry.lease.as_ref();
-                    n_leased += u64::from(lease.is_some_and(|l| !l.is_over(self.handled)));
-                }
-                entry.purged = true;
-                self.purged.insert(*id);
-            }
-            if n_leased > 0 {
-                note(Situation::PurgedWhileLeased);
-            }
-            if is_new {
-                self.started.push_back((queue.id, 0));
-            }
-            let mut newest = self.started.iter_mut().rev();
-            if let Some((_, n)) = newest.find(|(id, _)| *id == queue.id) {
-                *n += n_entries;
-            }
-        }
-    }
-
-    /// Purges that were answered have removed what they say.
-    pub(super) fn hear_purges(&mut self) -> Checked {
-        for (queue, mut answer) in std::mem::take(&mut self.purges) {
-            let Some(outcome) = answer.try_recv().map_err(fail)? else {
-                self.purges.push((queue, answer));
-                continue;
-            };
-            if is_refused(Some(outcome.clone()))? {
-                continue;
-            }
-            let removed = *outcome.map_err(fail)?.get();
-            if removed.n_entries == 0 {
-                continue;
-            }
-            let at = self.started.iter().position(|(id, _)| *id == queue);
-            let Some((_, n_entries)) = at.and_then(|at| self.started.remove(at)) else {
-                prop_assert!(!self.looks_inside(), "a purge that was not begun");
-                continue;
-            };
-            prop_assert_eq!(removed.n_entries, n_entries, "entries of {} removed", queue);
-        }
-        Ok(())
-    }
 }
 
 impl Staged {
+    pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.by_queue.keys().copied()
+    }
+
     fn first_of(&self, id: QueueId) -> usize {
-        self.by_queue.get(&id).and_then(|ops| ops.front()).copied().unwrap_or(usize::MAX)
+        self.by_queue.get(&id).and_then(VecDeque::front).map_or(usize::MAX, |(at, _)| *at)
     }
 }
 
 /// Whether a command was refused because its queue could not be looked up.
-fn is_refused<T>(answer: Option<Answer<T>>) -> Checked<bool> {
+pub(super) fn is_refused<T>(answer: Option<Answer<T>>) -> Checked<bool> {
     match answer {
-        Some(Err(PartitionError::Read(_) | PartitionError::Corrupt(_))) => {
+        Some(Err(PartitionError::Read(_))) => {
             note(Situation::LookUpFailed);
             Ok(true)
         }
         Some(Err(error)) => Err(fail(error)),
         _ => Ok(false),
     }
-}
-
-fn queue_of(op: &StagedOp<'_>) -> Option<QueueId> {
-    let (table, key) = match op {
-        StagedOp::Put { table, key, .. }
-        | StagedOp::Delete { table, key }
-        | StagedOp::SingleDelete { table, key } => (table, key),
-        StagedOp::DeleteRange { table, lower, .. } => (table, lower),
-    };
-    let starts_with_queue = matches!(table, Table::Entries | Table::Leases | Table::Payloads);
-    let id = key.first_chunk::<16>().filter(|_| starts_with_queue)?;
-    Some(QueueId(*id))
 }

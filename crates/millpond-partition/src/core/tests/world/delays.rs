@@ -1,0 +1,2 @@
+//! Delays, back-off and dead letters, as readable examples.
+
