@@ -1,5 +1,5 @@
-//! Looking at an engine from outside, purging its queues, and settling their dead letters: the same questions for a running one, asked
-//! over its socket, and for a stopped one, read without changing a byte.
+//! Looking at an engine from outside, purging its queues, and settling their dead letters: the same
+//! questions for a running one, asked over its socket, and for a stopped one, read without changing a byte.
 //!
 //! ```
 //! # #[tokio::main]
