@@ -32,12 +32,20 @@ pub(crate) use buckets::Place;
 
 type Key = (Nanos, Revision);
 
-/// A timer and its position in its bucket. Keys differ, so that nothing else decides the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A timer and its position in its bucket.
+#[derive(Debug, Clone, Copy)]
 struct Gathered {
     key: Key,
     slot: u32,
     position: u32,
+}
+
+impl Gathered {
+    /// The key as one number, which is compared without a branch.
+    fn order(&self) -> u128 {
+        let (deadline, revision) = self.key;
+        u128::from(deadline.0) << 64 | u128::from(revision.get())
+    }
 }
 
 #[derive(Debug)]
@@ -254,7 +262,7 @@ impl Ladder {
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
             self.scratch.sort_unstable_by_key(|timer| timer.key.0);
         } else {
-            self.scratch.sort_unstable();
+            self.scratch.sort_unstable_by_key(Gathered::order);
         }
         for timer in &self.scratch {
             slab.node_mut(timer.slot).place = Place::FRONT;
@@ -324,7 +332,7 @@ impl Ladder {
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
             self.scratch.select_nth_unstable_by_key(n, |timer| timer.key.0);
         } else {
-            self.scratch.select_nth_unstable(n);
+            self.scratch.select_nth_unstable_by_key(n, Gathered::order);
         }
     }
 
