@@ -6,14 +6,15 @@
 //! others of that kind; postpone some, one after the other to ascending deadlines, as leases are extended;
 //! cancel a third and set them again (not timed); then drain until nothing is left.
 //!
-//! * `handle`: [`millpond_wakeup::Timers`]. `key`: [`millpond_wakeup::Wakeups`], keys of 8 bytes, with the
-//!   hash function of std.
+//! * `handle`: [`millpond_wakeup::Timers`]. `key`: [`millpond_wakeup::Wakeups`], keys of 8 bytes.
 //! * `delay-queue`: `DelayQueue` of tokio-util, under tokio's paused clock. Moving that clock is not timed.
+//!   `delay-queue-map`: the same with a map from keys beside it, hashed as ours are.
 //! * `binary-heap`: the heap of std; what is replaced or cancelled stays in it until it comes up.
 //!
 //! Their handles lie in a vector that is not timed and not counted. *No sync is involved.*
 //!
-//! `worst step` is the longest drain of one step. `of a node` says how many random accesses to as many nodes
+//! `worst step` is the longest drain of one step; each step counts with its shortest time of all runs, because
+//! the machine takes the processor away at times. `of a node` says how many random accesses to as many nodes
 //! of 32 bytes an operation takes: memory alone costs that much.
 //!
 //! The cases named `worst call` time every call by itself, for deadlines of many kinds. The machine takes the
@@ -21,6 +22,7 @@
 
 mod binary_heap;
 mod delay_queue;
+mod delay_queue_map;
 mod handle;
 mod key;
 mod nodes;
@@ -55,6 +57,15 @@ trait Subject {
     }
     /// Takes out all that is due.
     fn drain(&mut self, now_ns: u64, deliver: &mut impl FnMut(usize)) -> Outcome<()>;
+}
+
+/// Keeps what names a timer; the first time, timers come in the order of their numbers.
+fn set<T>(names: &mut Vec<T>, timer: usize, name: T) {
+    if timer == names.len() {
+        names.push(name);
+    } else {
+        names[timer] = name;
+    }
 }
 
 /// Numbers that look random and are the same in every run: splitmix64.
@@ -92,13 +103,59 @@ struct Round {
     postpone: f64,
     cancel: f64,
     drain: f64,
-    worst_step_ms: f64,
     bytes: f64,
 }
 
+/// The rounds of one subject, one after the other.
 struct Series {
     name: &'static str,
+    /// The name of the one it is compared to.
+    peer: Option<&'static str>,
     rounds: Vec<Round>,
+    /// The shortest time of each step of the drain.
+    steps: Vec<Duration>,
+}
+
+impl Series {
+    const fn new(name: &'static str, peer: Option<&'static str>) -> Self {
+        Self { name, peer, rounds: Vec::new(), steps: Vec::new() }
+    }
+
+    /// Adds some rounds.
+    fn run<S: Subject>(&mut self, n: usize, work: &Work, new: impl Fn() -> S) -> Outcome<()> {
+        for _ in 0..n {
+            let (round, steps) = round(work, &new)?;
+            self.rounds.push(round);
+            if self.steps.is_empty() {
+                self.steps = steps;
+            } else {
+                self.steps
+                    .iter_mut()
+                    .zip(steps)
+                    .for_each(|(least, step)| *least = step.min(*least));
+            }
+        }
+        Ok(())
+    }
+
+    fn worst_step_ms(&self) -> f64 {
+        self.steps.iter().max().map_or(0.0, |worst| worst.as_secs_f64() * 1e3)
+    }
+
+    fn median(&self, value: fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(value).collect())
+    }
+
+    /// How many times as long it takes as a peer, in the same rounds.
+    fn ratio_to(&self, peer: &Self, value: fn(&Round) -> f64) -> f64 {
+        median(
+            self.rounds
+                .iter()
+                .zip(&peer.rounds)
+                .map(|(run, peer)| value(run) / value(peer))
+                .collect(),
+        )
+    }
 }
 
 /// The operations of a case; every subject gets the same.
@@ -135,56 +192,67 @@ pub(crate) fn run(report: &mut Report, effort: Effort, only: &str) -> Outcome<()
     const SIZES: [(&str, usize, usize); 3] =
         [("10k timers", 10_000, 30), ("100k timers", 100_000, 3), ("1M timers", 1_000_000, 1)];
     let n_rounds = effort.n_runs.min(7);
+    let runtime = delay_queue::paused_runtime()?;
+    let _entered = runtime.enter();
     for (case, n_timers, n_repeats) in SIZES.into_iter().filter(|(name, ..)| name.contains(only)) {
         let work = Work::new(n_timers);
-        let series = |name| Series { name, rounds: Vec::new() };
-        let mut all = ["handle", "key", "delay-queue", "binary-heap"].map(series);
+        let mut all = [
+            Series::new("handle", Some("delay-queue")),
+            Series::new("delay-queue", None),
+            Series::new("key", Some("delay-queue-map")),
+            Series::new("delay-queue-map", None),
+            Series::new("binary-heap", Some("delay-queue")),
+        ];
         let mut node_ns = Vec::new();
         for _ in 0..n_rounds {
             // Interleaved, so that a slow minute of the machine is a slow minute for all.
-            let [by_handle, by_key, delay_queue, binary_heap] = &mut all;
-            by_handle.rounds.push(rounds(n_repeats, &work, || handle::Handles::new(n_timers))?);
-            by_key.rounds.push(rounds(n_repeats, &work, || key::Keys::new(n_timers))?);
-            delay_queue
-                .rounds
-                .push(rounds(n_repeats, &work, || delay_queue::Queue::new(n_timers))?);
-            binary_heap.rounds.push(rounds(n_repeats, &work, || binary_heap::Heap::new(n_timers))?);
+            let [by_handle, delay_queue, by_key, delay_queue_map, binary_heap] = &mut all;
+            by_handle.run(n_repeats, &work, || handle::Handles::new(n_timers))?;
+            delay_queue.run(n_repeats, &work, || delay_queue::Queue::new(&runtime, n_timers))?;
+            by_key.run(n_repeats, &work, || key::Keys::new(n_timers))?;
+            delay_queue_map
+                .run(n_repeats, &work, || delay_queue_map::QueueAndMap::new(&runtime))?;
+            binary_heap.run(n_repeats, &work, || binary_heap::Heap::new(n_timers))?;
             node_ns.push(nodes::random_access_ns(n_timers));
         }
-        let node_ns = median(node_ns);
-        report_nodes(report, case, node_ns)?;
+        report_nodes(report, case, &all[0], median(node_ns))?;
         for series in &all {
-            report_series(report, case, series, &all[2].rounds, node_ns)?;
+            let peer = all.iter().find(|other| Some(other.name) == series.peer);
+            report_series(report, case, series, peer)?;
         }
-        if n_timers >= 1_000_000 || n_timers <= 10_000 {
-            bars(case, &all);
-        }
+        bars(case, n_timers, &all[0], &all[1]);
     }
     worst::run(report, effort, only)
 }
 
-fn report_nodes(report: &mut Report, case: &str, node_ns: f64) -> Outcome<()> {
-    report.figure(&Figure {
-        bench: "wakeup",
-        case,
-        subject: "node",
-        metric: "random access",
-        value: node_ns,
-        unit: "ns",
-        ratio: None,
-        ratio_to: None,
-    })?;
+/// What one random access costs, and how many of them our operations take.
+fn report_nodes(report: &mut Report, case: &str, ours: &Series, node_ns: f64) -> Outcome<()> {
+    let mut figure = |subject, metric: &str, value, unit| {
+        report.figure(&Figure {
+            bench: "wakeup",
+            case,
+            subject,
+            metric,
+            value,
+            unit,
+            ratio: None,
+            ratio_to: None,
+        })
+    };
+    figure("node", "random access", node_ns, "ns")?;
+    for (metric, _, value) in METRICS.into_iter().filter(|(_, unit, _)| *unit == "ns") {
+        figure(ours.name, metric, ours.median(value) / node_ns, "nodes")?;
+    }
     Ok(())
 }
 
 type Metric = (&'static str, &'static str, fn(&Round) -> f64);
-const METRICS: [Metric; 7] = [
+const METRICS: [Metric; 6] = [
     ("insert", "ns", |round| round.insert),
     ("replace", "ns", |round| round.replace),
     ("postpone", "ns", |round| round.postpone),
     ("cancel", "ns", |round| round.cancel),
     ("drain", "ns", |round| round.drain),
-    ("worst step", "ms", |round| round.worst_step_ms),
     ("memory", "B/timer", |round| round.bytes),
 ];
 
@@ -192,14 +260,9 @@ fn report_series(
     report: &mut Report,
     case: &str,
     series: &Series,
-    delay_queue: &[Round],
-    node_ns: f64,
+    peer: Option<&Series>,
 ) -> Outcome<()> {
-    for (metric, unit, value) in METRICS {
-        let is_peer = series.name == "delay-queue";
-        let ratios =
-            series.rounds.iter().zip(delay_queue).map(|(run, peer)| value(run) / value(peer));
-        let value = median(series.rounds.iter().map(value).collect());
+    let mut figure = |metric, unit, value, ratio: Option<f64>| {
         report.figure(&Figure {
             bench: "wakeup",
             case,
@@ -207,77 +270,48 @@ fn report_series(
             metric,
             value,
             unit,
-            ratio: (!is_peer).then(|| median(ratios.collect())),
-            ratio_to: (!is_peer).then_some("delay-queue"),
-        })?;
-        if unit == "ns" && series.name == "handle" {
-            report.figure(&Figure {
-                bench: "wakeup",
-                case,
-                subject: series.name,
-                metric: &format!("{metric}, of a node"),
-                value: value / node_ns,
-                unit: "",
-                ratio: None,
-                ratio_to: None,
-            })?;
-        }
+            ratio,
+            ratio_to: peer.map(|peer| peer.name),
+        })
+    };
+    for (metric, unit, value) in METRICS {
+        let ratio = peer.map(|peer| series.ratio_to(peer, value));
+        figure(metric, unit, series.median(value), ratio)?;
     }
+    let worst_ms = series.worst_step_ms();
+    let ratio = peer.map(|peer| worst_ms / peer.worst_step_ms());
+    figure("worst step", "µs", worst_ms * 1e3, ratio)?;
     Ok(())
 }
 
 /// Says how the figures stand to the bars of the design.
-fn bars(case: &str, [by_handle, _, delay_queue, _]: &[Series; 4]) {
-    let ratio = |value: fn(&Round) -> f64| {
-        let pairs = by_handle.rounds.iter().zip(&delay_queue.rounds);
-        median(pairs.map(|(ours, peer)| value(peer) / value(ours)).collect())
+fn bars(case: &str, n_timers: usize, ours: &Series, peer: &Series) {
+    let say = |what: &str, value: f64, bar: &str, is_met: bool| {
+        let verdict = if is_met { "met" } else { "MISSED" };
+        println!("bar      {case}: {what} {value:.2}, bar {bar}: {verdict}");
     };
-    let ours = |value: fn(&Round) -> f64| median(by_handle.rounds.iter().map(value).collect());
-    let say = |what: &str, value: f64, is_met: bool| {
-        println!("bar      {case}: {what}: {value:.2} {}", if is_met { "met" } else { "MISSED" });
+    let times_as_fast = |metric: usize, bar: f64| {
+        let (name, _, value) = METRICS[metric];
+        let times = 1.0 / ours.ratio_to(peer, value);
+        let what = format!("{name}, times as fast as {}:", peer.name);
+        say(&what, times, &format!("{bar}"), times >= bar);
     };
-    if by_handle.rounds.is_empty() {
-        return;
+    if n_timers <= 10_000 {
+        (0..5).for_each(|metric| times_as_fast(metric, 1.0));
     }
-    if case.starts_with("10k") {
-        for (metric, _, value) in METRICS.into_iter().filter(|(_, unit, _)| *unit == "ns") {
-            let times = ratio(value);
-            say(&format!("{metric}, times as fast as DelayQueue, at least 1"), times, times >= 1.0);
-        }
-        return;
+    if n_timers >= 1_000_000 {
+        [(1, 3.0), (3, 3.0), (4, 2.0)]
+            .into_iter()
+            .for_each(|(metric, bar)| times_as_fast(metric, bar));
+        let worst_ms = ours.worst_step_ms();
+        say("worst step, ms:", worst_ms, "1", worst_ms <= 1.0);
+        let bytes = ours.median(METRICS[5].2);
+        say("bytes per timer:", bytes, "48", bytes <= 48.0);
     }
-    for (what, bar, value) in [
-        ("replace, times as fast as DelayQueue, at least 3", 3.0, METRICS[1].2),
-        ("cancel, times as fast as DelayQueue, at least 3", 3.0, METRICS[3].2),
-        ("drain, times as fast as DelayQueue, at least 2", 2.0, METRICS[4].2),
-    ] {
-        let times = ratio(value);
-        say(what, times, times >= bar);
-    }
-    let worst_ms = ours(|round| round.worst_step_ms);
-    say("worst 10 ms step in ms, at most 1", worst_ms, worst_ms <= 1.0);
-    let bytes = ours(|round| round.bytes);
-    say("bytes per timer, at most 48", bytes, bytes <= 48.0);
-}
-
-/// The mean of several rounds, of which the worst step is the worst of all.
-fn rounds<S: Subject>(n: usize, work: &Work, new: impl Fn() -> S) -> Outcome<Round> {
-    let mut sum = Round::default();
-    for _ in 0..n {
-        let round = round(work, &new)?;
-        sum.insert += round.insert / count(n);
-        sum.replace += round.replace / count(n);
-        sum.postpone += round.postpone / count(n);
-        sum.cancel += round.cancel / count(n);
-        sum.drain += round.drain / count(n);
-        sum.worst_step_ms = sum.worst_step_ms.max(round.worst_step_ms);
-        sum.bytes = round.bytes;
-    }
-    Ok(sum)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn round<S: Subject>(work: &Work, new: impl Fn() -> S) -> Outcome<Round> {
+fn round<S: Subject>(work: &Work, new: impl Fn() -> S) -> Outcome<(Round, Vec<Duration>)> {
     let mut subject = new();
     let before = allocated_bytes();
     let ns = |from: Instant, n: usize| from.elapsed().as_secs_f64() * 1e9 / count(n);
@@ -310,22 +344,16 @@ fn round<S: Subject>(work: &Work, new: impl Fn() -> S) -> Outcome<Round> {
         subject.insert(*timer, *deadline)?;
     }
 
-    let (spent, worst) = drain(&mut subject, work)?;
-    Ok(Round {
-        insert,
-        replace,
-        postpone,
-        cancel,
-        drain: spent.as_secs_f64() * 1e9 / count(work.n_timers),
-        worst_step_ms: worst.as_secs_f64() * 1e3,
-        bytes,
-    })
+    let steps = drain(&mut subject, work)?;
+    let drain = steps.iter().sum::<Duration>().as_secs_f64() * 1e9 / count(work.n_timers);
+    Ok((Round { insert, replace, postpone, cancel, drain, bytes }, steps))
 }
 
-/// Moves the clock until nothing is left, and checks that every timer comes once and in its step.
+/// Moves the clock until nothing is left, and checks that every timer comes once and in its step. Returns
+/// what each step took.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn drain(subject: &mut impl Subject, work: &Work) -> Outcome<(Duration, Duration)> {
-    let (mut spent, mut worst) = (Duration::ZERO, Duration::ZERO);
+fn drain(subject: &mut impl Subject, work: &Work) -> Outcome<Vec<Duration>> {
+    let mut steps = Vec::new();
     let (mut n_due, mut n_wrong, mut sum) = (0, 0_u64, 0_u64);
     let mut now_ns = 0;
     while now_ns < SPREAD_NS + STEP_NS {
@@ -341,14 +369,12 @@ fn drain(subject: &mut impl Subject, work: &Work) -> Outcome<(Duration, Duration
             sum = sum.wrapping_add(Random(timer as u64).next());
             n_due += 1;
         })?;
-        let step = from.elapsed();
-        spent += step;
-        worst = worst.max(step);
+        steps.push(from.elapsed());
     }
     let expected =
         (0..work.n_timers as u64).fold(0_u64, |sum, timer| sum.wrapping_add(Random(timer).next()));
     if (n_due, n_wrong, sum) != (work.n_timers, 0, expected) {
         return Err(format!("{n_due} of {} came, {n_wrong} at a wrong time", work.n_timers).into());
     }
-    Ok((spent, worst))
+    Ok(steps)
 }

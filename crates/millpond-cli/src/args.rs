@@ -29,6 +29,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: QueueVerb,
     },
+    /// Look at dead letters, and replay or drop them, in a running or a stopped engine
+    Dlq {
+        #[command(subcommand)]
+        verb: DlqVerb,
+    },
     /// Look at partitions, in a running or a stopped engine
     Partition {
         #[command(subcommand)]
@@ -109,10 +114,101 @@ pub(crate) enum QueueVerb {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TopBy {
-    /// Most entries first
+    /// Most ready entries first
     Deepest,
+    /// Most dead letters first
+    Dead,
     /// Longest waiting head first
     Oldest,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqVerb {
+    /// List the dead letters of a queue, without their payloads
+    Ls {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
+        /// Begin after this one
+        #[arg(long, value_name = "ID")]
+        after: Option<DeadId>,
+        /// Most dead letters to list
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one(), allow_negative_numbers = true)]
+        limit: u64,
+    },
+    /// Show a dead letter with its headers and payload
+    Show {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
+        /// The dead letter, as `ls` names it
+        id: DeadId,
+    },
+    /// Make dead letters ready again, their attempts uncounted
+    Replay {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
+        #[command(flatten)]
+        which: WhichDead,
+    },
+    /// Remove dead letters for good; asks first
+    Drop {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
+        #[command(flatten)]
+        which: WhichDead,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Topic and key of a queue.
+#[derive(Debug, Args)]
+pub(crate) struct QueueName {
+    /// The topic
+    pub(crate) topic: String,
+    /// The queue's key
+    pub(crate) key: String,
+}
+
+/// One dead letter, or all of a queue.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhichDead {
+    /// The dead letter, as `ls` names it
+    pub(crate) id: Option<DeadId>,
+    /// All dead letters of the queue
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// A dead letter in its queue: priority and sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeadId(pub(crate) u8, pub(crate) u64);
+
+impl std::str::FromStr for DeadId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (priority, sequence) = text.split_once('/').unzip();
+        let priority = priority.and_then(|priority| priority.parse().ok());
+        let sequence = sequence.and_then(|sequence| sequence.parse().ok());
+        let id = priority.zip(sequence).map(|(priority, sequence)| Self(priority, sequence));
+        id.ok_or_else(|| "dead letters are named like 128/17: priority / sequence".to_owned())
+    }
+}
+
+impl std::fmt::Display for DeadId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.0, self.1)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -40,8 +40,8 @@ pub(crate) async fn sleep_until(time: Micros) {
     }
 }
 
-/// Milliseconds since 1970, to tell one replay from another.
-#[expect(clippy::disallowed_methods, reason = "a name, not a measurement")]
+/// Milliseconds since 1970, to tell one replay from another, and how long ago something was.
+#[expect(clippy::disallowed_methods, reason = "nothing is measured by it")]
 pub(crate) fn unix_ms() -> u128 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis())

@@ -32,7 +32,7 @@ Exit codes:
   0    done, and nothing is wrong
   1    done, and something is wrong: a broken promise, a failed check
   2    arguments that cannot be right
-  3    there is no engine, or no file, at that place
+  3    there is no engine, no file, or no dead letter at that place
   4    another process has the engine open
   5    the data has an unknown or newer format
   6    no space is left

@@ -1,6 +1,6 @@
 //! The `millpond` command: replays a job log through durable queues and accounts for every job, looks into
-//! a running or stopped engine, purges queues, and checks a machine. It is not a server; it opens an engine
-//! only to replay, and to purge a queue of one that is stopped.
+//! a running or stopped engine, purges queues, settles dead letters, and checks a machine. It is not a server; it
+//! opens an engine only to replay a log, and to change one that is stopped.
 //!
 //! Every answer comes as a table, or as JSON with `--json`. How a command ends is one of a few exit codes,
 //! listed by `millpond --help`, and one sentence on standard error.
@@ -8,6 +8,7 @@
 mod args;
 mod ask;
 mod clock;
+mod dlq;
 mod doctor;
 mod failure;
 mod output;
@@ -60,6 +61,7 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Replay(arguments) => replay::replay(&arguments).await,
             Command::Queue { verb } => queue::run(verb).await,
+            Command::Dlq { verb } => dlq::run(verb).await,
             Command::Partition { verb } => partition::run(verb).await,
             Command::Doctor(place) => doctor::run(&place).await,
             Command::ReplayEngine => replay::host::host().await,

@@ -98,6 +98,24 @@ fn three_digits(value: f64, unit: &str) -> String {
     }
 }
 
+/// A user's text, with control characters escaped: they could steer a terminal.
+pub(crate) fn on_one_line(text: &str) -> String {
+    escaped(text, char::is_control)
+}
+
+/// As [`on_one_line`], with its lines and tabs.
+pub(crate) fn printable(text: &str) -> String {
+    escaped(text, |c| c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 /// A part from 0 to 1 in percent.
 pub(crate) fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
@@ -135,6 +153,12 @@ mod tests {
         assert_eq!((bytes(1023), bytes(1536)), ("1023 B".to_owned(), "1.50 KiB".to_owned()));
         assert_eq!(bytes(76 << 30), "76.0 GiB");
         assert_eq!((percent(1.0), percent(0.0625)), ("100.0 %".to_owned(), "6.2 %".to_owned()));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(on_one_line("a\tb\nc\u{1b}[2J ü"), "a\\tb\\nc\\u{1b}[2J ü");
+        assert_eq!(printable("a\tb\nc\u{1b}[2J ü"), "a\tb\nc\\u{1b}[2J ü");
     }
 
     #[test]

@@ -22,10 +22,12 @@ async fn list(place: &Place) -> Result<(), Failure> {
 }
 
 fn listed(partitions: &[PartitionInfo]) -> String {
-    let columns = ["partition", "queues", "entries", "leased"].map(Column::Number);
+    let columns = ["partition", "queues", "ready", "leased", "delayed", "dead"].map(Column::Number);
     let rows = partitions.iter().map(|info| {
-        let PartitionInfo { partition, n_queues, n_entries, n_leased, .. } = info;
-        [partition.to_string(), count(*n_queues), count(*n_entries), count(*n_leased)]
+        let PartitionInfo { partition, .. } = info;
+        let counts = [info.n_queues, info.n_entries, info.n_leased, info.n_delayed, info.n_dead];
+        let [queues, ready, leased, delayed, dead] = counts.map(count);
+        [partition.to_string(), queues, ready, leased, delayed, dead]
     });
     let mut text = table(columns, rows);
     let activity = |info: &PartitionInfo| Some((info.partition, info.activity.clone()?));

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use millpond::admin::{Admin, Explanation, Order, PartitionInfo, PurgeInfo, QueueInfo};
+use millpond::admin::{
+    Admin, DelayedInfo, Explanation, Order, PartitionInfo, PurgeInfo, QueueInfo, WaitsFor,
+};
 use serde::Serialize;
 
 use crate::args::{Place, QueueVerb, TopBy};
@@ -22,6 +24,7 @@ pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
         QueueVerb::Top { place, topic, by, limit } => {
             let order = match by {
                 TopBy::Deepest => Order::Deepest,
+                TopBy::Dead => Order::MostDead,
                 TopBy::Oldest => Order::Oldest,
             };
             let admin = Admin::connect(&place.data).await?;
@@ -78,8 +81,10 @@ fn listed(queues: &[QueueInfo]) -> String {
     let columns = [
         Column::Text("topic"),
         Column::Text("queue"),
-        Column::Number("entries"),
+        Column::Number("ready"),
         Column::Number("leased"),
+        Column::Number("delayed"),
+        Column::Number("dead"),
         Column::Number("head waits"),
         Column::Number("partition"),
     ];
@@ -89,6 +94,8 @@ fn listed(queues: &[QueueInfo]) -> String {
             queue.key.clone(),
             count(queue.n_entries),
             count(queue.n_leased),
+            count(queue.n_delayed),
+            count(queue.n_dead),
             waits(queue),
             queue.partition.to_string(),
         ]
@@ -101,11 +108,13 @@ fn waits(queue: &QueueInfo) -> String {
 }
 
 fn explained(explanation: &Explanation) -> String {
-    let Explanation { queue, state, reason, window, activity, leases } = explanation;
+    let Explanation { queue, state, reason, window, activity, leases, delayed, .. } = explanation;
     let mut text = format!("{} / {}: {state}: {reason}\n\n", queue.topic, queue.key);
     let mut facts = vec![
-        ("entries", count(queue.n_entries)),
+        ("ready", count(queue.n_entries)),
         ("leased", count(queue.n_leased)),
+        ("delayed", count(queue.n_delayed)),
+        ("dead", count(queue.n_dead)),
         ("head waits", waits(queue)),
     ];
     if let Some(window) = window {
@@ -133,10 +142,33 @@ fn explained(explanation: &Explanation) -> String {
         text.push('\n');
         text += &table(columns, rows);
     }
+    if !delayed.is_empty() {
+        text.push('\n');
+        text += &waiting(delayed);
+    }
     if let Some(activity) = activity {
         text = format!("{text}\n{}", partition::doing(&[(queue.partition, activity.clone())]));
     }
     text
+}
+
+fn waiting(delayed: &[DelayedInfo]) -> String {
+    let columns = ["entry", "attempts", "ready in"].map(Column::Number);
+    let [entry, attempts, ready_in] = columns;
+    let rows = delayed.iter().map(|info| {
+        let waits_for = match info.waits_for {
+            WaitsFor::Delay => "a delay",
+            WaitsFor::Date => "a date",
+            WaitsFor::BackOff => "a retry",
+        };
+        [
+            info.sequence.to_string(),
+            info.n_attempts.to_string(),
+            duration_us(info.due_in_ms.saturating_mul(1000)),
+            waits_for.to_owned(),
+        ]
+    });
+    table([entry, attempts, ready_in, Column::Text("waits for")], rows)
 }
 
 async fn purge(place: &Place, topic: &str, key: &str, yes: bool) -> Result<PurgeInfo, Failure> {
@@ -146,7 +178,8 @@ async fn purge(place: &Place, topic: &str, key: &str, yes: bool) -> Result<Purge
     let admin = Admin::connect(&place.data).await?;
     if !yes {
         let queue = admin.explain(topic, key.as_bytes()).await?.queue;
-        let QueueInfo { topic, key, n_entries, n_leased, .. } = queue;
+        let n_entries = queue.n_held();
+        let QueueInfo { topic, key, n_leased, .. } = queue;
         if n_entries == 0 {
             // Whatever comes now is not what was meant.
             return Ok(PurgeInfo { topic, key, n_entries, n_leased });

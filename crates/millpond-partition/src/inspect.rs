@@ -5,11 +5,17 @@ use std::sync::Arc;
 
 use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
 use millpond_types::{
-    ActiveKey, ActiveRow, Body, EntryId, EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey,
-    QueueId, QueueRow, Stage, StoredBody, UnixMillis, prefix_successor,
+    ActiveKey, ActiveRow, Body, EntryId, EntryKey, EntryRank, EntryRow, LeaseKey, LeaseRow,
+    PayloadKey, QueueId, QueueRow, Stage, StoredBody, UnixMillis, prefix_successor,
 };
 
+mod dead;
+mod delayed;
+
 pub use crate::core::scan_table;
+pub use dead::{DeadLetter, dead_letter, dead_letters};
+pub use delayed::{DelayedEntry, first_delayed};
+
 use crate::{PartitionError, QueueRef};
 
 /// A queue that has work, as stored.
@@ -23,13 +29,11 @@ pub struct StoredQueue {
     pub names: Option<Arc<QueueRef>>,
 }
 
-/// An entry, as stored.
+/// An entry that is ready or leased, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {
     /// Its id.
     pub id: EntryId,
-    /// Its stage.
-    pub stage: Stage,
     /// When it was accepted.
     pub enqueued_at: UnixMillis,
     /// The newest lease, if it was ever leased.
@@ -130,7 +134,7 @@ pub async fn queue(
     Ok(Some(StoredQueue { key, row: ActiveRow::decode(&row)?, names: Some(names.clone()) }))
 }
 
-/// Up to `n_max` entries of a queue, in order of stage and rank, beginning after `after`.
+/// Up to `n_max` entries of a queue that are ready or leased, in order of delivery, beginning after `after`.
 ///
 /// # Errors
 ///
@@ -138,18 +142,17 @@ pub async fn queue(
 pub async fn entries(
     store: &(impl StoreRead + ?Sized),
     queue: QueueId,
-    after: Option<(Stage, EntryId)>,
+    after: Option<EntryRank>,
     n_max: usize,
 ) -> Result<Vec<StoredEntry>, PartitionError> {
-    let lower = after.map_or(queue.0.to_vec(), |(stage, id)| {
-        let mut key = EntryKey { queue, stage, rank: id.rank }.encode().to_vec();
-        key.push(0);
-        key
+    let prefix = EntryKey::stage_prefix(queue, Stage::Ready);
+    let lower = after.map_or(prefix.to_vec(), |rank| {
+        [&EntryKey { queue, stage: Stage::Ready, rank }.encode()[..], &[0]].concat()
     });
     let mut request = ScanRequest {
         table: Table::Entries,
         lower,
-        upper: prefix_successor(&queue.0),
+        upper: prefix_successor(&prefix),
         rows_max: n_max.clamp(1, 1024),
         bytes_max: 1 << 20,
         skip_max: u64::MAX,
@@ -179,7 +182,7 @@ async fn entry(
     let lease = LeaseKey { queue: key.queue, sequence: key.rank.sequence };
     let lease = get(store, Table::Leases, &lease.encode()).await?;
     let lease = lease.map(|row| LeaseRow::decode(&row)).transpose()?;
-    Ok(Some(StoredEntry { id, stage: key.stage, enqueued_at: row.enqueued_at, lease, body }))
+    Ok(Some(StoredEntry { id, enqueued_at: row.enqueued_at, lease, body }))
 }
 
 /// Every lease record.

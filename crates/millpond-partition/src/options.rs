@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use millpond_inbox::Limits;
-use millpond_types::{EntryHead, EntryRank, TopicId};
-use millpond_wakeup::BackoffPolicy;
+use millpond_types::{EntryHead, EntryRank, TopicId, ms_rounded_up};
+use millpond_wakeup::{BackoffError, BackoffPolicy};
 
 /// What happens, when a partition is opened, to leases granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +20,22 @@ pub enum LeasesAtOpen {
     Release,
 }
 
-/// What happens to entries whose attempts fail.
+/// What happens to entries whose attempts fail: by default they are ready again at once, without end.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use millpond_partition::RetryPolicy;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = RetryPolicy::default()
+///     .with_backoff(Duration::from_millis(100), Duration::from_secs(30))?
+///     .with_attempts_max(5)?;
+/// # assert_eq!(policy.attempts_max.map(|max| max.get()), Some(5));
+/// assert!(policy.with_attempts_max(0).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetryPolicy {
     /// How long a failed entry waits. Without, it is ready again at once, at its old place.
@@ -31,6 +47,28 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// The same policy with a [back-off](BackoffPolicy): a random wait of at most `base` after the first failure,
+    /// of at most twice that after each further one, and of at most `cap` ever. Parts of a millisecond count as
+    /// a whole one.
+    ///
+    /// # Errors
+    ///
+    /// [`BackoffError::BaseAboveCap`].
+    pub fn with_backoff(self, base: Duration, cap: Duration) -> Result<Self, BackoffError> {
+        let backoff = Some(BackoffPolicy::new(ms_rounded_up(base), ms_rounded_up(cap))?);
+        Ok(Self { backoff, ..self })
+    }
+
+    /// The same policy with a limit: an entry has at most so many attempts, and is then set aside.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError::NoAttempts`]: each entry has at least one.
+    pub fn with_attempts_max(self, n_attempts: u32) -> Result<Self, OptionsError> {
+        let max = NonZeroU32::new(n_attempts).ok_or(OptionsError::NoAttempts)?;
+        Ok(Self { attempts_max: Some(max), ..self })
+    }
+
     /// Whether an entry that has had so many attempts may have no more.
     pub(crate) fn is_spent(&self, attempts: u32) -> bool {
         self.attempts_max.is_some_and(|max| attempts >= max.get())
@@ -106,7 +144,7 @@ impl Default for PartitionOptions {
     }
 }
 
-/// Limits with which no partition could work.
+/// What no partition could work with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
@@ -119,6 +157,9 @@ pub enum OptionsError {
         /// The budget asked for.
         window_bytes_max: usize,
     },
+    /// Entries that may not be tried even once could only be refused.
+    #[error("an entry has at least 1 attempt")]
+    NoAttempts,
 }
 
 impl PartitionOptions {

@@ -1,6 +1,7 @@
 //! Newtypes that cross crate borders.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::{QueueKey, TopicName};
 
@@ -111,6 +112,11 @@ impl UnixMillis {
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// At least so long, in whole milliseconds.
+pub fn ms_rounded_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// The clock by which something becomes due.

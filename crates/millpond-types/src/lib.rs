@@ -29,7 +29,7 @@ pub use codec::DecodeError;
 pub use error::{ErrorKind, LimitExceeded};
 pub use ids::{
     Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, LogPosition, Priority, QueueId, Sequence,
-    TopicId, UnixMillis,
+    TopicId, UnixMillis, ms_rounded_up,
 };
 pub use keys::{
     ActiveKey, DelayedEntryKey, DelayedKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey,

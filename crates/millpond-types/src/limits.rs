@@ -24,5 +24,7 @@ pub const LEASE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 pub const DELAY_MS_MAX: u64 = 3650 * 24 * 3600 * 1000;
 /// Longest text that says why an entry was given back or set aside, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Longest name of whoever holds a lease, in bytes.
+pub const HOLDER_BYTES_MAX: usize = 255;
 /// Most partitions of one engine.
 pub const PARTITIONS_MAX: u16 = 1024;

@@ -32,13 +32,29 @@ pub(crate) use buckets::Place;
 
 type Key = (Nanos, Revision);
 
+/// A timer and its position in its bucket.
+#[derive(Debug, Clone, Copy)]
+struct Gathered {
+    key: Key,
+    slot: u32,
+    position: u32,
+}
+
+impl Gathered {
+    /// The key as one number, which is compared without a branch.
+    fn order(&self) -> u128 {
+        let (deadline, revision) = self.key;
+        u128::from(deadline.0) << 64 | u128::from(revision.get())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Ladder {
     front: Front,
     fences: Fences,
     buckets: Buckets,
     /// Where the timers of one bucket are put in order.
-    scratch: Vec<(Key, u32)>,
+    scratch: Vec<Gathered>,
     rules: Rules,
 }
 
@@ -59,14 +75,21 @@ impl Ladder {
     }
 
     /// Adds a timer that was set later than all others.
+    #[inline]
     pub(crate) fn insert<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) {
         let position = self.fences.position(deadline);
         self.insert_at(slab, position, slot, deadline);
     }
 
-    /// Takes out a timer, whose node may be gone already. True if there are other buckets now.
-    pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, slot: u32, deadline: Nanos) -> bool {
-        let place = slab.place(slot);
+    /// Takes out a timer, which may have left the slab, from where it was. True if there are other buckets
+    /// now.
+    #[inline]
+    pub(crate) fn remove<T>(
+        &mut self,
+        slab: &mut Slab<T>,
+        slot: u32,
+        (place, deadline): (Place, Nanos),
+    ) -> bool {
         let Some(bucket) = place.bucket() else {
             self.front.remove(deadline, slot);
             return self.refill_if_empty(slab);
@@ -79,29 +102,31 @@ impl Ladder {
         true
     }
 
-    /// Moves a timer that was set later than all others, after its deadline has changed.
+    /// Moves a timer that was set later than all others from where it was to its new deadline.
+    #[inline]
     pub(crate) fn reset<T>(
         &mut self,
         slab: &mut Slab<T>,
         slot: u32,
-        previous: Nanos,
+        from: (Place, Nanos),
         deadline: Nanos,
     ) {
         let position = self.fences.position(deadline);
-        if let Some(bucket) = slab.place(slot).bucket() {
+        if let Some(bucket) = from.0.bucket() {
             let stays = self.fences.bucket(position) == Some(bucket);
             let lacks = self.rules.lacks(Mutation::StaysBeyondFence);
             if stays || (lacks && self.buckets.least(bucket) <= deadline) {
                 return;
             }
         }
-        if self.remove(slab, slot, previous) {
+        if self.remove(slab, slot, from) {
             return self.insert(slab, slot, deadline);
         }
         self.insert_at(slab, position, slot, deadline);
     }
 
     /// Takes out the first timer.
+    #[inline]
     pub(crate) fn pop<T>(&mut self, slab: &mut Slab<T>) -> Option<u32> {
         if self.rules.lacks(Mutation::LazyRefill) {
             self.refill_if_empty(slab);
@@ -115,15 +140,17 @@ impl Ladder {
 
     /// Bytes of heap memory.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let scratch = self.scratch.capacity() * size_of::<(Key, u32)>();
+        let scratch = self.scratch.capacity() * size_of::<Gathered>();
         self.front.heap_bytes() + self.fences.heap_bytes() + self.buckets.heap_bytes() + scratch
     }
 
+    #[inline]
     fn is_front(&self, deadline: Nanos) -> bool {
         self.rules.lacks(Mutation::TieBelowFence) && self.fences.earliest() == Some(deadline)
     }
 
     /// Adds a timer where its deadline says.
+    #[inline]
     fn insert_at<T>(&mut self, slab: &mut Slab<T>, position: usize, slot: u32, deadline: Nanos) {
         match self.fences.bucket(position) {
             Some(bucket) if !self.is_front(deadline) => {
@@ -133,14 +160,16 @@ impl Ladder {
         }
     }
 
+    #[inline]
     fn insert_in_front<T>(&mut self, slab: &mut Slab<T>, deadline: Nanos, slot: u32) {
         self.front.insert(deadline, slot, self.rules.lacks(Mutation::TieBeforeOlder));
-        slab.set_place(slot, Place::FRONT);
+        slab.node_mut(slot).place = Place::FRONT;
         if self.front.len() > 2 * self.rules.shape().front {
             self.spill(slab);
         }
     }
 
+    #[inline]
     fn push<T>(
         &mut self,
         slab: &mut Slab<T>,
@@ -160,22 +189,26 @@ impl Ladder {
     }
 
     /// Moves the later part of a full bucket to a new one; returns that and its fence.
+    #[inline(never)]
     fn split<T>(&mut self, slab: &mut Slab<T>, position: usize, bucket: u32) -> (Nanos, u32) {
         let capacity = self.rules.shape().bucket;
         self.gather(slab, bucket);
         // Deadlines tend to be set in ascending order: the last bucket is left nearly full.
         let n_lower = if position == 0 { capacity - capacity / 4 } else { capacity / 2 };
         self.select(n_lower);
-        let ((least, _), _) = self.scratch[n_lower];
+        let (least, _) = self.scratch[n_lower].key;
         let upper = self.buckets.add(least, capacity);
-        let (lower_half, upper_half) = self.scratch.split_at(n_lower);
-        self.buckets.refill(slab, upper, upper_half.iter().map(|(_, slot)| *slot));
-        self.buckets.refill(slab, bucket, lower_half.iter().map(|(_, slot)| *slot));
+        // Those that stay keep their positions.
+        for Gathered { slot, position, .. } in &self.scratch[n_lower..] {
+            self.buckets.vacate(bucket, *position);
+            self.buckets.push(slab, upper, *slot);
+        }
         self.fences.insert(position, least, upper);
         (least, upper)
     }
 
     /// Moves the later half of the front to the first bucket, or to a new one before it.
+    #[inline(never)]
     fn spill<T>(&mut self, slab: &mut Slab<T>) {
         let n_spilled = self.front.len() / 2;
         let first = self.fences.len().checked_sub(1);
@@ -200,6 +233,7 @@ impl Ladder {
     }
 
     /// Fills a front that ran empty. True if there are other buckets now.
+    #[inline]
     fn refill_if_empty<T>(&mut self, slab: &mut Slab<T>) -> bool {
         let ran_empty = self.front.is_empty();
         if ran_empty {
@@ -209,6 +243,7 @@ impl Ladder {
     }
 
     /// Sorts the first timers of the first bucket into the front.
+    #[inline(never)]
     fn refill<T>(&mut self, slab: &mut Slab<T>) {
         let Some(position) = self.fences.len().checked_sub(1) else { return };
         let bucket = self.fences.bucket(position).expect("the position is below the length");
@@ -218,30 +253,31 @@ impl Ladder {
         while self.scratch.len() > self.rules.shape().front {
             let half = self.scratch.len() / 2;
             self.select(half);
-            let ((least, _), _) = self.scratch[half];
+            let (least, _) = self.scratch[half].key;
             let later = self.buckets.add(least, self.scratch.len() - half);
-            self.buckets.refill(slab, later, self.scratch[half..].iter().map(|(_, slot)| *slot));
+            self.buckets.refill(slab, later, self.scratch[half..].iter().map(|timer| timer.slot));
             self.fences.insert(self.fences.len(), least, later);
             self.scratch.truncate(half);
         }
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
-            self.scratch.sort_unstable_by_key(|((deadline, _), _)| *deadline);
+            self.scratch.sort_unstable_by_key(|timer| timer.key.0);
         } else {
-            self.scratch.sort_unstable();
+            self.scratch.sort_unstable_by_key(Gathered::order);
         }
-        for (_, slot) in &self.scratch {
-            slab.set_place(*slot, Place::FRONT);
+        for timer in &self.scratch {
+            slab.node_mut(timer.slot).place = Place::FRONT;
         }
-        self.front.fill(self.scratch.iter().map(|((deadline, _), slot)| (*deadline, *slot)));
+        self.front.fill(self.scratch.iter().map(|timer| (timer.key.0, timer.slot)));
     }
 
     /// Lets a bucket that has become small join a neighbour that has room, or go if it is empty.
+    #[inline(never)]
     fn merge<T>(&mut self, slab: &mut Slab<T>, bucket: u32) {
         let position = self.fences.position_of(self.buckets.least(bucket), bucket);
         let n_timers = self.buckets.len(bucket);
         if n_timers == 0 {
             self.fences.remove(position);
-            self.buckets.release(bucket);
+            drop(self.buckets.release(bucket));
             return;
         }
         if self.rules.lacks(Mutation::NoMerge) {
@@ -286,17 +322,24 @@ impl Ladder {
 
     fn gather<T>(&mut self, slab: &Slab<T>, bucket: u32) {
         self.scratch.clear();
-        let slots = self.buckets.slots(bucket).iter();
-        self.scratch.extend(slots.map(|slot| (slab.node(*slot).key(), *slot)));
+        let slots = self.buckets.slots(bucket);
+        let gathered = |(position, slot)| Gathered { key: slab.node(slot).key(), slot, position };
+        self.scratch.extend(slots.map(gathered));
     }
 
     /// Puts the first `n` timers of the scratch before the others.
     fn select(&mut self, n: usize) {
         if self.rules.lacks(Mutation::OrderWithoutRevision) {
-            self.scratch.select_nth_unstable_by_key(n, |((deadline, _), _)| *deadline);
+            self.scratch.select_nth_unstable_by_key(n, |timer| timer.key.0);
         } else {
-            self.scratch.select_nth_unstable(n);
+            self.scratch.select_nth_unstable_by_key(n, Gathered::order);
         }
+    }
+
+    /// Timers that were touched in buckets so far: the work that could be out of proportion.
+    #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.buckets.n_touched.get()
     }
 
     /// Whether the invariants hold; takes time in proportion to the number of timers.
@@ -310,7 +353,7 @@ impl Ladder {
         let mut before: Option<Key> = None;
         for (deadline, slot) in self.front.iter() {
             let node = slab.node(slot);
-            ensure(slab.place(slot) == Place::FRONT, "L1: a timer of the front is elsewhere")?;
+            ensure(node.place == Place::FRONT, "L1: a timer of the front is elsewhere")?;
             ensure(node.deadline == deadline, "L2: the front has another deadline")?;
             ensure(before < Some(node.key()), "L2: the front is not sorted")?;
             before = Some(node.key());
@@ -318,18 +361,21 @@ impl Ladder {
         let mut len_before = usize::MAX;
         for position in (0..self.fences.len()).rev() {
             let bucket = self.fences.bucket(position).expect("below the length");
-            let slots = self.buckets.slots(bucket);
-            n_timers += slots.len();
-            ensure(!slots.is_empty() && slots.len() <= shape.bucket, "L4: the size of a bucket")?;
-            ensure(slots.len().saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
-            len_before = slots.len();
+            let len = self.buckets.len(bucket);
+            n_timers += len;
+            ensure(len > 0 && len <= shape.bucket, "L4: the size of a bucket")?;
+            let n_positions = self.buckets.n_positions(bucket);
+            ensure(n_positions <= shape.bucket, "L4: the positions of a bucket")?;
+            ensure(len.saturating_add(len_before) >= shape.merge, "L5: small neighbours")?;
+            ensure(self.buckets.slots(bucket).count() == len, "L1: holes are miscounted")?;
+            len_before = len;
             let least = self.fences.least(position);
             ensure(least == self.buckets.least(bucket), "L3: a bucket has another fence")?;
             ensure(before.is_none_or(|(deadline, _)| deadline <= least), "L3: a fence is too low")?;
             let mut last = before;
-            for (index, slot) in slots.iter().enumerate() {
-                let node = slab.node(*slot);
-                let place = (slab.place(*slot).bucket(), slab.place(*slot).position());
+            for (index, slot) in self.buckets.slots(bucket) {
+                let node = slab.node(slot);
+                let place = (node.place.bucket(), node.place.position());
                 ensure(place == (Some(bucket), index), "L1: a timer of a bucket is elsewhere")?;
                 ensure(node.deadline >= least, "L3: a timer lies before its fence")?;
                 ensure(Some(node.key()) > before, "L3: buckets overlap")?;

@@ -21,6 +21,8 @@ pub(crate) struct Node<T> {
     pub(crate) revision: Revision,
     pub(crate) value: T,
     generation: u32,
+    /// Where the ladder keeps it; the slab does not look at it.
+    pub(crate) place: Place,
 }
 
 impl<T> Node<T> {
@@ -36,13 +38,19 @@ enum Slot<T> {
     Occupied(Node<T>),
 }
 
+const GROUP: usize = 4;
+
+/// Places side by side. Their size is a multiple of 8 bytes, so that four of them fit the alignment without
+/// loss, and a place of 32 bytes does not lie across two lines of the cache.
+#[derive(Debug)]
+#[repr(align(32))]
+struct Group<T>([Slot<T>; GROUP]);
+
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    chunks: Vec<Vec<Slot<T>>>,
-    /// Where the ladder keeps each timer, in chunks of the same size. They lie by themselves because the
-    /// ladder moves timers that nobody has touched for long: it then writes here, and need not wait for a
-    /// node to be read.
-    places: Vec<Vec<Place>>,
+    chunks: Vec<Vec<Group<T>>>,
+    /// Places that have been used.
+    n_slots: u32,
     vacant: u32,
     n_live: usize,
     /// Of places that are used for the first time.
@@ -52,14 +60,7 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new(generation_first: u32, rules: Rules) -> Self {
-        Self {
-            chunks: Vec::new(),
-            places: Vec::new(),
-            vacant: NONE,
-            n_live: 0,
-            generation_first,
-            rules,
-        }
+        Self { chunks: Vec::new(), n_slots: 0, vacant: NONE, n_live: 0, generation_first, rules }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -67,17 +68,26 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn insert(&mut self, deadline: Nanos, revision: Revision, value: T) -> Handle {
-        let handle = self.claim();
-        let Handle { slot, generation } = handle;
-        let node = Node { deadline, revision, value, generation };
-        *self.at(slot) = Slot::Occupied(node);
         self.n_live += 1;
-        handle
+        let slot = self.vacant;
+        let node = |generation| {
+            Slot::Occupied(Node { deadline, revision, value, generation, place: Place::FRONT })
+        };
+        if slot == NONE {
+            return self.grow(node);
+        }
+        let Slot::Vacant { generation, next } = *self.at(slot) else {
+            unreachable!("the list of vacant places has no other")
+        };
+        *self.at(slot) = node(generation);
+        self.vacant = next;
+        Handle { slot, generation }
     }
 
     /// The timer of a handle, unless it is stale.
     pub(crate) fn find(&self, handle: Handle) -> Option<&Node<T>> {
-        let slot = self.chunks.get(chunk_of(handle.slot))?.get(offset_of(handle.slot))?;
+        let slot = &self.chunks.get(chunk_of(handle.slot))?.get(group_of(handle.slot))?.0
+            [lane_of(handle.slot)];
         match slot {
             Slot::Occupied(node) if node.generation == handle.generation => Some(node),
             _ => None,
@@ -90,22 +100,21 @@ impl<T> Slab<T> {
 
     /// A timer that is known to be live.
     pub(crate) fn node(&self, slot: u32) -> &Node<T> {
-        match &self.chunks[chunk_of(slot)][offset_of(slot)] {
+        match &self.chunks[chunk_of(slot)][group_of(slot)].0[lane_of(slot)] {
             Slot::Occupied(node) => node,
             Slot::Vacant { .. } => unreachable!("only live timers are in the order and the index"),
         }
     }
 
-    pub(crate) fn place(&self, slot: u32) -> Place {
-        self.places[chunk_of(slot)][offset_of(slot)]
-    }
-
-    pub(crate) fn set_place(&mut self, slot: u32, place: Place) {
-        self.places[chunk_of(slot)][offset_of(slot)] = place;
+    pub(crate) fn node_mut(&mut self, slot: u32) -> &mut Node<T> {
+        match self.at(slot) {
+            Slot::Occupied(node) => node,
+            Slot::Vacant { .. } => unreachable!("only live timers are in the order and the index"),
+        }
     }
 
     pub(crate) fn view(&self, slot: u32) -> Timer<'_, T> {
-        let Node { deadline, revision, value, generation } = self.node(slot);
+        let Node { deadline, revision, value, generation, .. } = self.node(slot);
         let handle = Handle { slot, generation: *generation };
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
@@ -113,14 +122,13 @@ impl<T> Slab<T> {
     /// The timer of a handle, unless it is stale.
     pub(crate) fn find_mut(&mut self, handle: Handle) -> Option<&mut Node<T>> {
         let chunk = self.chunks.get_mut(chunk_of(handle.slot))?;
-        match chunk.get_mut(offset_of(handle.slot))? {
+        match &mut chunk.get_mut(group_of(handle.slot))?.0[lane_of(handle.slot)] {
             Slot::Occupied(node) if node.generation == handle.generation => Some(node),
             _ => None,
         }
     }
 
-    /// Takes out a timer that is known to be live, and makes its handle stale. Its place stays known until the
-    /// next insert.
+    /// Takes out a timer that is known to be live, and makes its handle stale.
     pub(crate) fn remove(&mut self, slot: u32) -> (Handle, Node<T>) {
         let generation = self.node(slot).generation;
         let step = u32::from(!self.rules.lacks(Mutation::KeepGeneration));
@@ -135,44 +143,34 @@ impl<T> Slab<T> {
 
     /// Bytes of heap memory, without what the values own.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let slots: usize = self.chunks.iter().map(Vec::capacity).sum();
-        let places: usize = self.places.iter().map(Vec::capacity).sum();
-        slots * size_of::<Slot<T>>()
-            + places * size_of::<Place>()
-            + (self.chunks.capacity() + self.places.capacity()) * size_of::<Vec<Place>>()
+        let groups: usize = self.chunks.iter().map(Vec::capacity).sum();
+        groups * size_of::<Group<T>>() + self.chunks.capacity() * size_of::<Vec<Group<T>>>()
     }
 
-    /// A vacant place, and the name that a timer there will have.
-    fn claim(&mut self) -> Handle {
-        if self.vacant == NONE {
-            return self.grow();
+    /// Puts a timer at a place that was not used before.
+    fn grow(&mut self, node: impl FnOnce(u32) -> Slot<T>) -> Handle {
+        let (slot, generation) = (self.n_slots, self.generation_first);
+        if lane_of(slot) == 0 {
+            self.grow_by_a_group();
         }
-        let slot = self.vacant;
-        let Slot::Vacant { generation, next } = *self.at(slot) else {
-            unreachable!("the list of vacant places has no other")
-        };
-        self.vacant = next;
+        self.n_slots += 1;
+        *self.at(slot) = node(generation);
         Handle { slot, generation }
     }
 
-    fn grow(&mut self) -> Handle {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+    fn grow_by_a_group(&mut self) {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK / GROUP) {
             // The first chunk grows as it is needed: most schedulers are small.
-            let room = if self.chunks.is_empty() { 0 } else { CHUNK };
+            let room = if self.chunks.is_empty() { 0 } else { CHUNK / GROUP };
             self.chunks.push(Vec::with_capacity(room));
-            self.places.push(Vec::with_capacity(room));
         }
-        let first = (self.chunks.len() - 1) << CHUNK_BITS;
         let generation = self.generation_first;
-        let chunk = self.chunks.last_mut().expect("there is a chunk with room");
-        let slot = u32::try_from(first + chunk.len()).expect("the capacity is below 2^32");
-        chunk.push(Slot::Vacant { generation, next: NONE });
-        self.places.last_mut().expect("as many as chunks").push(Place::FRONT);
-        Handle { slot, generation }
+        let group = std::array::from_fn(|_| Slot::Vacant { generation, next: NONE });
+        self.chunks.last_mut().expect("there is a chunk with room").push(Group(group));
     }
 
     fn at(&mut self, slot: u32) -> &mut Slot<T> {
-        &mut self.chunks[chunk_of(slot)][offset_of(slot)]
+        &mut self.chunks[chunk_of(slot)][group_of(slot)].0[lane_of(slot)]
     }
 }
 
@@ -180,6 +178,10 @@ const fn chunk_of(slot: u32) -> usize {
     (slot >> CHUNK_BITS) as usize
 }
 
-const fn offset_of(slot: u32) -> usize {
-    slot as usize & (CHUNK - 1)
+const fn group_of(slot: u32) -> usize {
+    (slot as usize & (CHUNK - 1)) / GROUP
+}
+
+const fn lane_of(slot: u32) -> usize {
+    slot as usize % GROUP
 }

@@ -30,10 +30,10 @@ impl Revision {
 /// Names one timer, in 8 bytes and without hashing.
 ///
 /// A handle is *stale* once its timer fired or was cancelled, and then it finds nothing: the place in memory
-/// may have a new timer, but that has another generation. A generation is used again after 2^32 timers
-/// have been in the same place. A handle given to another scheduler is stale there too, as long as
-/// no place of either has been used more often than 2^32 divided by three times the number of schedulers
-/// in the process.
+/// may have a new timer, but that has another generation. What this rests on: a generation comes again after
+/// 2^32 timers in the same place. A handle that is given to another scheduler, or to the same one
+/// after it was cleared, is stale there because their generations start far apart; with N schedulers in a process
+/// a place has to be used more than 2^32 / 3N times before it could be mistaken for one of another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle {
     pub(crate) slot: u32,

@@ -1,5 +1,6 @@
 //! The scheduler, without keys.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ladder::Ladder;
@@ -30,7 +31,6 @@ use crate::{Nanos, Rejected, RejectedKind};
 /// assert_eq!(timers.cancel(flush), None);
 /// # Ok::<(), millpond_wakeup::Rejected<&str>>(())
 /// ```
-#[derive(Debug)]
 pub struct Timers<T> {
     slab: Slab<T>,
     ladder: Ladder,
@@ -41,8 +41,8 @@ pub struct Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// The largest capacity there is: 67 million timers.
-    pub const CAPACITY_MAX: usize = 1 << 26;
+    /// The largest capacity there is: 33 million timers.
+    pub const CAPACITY_MAX: usize = 1 << 25;
 
     /// A scheduler for at most `capacity` live timers, cut to [`CAPACITY_MAX`](Self::CAPACITY_MAX). Memory
     /// grows with use.
@@ -83,12 +83,13 @@ impl<T> Timers<T> {
     pub fn reset(&mut self, handle: Handle, deadline: Nanos) -> Option<Replaced> {
         let node = self.slab.find_mut(handle)?;
         let previous = std::mem::replace(&mut node.deadline, deadline);
+        let place = node.place;
         if !self.rules.lacks(Mutation::KeepRevision) {
             node.revision = self.revision;
         }
         let revision = node.revision;
         self.revision = self.revision.next();
-        self.ladder.reset(&mut self.slab, handle.slot, previous, deadline);
+        self.ladder.reset(&mut self.slab, handle.slot, (place, previous), deadline);
         Some(Replaced { previous, revision })
     }
 
@@ -104,9 +105,11 @@ impl<T> Timers<T> {
 
     /// Removes a timer before it fires and returns its value. `None` if the handle is stale.
     pub fn cancel(&mut self, handle: Handle) -> Option<T> {
-        let deadline = self.slab.find(handle)?.deadline;
+        if !self.slab.contains(handle) {
+            return None;
+        }
         let (_, node) = self.slab.remove(handle.slot);
-        self.ladder.remove(&mut self.slab, handle.slot, deadline);
+        self.ladder.remove(&mut self.slab, handle.slot, (node.place, node.deadline));
         Some(node.value)
     }
 
@@ -141,8 +144,8 @@ impl<T> Timers<T> {
         Drained { n_due, more: self.next_deadline().is_some_and(|deadline| deadline <= now) }
     }
 
-    /// Removes all timers. They come back in the order in which they would have fired; dropping the iterator
-    /// drops them.
+    /// Removes all timers, in constant time, and gives up their memory. They come back in the order in which
+    /// they would have fired; dropping the iterator drops them, which takes time in proportion to their number.
     pub fn clear(&mut self) -> Pending<T> {
         let mut rest = Self::with_rules(self.capacity, self.rules);
         rest.revision = self.revision;
@@ -204,6 +207,11 @@ impl<T> Timers<T> {
     }
 
     #[cfg(test)]
+    pub(crate) const fn n_touched(&self) -> usize {
+        self.ladder.n_touched()
+    }
+
+    #[cfg(test)]
     pub(crate) fn audit(&self) -> Result<(), String> {
         self.ladder.audit(&self.slab)
     }
@@ -221,9 +229,19 @@ impl<T> Timers<T> {
     }
 }
 
+impl<T> fmt::Debug for Timers<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity)
+            .field("next_deadline", &self.next_deadline())
+            .field("is_shut_down", &self.is_shut_down)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The timers that were left when a scheduler was cleared or shut down, in the order in which they would
 /// have fired. Dropping it drops those that were not taken.
-#[derive(Debug)]
 pub struct Pending<T> {
     timers: Timers<T>,
 }
@@ -237,6 +255,12 @@ impl<T> Iterator for Pending<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.timers.len(), Some(self.timers.len()))
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

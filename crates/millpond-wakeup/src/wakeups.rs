@@ -1,8 +1,11 @@
 //! The scheduler with keys.
 
 use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::index::Index;
 use crate::rules::{Mutation, Rules};
@@ -32,7 +35,6 @@ use crate::{Nanos, Pending, Rejected, Timers};
 /// assert!(!wakeups.cancel("tenant-42"));
 /// # Ok::<(), millpond_wakeup::Rejected<&str>>(())
 /// ```
-#[derive(Debug)]
 pub struct Wakeups<K, S = RandomState> {
     timers: Timers<K>,
     index: Index,
@@ -40,17 +42,23 @@ pub struct Wakeups<K, S = RandomState> {
     rules: Rules,
 }
 
+impl<K, S> fmt::Debug for Wakeups<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wakeups").field("timers", &self.timers).finish_non_exhaustive()
+    }
+}
+
 impl<K: Hash + Eq> Wakeups<K> {
     /// A scheduler for at most `capacity` keys, cut to [`Timers::CAPACITY_MAX`]. Memory grows with use.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self::with_hasher(capacity, RandomState::new())
+        Self::with_hasher(capacity, RandomState::default())
     }
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
-    /// The same with a hash function of the caller's choice. One that an adversary can predict lets them
-    /// make every operation slow.
+    /// The same with a hash function of the caller's choice. The default is quick and seeded at random; where
+    /// keys come from an adversary who can measure how long operations take, that of std is safer.
     #[must_use]
     pub fn with_hasher(capacity: usize, hasher: S) -> Self {
         let rules = Rules::SHIPPED;
@@ -263,7 +271,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
 impl<K: Hash + Eq> Wakeups<K> {
     pub(crate) fn with_rules(capacity: usize, rules: Rules) -> Self {
         let timers = Timers::with_rules(capacity, rules);
-        Self { timers, index: Index::new(rules), hasher: RandomState::new(), rules }
+        Self { timers, index: Index::new(rules), hasher: RandomState::default(), rules }
     }
 
     pub(crate) fn audit(&self) -> Result<(), String> {

@@ -1,5 +1,5 @@
-//! Looking at an engine from outside, and purging its queues: the same questions for a running one, asked
-//! over its socket, and for a stopped one, read without changing a byte.
+//! Looking at an engine from outside, purging its queues, and settling their dead letters: the same
+//! questions for a running one, asked over its socket, and for a stopped one, read without changing a byte.
 //!
 //! ```
 //! # #[tokio::main]
@@ -22,11 +22,14 @@
 //! ```
 
 mod answering;
+mod dead;
 mod explaining;
 mod info;
 mod listing;
 mod lowest;
 mod rows;
+mod utc;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 
@@ -36,8 +39,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Engine, Error, Options, layout};
 pub(crate) use answering::{View, answer};
 pub use info::{
-    Activity, Explanation, LeaseInfo, PartitionCheck, PartitionInfo, PurgeInfo, QueueInfo,
-    QueueList, WindowInfo,
+    Activity, Content, DeadLetterContent, DeadLetterInfo, DeadLettersDone, DelayedInfo,
+    Explanation, HeaderInfo, LeaseInfo, PartitionCheck, PartitionInfo, PurgeInfo, QueueInfo,
+    QueueList, WaitsFor, WindowInfo,
 };
 
 /// How to sort queues.
@@ -46,8 +50,10 @@ pub use info::{
 pub enum Order {
     /// By topic and key.
     Name,
-    /// Most entries first.
+    /// Most ready entries first, leased ones included.
     Deepest,
+    /// Most dead letters first; queues without any are left out.
+    MostDead,
     /// The queue whose oldest ready entry has waited longest first.
     Oldest,
 }
@@ -56,11 +62,63 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Question {
-    Queues { topic: Option<String>, order: Order, n_max: usize },
-    Explain { topic: String, key: Vec<u8> },
+    Queues {
+        topic: Option<String>,
+        order: Order,
+        n_max: usize,
+    },
+    Explain {
+        topic: String,
+        key: Vec<u8>,
+    },
     Partitions,
     Verify,
-    Purge { topic: String, key: Vec<u8> },
+    Purge {
+        topic: String,
+        key: Vec<u8>,
+    },
+    DeadLetters {
+        topic: String,
+        key: Vec<u8>,
+        after: Option<Rank>,
+        n_max: usize,
+    },
+    DeadLetter {
+        topic: String,
+        key: Vec<u8>,
+        rank: Rank,
+    },
+    SettleDead {
+        topic: String,
+        key: Vec<u8>,
+        rank: Rank,
+        action: Action,
+    },
+    /// A step of doing it to all.
+    SettleAllDead {
+        topic: String,
+        key: Vec<u8>,
+        after: Option<Rank>,
+        action: Action,
+    },
+}
+
+impl Question {
+    /// Whether it takes an engine that may write.
+    fn is_order(&self) -> bool {
+        matches!(self, Self::Purge { .. } | Self::SettleDead { .. } | Self::SettleAllDead { .. })
+    }
+}
+
+/// Priority and sequence of an entry.
+pub(crate) type Rank = (u8, u64);
+
+/// What to do with dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    Replay,
+    Drop,
 }
 
 /// Its answer.
@@ -72,6 +130,9 @@ pub(crate) enum Answer {
     Partitions(Vec<PartitionInfo>),
     Verified(Vec<PartitionCheck>),
     Purged(PurgeInfo),
+    DeadLetters(Vec<DeadLetterInfo>),
+    DeadLetter(Box<DeadLetterContent>),
+    SettledDead { n_done: u64, next: Option<Rank> },
     Error { kind: String, text: String },
 }
 
@@ -121,9 +182,10 @@ impl Admin {
     /// However many queues there are, memory and reads are bounded. [`Order::Name`] compares the names of up
     /// to [`LISTED_MAX`](Self::LISTED_MAX) queues, and [`Order::Oldest`] reads the heads of those
     /// [`HEADS_READ_MAX`](Self::HEADS_READ_MAX) queues of each partition that seem oldest; where there are
-    /// more, the answer says so. [`Order::Deepest`] takes all into account: a running engine answers from
-    /// memory. A stopped one reads one small row per queue, and so does a running one that still brings
-    /// queues back, or is asked for one topic or for more than a hundred queues.
+    /// more, the answer says so. [`Order::Deepest`] and [`Order::MostDead`] take all into account and read one
+    /// small row per queue; but of its deepest queues a running engine answers from memory, unless it still
+    /// brings queues back, or is asked for one topic, for more than a hundred queues, or for more than it has
+    /// in memory.
     ///
     /// # Errors
     ///
@@ -208,7 +270,7 @@ impl Admin {
         if self.running {
             return crate::control::ask(&self.directory, &question).await;
         }
-        if matches!(question, Question::Purge { .. }) {
+        if question.is_order() {
             return self.open_and_ask(question).await;
         }
         let directory = self.directory.clone();
@@ -220,11 +282,15 @@ impl Admin {
 
     /// Opens the engine for what cannot be done by reading. Leases stay as they are.
     async fn open_and_ask(&self, question: Question) -> Result<Answer, Error> {
-        let options = Options::new(&self.directory).create(false).control_socket(false);
-        let engine = Engine::open(options).await?;
+        let engine = self.open().await?;
         let answered = answer(&View::Running(engine.clone()), question).await;
         engine.close().await?;
         answered
+    }
+
+    async fn open(&self) -> Result<Engine, Error> {
+        let options = Options::new(&self.directory).create(false).control_socket(false);
+        Engine::open(options).await
     }
 }
 

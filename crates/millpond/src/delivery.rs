@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond_partition::{Grant, LeaseRef, Nack, Nacked, Partition, QueueRef};
+use millpond_partition::{Grant, LeaseRef, Nacked, Partition, QueueRef};
 use millpond_storage_api::Durable;
 use millpond_types::{Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::Error;
-use crate::lease::lease_ms;
+use crate::time::lease_ms;
+use crate::{Error, Nack};
 
 /// Names a lease: keep it, send it elsewhere, and settle the entry with
 /// [`Engine::ack`](crate::Engine::ack) and its siblings.
@@ -27,8 +27,8 @@ impl From<Lease> for LeaseRef {
     }
 }
 
-/// An entry under lease. Settle it with [`ack`](Self::ack) or [`nack`](Self::nack); dropped unsettled, it
-/// stays leased until its deadline and is then delivered again.
+/// An entry under lease. Settle it with [`ack`](Self::ack), [`nack`](Self::nack) or [`reject`](Self::reject);
+/// dropped unsettled, it stays leased until its deadline and is then delivered again.
 #[derive(Debug)]
 pub struct Delivery {
     grant: Durable<Grant>,
@@ -121,13 +121,99 @@ impl Delivery {
         Ok(self.partition.ack(self.lease().into()).await?)
     }
 
-    /// The work was not done: the entry is ready again, at its old place, with this attempt counted.
+    /// The work was not done: this attempt counts, and the [policy](crate::RetryPolicy) of the topic says what
+    /// becomes of the entry. Without one it is ready again at once, at its old place. The answer tells.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use millpond::{Engine, Entry, Nacked, Options, RetryPolicy};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let data = directory.path().join("data");
+    /// let policy = RetryPolicy::default()
+    ///     .with_backoff(Duration::from_millis(100), Duration::from_secs(30))?
+    ///     .with_attempts_max(1)?;
+    /// let engine = Engine::open(Options::new(data).retry(policy)).await?;
+    /// let queue = engine.topic("emails").queue("tenant-42");
+    /// queue.enqueue(Entry::new("hello")).await?;
+    ///
+    /// let delivery = queue.lease().fetch_one().await?.expect("one entry is ready");
+    /// let nacked = delivery.nack().await?.into_inner();
+    /// assert_eq!(nacked, Nacked::Dead, "it was the only attempt");
+    /// # engine.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack).
+    /// As [`ack`](Self::ack). When what is stored of the entry cannot be read
+    /// ([`Corrupt`](crate::ErrorKind::Corrupt), [`Io`](crate::ErrorKind::Io)), the lease stands until its
+    /// deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have ended the lease.
     pub async fn nack(self) -> Result<Durable<Nacked>, Error> {
-        Ok(self.partition.nack(self.lease().into(), Nack::default()).await?)
+        self.nack_with(Nack::retry()).await
+    }
+
+    /// As [`nack`](Self::nack), with the next attempt after so long: see [`Nack::after`].
+    ///
+    /// # Errors
+    ///
+    /// As [`nack_with`](Self::nack_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`nack`](Self::nack).
+    pub async fn nack_after(self, delay: Duration) -> Result<Durable<Nacked>, Error> {
+        self.nack_with(Nack::after(delay)).await
+    }
+
+    /// As [`nack`](Self::nack), with the next attempt not before so long has passed: see
+    /// [`Nack::with_floor`].
+    ///
+    /// # Errors
+    ///
+    /// As [`nack_with`](Self::nack_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`nack`](Self::nack).
+    pub async fn nack_with_floor(self, floor: Duration) -> Result<Durable<Nacked>, Error> {
+        self.nack_with(Nack::with_floor(floor)).await
+    }
+
+    /// The work can never be done: the entry is set aside as a dead letter, with this reason. See
+    /// [`Queue::dead_letters`](crate::Queue::dead_letters).
+    ///
+    /// # Errors
+    ///
+    /// As [`nack`](Self::nack).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`nack`](Self::nack).
+    pub async fn reject(self, reason: impl Into<String>) -> Result<Durable<Nacked>, Error> {
+        self.nack_with(Nack::reject().because(reason)).await
+    }
+
+    /// As [`nack`](Self::nack), with a wish for the next attempt and a reason.
+    ///
+    /// # Errors
+    ///
+    /// As [`nack`](Self::nack); also [`InvalidInput`](crate::ErrorKind::InvalidInput) for a wait of more than
+    /// 3,650 days, and then the lease stands until its deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`nack`](Self::nack).
+    pub async fn nack_with(self, nack: Nack) -> Result<Durable<Nacked>, Error> {
+        Ok(self.partition.nack(self.lease().into(), nack.checked()?).await?)
     }
 
     /// The work takes longer: the lease ends `lease` from now. Returns the new deadline.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, LeaseRef, LeasesAtOpen, Nack, Nacked, Partition, PartitionError, PartitionOptions,
-    PartitionStore,
+    Counters, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions, PartitionStore,
+    RetryPolicy,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::PARTITIONS_MAX;
-use millpond_types::{QueueId, UnixMillis};
+use millpond_types::{InvalidName, QueueId, TopicId, TopicName, UnixMillis};
 
-use crate::lease::lease_ms;
-use crate::{Error, Lease, Topic};
+use crate::time::lease_ms;
+use crate::{Error, Lease, Nack, Topic};
 
 /// How to open an engine.
 ///
@@ -34,6 +34,8 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) control: bool,
     pub(crate) partition: PartitionOptions,
+    /// The first name that is none; opening reports it.
+    pub(crate) invalid_name: Option<InvalidName>,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             create: true,
             control: true,
             partition: PartitionOptions::default(),
+            invalid_name: None,
         }
     }
 
@@ -94,7 +97,31 @@ impl Options {
         self
     }
 
-    /// The limits of each partition.
+    /// What happens to entries whose attempts fail, in topics for which [`topic_retry`](Self::topic_retry)
+    /// says nothing. By default they are ready again at once, without end.
+    ///
+    /// Policies are not stored: whoever opens the engine says them. An attempt that fails is judged by the
+    /// policy of that moment.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.partition.retry = policy;
+        self
+    }
+
+    /// As [`retry`](Self::retry), for one topic. Opening reports a name that cannot be one.
+    #[must_use]
+    pub fn topic_retry(mut self, topic: &str, policy: RetryPolicy) -> Self {
+        match TopicName::new(topic) {
+            Ok(name) => {
+                self.partition.retry_of_topics.insert(TopicId::derive(&name), policy);
+            }
+            Err(error) => self.invalid_name = self.invalid_name.or(Some(error)),
+        }
+        self
+    }
+
+    /// The limits of each partition. They replace what was said before of leases at open and of retries,
+    /// which are among them.
     #[must_use]
     pub fn partition_options(mut self, options: PartitionOptions) -> Self {
         self.partition = options;
@@ -136,8 +163,12 @@ pub struct Status {
     pub n_partitions: usize,
     /// Queues that hold something.
     pub n_queues: usize,
-    /// Entries, leased ones included.
+    /// Entries that are ready, leased ones included.
     pub n_entries: u64,
+    /// Entries that wait for their time, after a delay or a failed attempt.
+    pub n_delayed: u64,
+    /// Dead letters.
+    pub n_dead: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// Queues in memory, those without work included.
@@ -165,7 +196,10 @@ impl Engine {
     #[cfg(feature = "rocksdb")]
     pub async fn open(options: Options) -> Result<Self, Error> {
         // Before anything is created.
-        options.partition.check().map_err(PartitionError::from)?;
+        options.partition.check()?;
+        if let Some(error) = options.invalid_name {
+            return Err(error.into());
+        }
         let place_options = options.clone();
         let opened = tokio::task::spawn_blocking(move || crate::layout::open(&place_options)).await;
         let (place, stores) =
@@ -202,7 +236,7 @@ impl Engine {
         #[cfg(feature = "rocksdb")] place: Option<crate::layout::Place>,
     ) -> Result<Self, Error> {
         check_partitions(stores.len())?;
-        options.check().map_err(PartitionError::from)?;
+        options.check()?;
         let mut partitions = Vec::with_capacity(stores.len());
         for store in stores {
             partitions.push(Partition::open(store, options.clone()).await?);
@@ -238,8 +272,18 @@ impl Engine {
     ///
     /// As [`Delivery::nack`](crate::Delivery::nack).
     pub async fn nack(&self, lease: Lease) -> Result<Durable<Nacked>, Error> {
+        self.nack_with(lease, Nack::retry()).await
+    }
+
+    /// Gives an entry back by its lease alone, with a wish for its next attempt. See
+    /// [`Delivery::nack_with`](crate::Delivery::nack_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`Delivery::nack_with`](crate::Delivery::nack_with).
+    pub async fn nack_with(&self, lease: Lease, nack: Nack) -> Result<Durable<Nacked>, Error> {
         let partition = self.partition_of(lease.id.queue);
-        Ok(partition.nack(LeaseRef::from(lease), Nack::default()).await?)
+        Ok(partition.nack(LeaseRef::from(lease), nack.checked()?).await?)
     }
 
     /// Extends a lease from now. See [`Delivery::extend`](crate::Delivery::extend).
@@ -267,6 +311,8 @@ impl Engine {
             let report = partition.report(0).await?;
             status.n_queues += report.n_queues;
             status.n_entries += report.n_entries;
+            status.n_delayed += report.n_delayed;
+            status.n_dead += report.n_dead;
             status.n_leased += report.n_leased;
             status.n_resident += report.n_resident;
             status.window_bytes += report.window_bytes;

@@ -1,29 +1,37 @@
 //! What users put in.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
-use millpond_partition::{NewEntry, Start};
-use millpond_types::{Body, Priority};
+use millpond_partition::{Clock, NewEntry, Start};
+use millpond_types::{Body, Priority, ms_rounded_up};
 
 use crate::Error;
+use crate::time::{check_delay, unix_ms_rounded_up};
 
 /// One unit of work to be enqueued.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use millpond::Entry;
 ///
 /// let entry = Entry::new("payload").priority(3).header("content-type", "text/plain");
+/// let reminder = Entry::new("call back").delay(Duration::from_secs(600));
+/// # let _ = (entry, reminder);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     body: Body,
     priority: Priority,
+    start: Start,
 }
 
 impl Entry {
-    /// An entry of middle priority (128) without headers.
+    /// An entry of middle priority (128) without headers, ready as soon as it is accepted.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         let body = Body { payload: payload.into(), ..Body::default() };
-        Self { body, priority: Priority::default() }
+        Self { body, priority: Priority::default(), start: Start::Now }
     }
 
     /// How urgent it is: 0 is served first, 255 last.
@@ -40,9 +48,38 @@ impl Entry {
         self
     }
 
+    /// Makes it ready only so long after it was accepted, never earlier; until then it is in nobody's way.
+    /// Zero is at once; parts of a millisecond count as a whole one; 3,650 days is the most. Replaces what
+    /// [`run_at`](Self::run_at) said.
+    ///
+    /// The engine measures delays by a clock of its own, which no step of the wall clock moves and which stands
+    /// still while the machine is suspended. What a restart finds of a delay is measured by the wall clock.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.start = Start::After(ms_rounded_up(delay));
+        self
+    }
+
+    /// Makes it ready only when the wall clock shows this time, never earlier; until then it is in nobody's
+    /// way. A time that is past, before 1970 even, is at once; 3,650 days ahead is the most. Replaces what
+    /// [`delay`](Self::delay) said.
+    ///
+    /// If the wall clock is set meanwhile, the entry follows it, a second later at most.
+    #[must_use]
+    pub fn run_at(mut self, time: SystemTime) -> Self {
+        self.start = Start::At(unix_ms_rounded_up(time));
+        self
+    }
+
     /// Checks the limits and encodes.
     pub(crate) fn into_new(self) -> Result<NewEntry, Error> {
         self.body.check()?;
-        Ok(NewEntry { priority: self.priority, body: self.body.encode(), start: Start::Now })
+        let wait_ms = match self.start {
+            Start::Now => 0,
+            Start::After(ms) => ms,
+            Start::At(time) => time.since(Clock::wall()),
+        };
+        check_delay("delay", wait_ms)?;
+        Ok(NewEntry { priority: self.priority, body: self.body.encode(), start: self.start })
     }
 }

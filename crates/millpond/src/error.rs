@@ -1,6 +1,6 @@
 //! One error type, whose kind says what to do.
 
-use millpond_partition::PartitionError;
+use millpond_partition::{BackoffError, OptionsError, PartitionError};
 use millpond_storage_api::OpenError;
 use millpond_types::{DecodeError, ErrorKind, InvalidName, LimitExceeded};
 
@@ -19,6 +19,8 @@ enum Repr {
     Name(#[from] InvalidName),
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    #[error(transparent)]
+    Backoff(#[from] BackoffError),
     #[error("{text}")]
     Other { kind: ErrorKind, text: String },
 }
@@ -37,7 +39,7 @@ impl Error {
         match &self.0 {
             Repr::Partition(error) => error.kind(),
             Repr::Open(error) => error.into(),
-            Repr::Name(_) | Repr::Limit(_) => ErrorKind::InvalidInput,
+            Repr::Name(_) | Repr::Limit(_) | Repr::Backoff(_) => ErrorKind::InvalidInput,
             Repr::Other { kind, .. } => *kind,
         }
     }
@@ -60,7 +62,13 @@ macro_rules! from {
         }
     )*};
 }
-from!(PartitionError, OpenError, InvalidName, LimitExceeded);
+from!(PartitionError, OpenError, InvalidName, LimitExceeded, BackoffError);
+
+impl From<OptionsError> for Error {
+    fn from(error: OptionsError) -> Self {
+        PartitionError::from(error).into()
+    }
+}
 
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {

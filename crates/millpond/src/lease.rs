@@ -1,4 +1,4 @@
-//! Asking for work: single requests, and consumers that keep asking.
+//! Asking for work once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,28 +8,18 @@ use millpond_partition::{
     Grant, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Partition, PartitionError, inspect,
 };
 use millpond_storage_api::Durable;
-use millpond_types::limits::{BATCH_ENTRIES_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
-use millpond_types::{ErrorKind, LimitExceeded};
-use tokio::sync::Semaphore;
+use millpond_types::limits::{BATCH_ENTRIES_MAX, HOLDER_BYTES_MAX};
+use millpond_types::{ErrorKind, LimitExceeded, ms_rounded_up};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
+use crate::time::{check_ms, lease_ms};
 use crate::{Delivery, Error};
 
 /// Length of a lease when none is asked for.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// How long a consumer waits before it asks again; any value works, a long one costs least.
-const CONSUMER_WAIT: Duration = Duration::from_secs(60);
 /// How often a request asks again because nothing of what it was granted could be delivered.
 const ROUNDS_MAX: usize = 100;
-
-pub(crate) fn lease_ms(lease: Duration) -> Result<u64, Error> {
-    let ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-    if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&ms) {
-        return Ok(ms);
-    }
-    Err(Error::invalid(format!("a lease lasts 1 ms to 7 days, not {lease:?}")))
-}
 
 /// A request for leases. Made by [`Topic::lease`](crate::Topic::lease) and
 /// [`Queue::lease`](crate::Queue::lease).
@@ -41,11 +31,12 @@ pub struct LeaseRequest {
     n_max: usize,
     lease: Duration,
     wait: Duration,
+    holder: Option<Arc<str>>,
 }
 
 impl LeaseRequest {
     pub(crate) fn new(engine: Engine, source: Result<LeaseSource, Error>) -> Self {
-        Self { engine, source, n_max: 1, lease: DEFAULT_LEASE, wait: Duration::ZERO }
+        Self { engine, source, n_max: 1, lease: DEFAULT_LEASE, wait: Duration::ZERO, holder: None }
     }
 
     /// Most entries to lease at once: 1 (the default) to 10,000.
@@ -63,6 +54,13 @@ impl LeaseRequest {
     /// How long to wait for the first entry; not at all by default.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Who asks: 1 to 255 bytes that [`explain`](crate::admin::Admin::explain) shows while the leases are
+    /// held. It is not stored, and means nothing to the engine.
+    pub fn named(mut self, holder: impl Into<Arc<str>>) -> Self {
+        self.holder = Some(holder.into());
         self
     }
 
@@ -92,16 +90,11 @@ impl LeaseRequest {
     ///
     /// Safe: leases that were granted to a dropped future are given back, and the attempt does not count.
     pub async fn fetch(self) -> Result<Vec<Delivery>, Error> {
-        let source = self.source.clone()?;
-        let lease_ms = lease_ms(self.lease)?;
-        if self.n_max == 0 {
-            return Err(Error::invalid("a lease request needs a maximum of at least 1"));
-        }
-        LimitExceeded::check("lease request", self.n_max, BATCH_ENTRIES_MAX, "entries")?;
+        let asking = self.checked()?;
         let started = Instant::now();
         for _ in 0..ROUNDS_MAX {
             let wait = self.wait.saturating_sub(started.elapsed());
-            let grants = self.grants(source, lease_ms, wait).await?;
+            let grants = asking.grants(self.n_max, wait).await?;
             if grants.is_empty() {
                 break;
             }
@@ -113,30 +106,142 @@ impl LeaseRequest {
         Ok(Vec::new())
     }
 
-    async fn grants(&self, source: LeaseSource, lease_ms: u64, wait: Duration) -> Received {
-        let partitions = match source {
-            LeaseSource::Queue(id) => vec![self.engine.partition_of(id).clone()],
-            LeaseSource::Topic(_) => self.engine.partitions_in_turn(),
-        };
-        // Whoever has work answers the first pass; only when nobody has is everybody asked to wait.
-        if partitions.len() > 1 || wait.is_zero() {
-            for partition in &partitions {
-                let (call, answer) = LeaseCall::new(self.n_max, lease_ms);
-                partition.lease(source, &call, false).await?;
-                let grants = received(answer.await)?;
-                if !grants.is_empty() {
-                    return Ok(grants);
+    /// Leases as many entries as the maximum says, waiting for those that are not there yet; when the wait is
+    /// over, what there is, possibly nothing. Entries are leased as they come, so the lease has to be longer
+    /// than the wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch); also [`InvalidInput`](crate::ErrorKind::InvalidInput) when the leases are not
+    /// longer than the wait. What was leased before an error is given back.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_full(self) -> Result<Vec<Delivery>, Error> {
+        let asking = self.checked()?;
+        asking.check_wait(self.wait)?;
+        let mut found = Untaken::default();
+        asking.collect(&mut found, self.n_max, self.wait).await?;
+        Ok(found.take_all())
+    }
+
+    /// Checks the options.
+    pub(crate) fn checked(&self) -> Result<Asking, Error> {
+        let source = self.source.clone()?;
+        let lease_ms = lease_ms(self.lease)?;
+        if self.n_max == 0 {
+            return Err(Error::invalid("a lease request needs a maximum of at least 1"));
+        }
+        LimitExceeded::check("lease request", self.n_max, BATCH_ENTRIES_MAX, "entries")?;
+        if let Some(holder) = &self.holder {
+            if holder.is_empty() {
+                return Err(Error::invalid("the name of a lease's holder must not be empty"));
+            }
+            LimitExceeded::check("name of a holder", holder.len(), HOLDER_BYTES_MAX, "bytes")?;
+        }
+        let (engine, holder) = (self.engine.clone(), self.holder.clone());
+        Ok(Asking { engine, source, lease_ms, holder })
+    }
+}
+
+/// A request that was checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    engine: Engine,
+    source: LeaseSource,
+    lease_ms: u64,
+    holder: Option<Arc<str>>,
+}
+
+impl Asking {
+    /// Passes waits during which no lease of the batch can end.
+    pub(crate) fn check_wait(&self, wait: Duration) -> Result<(), Error> {
+        check_ms("wait for a batch", ms_rounded_up(wait), self.lease_ms - 1)?;
+        Ok(())
+    }
+
+    /// Leases what is ready, up to `n_max` entries; waits so long for the first.
+    pub(crate) async fn some(&self, n_max: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        let grants = self.grants(n_max, wait).await?;
+        self.engine.deliver(grants).await
+    }
+
+    /// Leases until there are `n_wanted` entries, or until the wait is over.
+    ///
+    /// What is ready comes without a look at the time, so that a short wait finds it too.
+    pub(crate) async fn collect(
+        &self,
+        found: &mut Untaken,
+        n_wanted: usize,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        // Whoever does not wait takes what is ready; but leases run meanwhile.
+        let enough = if wait.is_zero() { Duration::from_millis(self.lease_ms / 2) } else { wait };
+        let mut n_rounds = 0;
+        while found.len() < n_wanted && n_rounds < ROUNDS_MAX {
+            if found.len() > 0 && started.elapsed() >= enough {
+                break;
+            }
+            let n_left = n_wanted - found.len();
+            let mut grants = self.ready(n_left).await?;
+            if grants.is_empty() {
+                let left = wait.saturating_sub(started.elapsed());
+                if left.is_zero() {
+                    break;
                 }
+                grants = self.arriving(n_left, left).await?;
+            }
+            let n_before = found.len();
+            found.add(self.engine.deliver(grants).await?);
+            n_rounds = if found.len() == n_before { n_rounds + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    async fn grants(&self, n_max: usize, wait: Duration) -> Received {
+        // Whoever has work answers the first pass; only when nobody has is everybody asked to wait.
+        if wait.is_zero() || self.partitions().len() > 1 {
+            let grants = self.ready(n_max).await?;
+            if !grants.is_empty() || wait.is_zero() {
+                return Ok(grants);
             }
         }
-        if wait.is_zero() {
-            return Ok(Vec::new());
+        self.arriving(n_max, wait).await
+    }
+
+    /// Asks one partition after the other, until one has something.
+    async fn ready(&self, n_max: usize) -> Received {
+        for partition in self.partitions() {
+            let (call, answer) = self.call(n_max);
+            partition.lease(self.source, &call, false).await?;
+            let grants = received(answer.await)?;
+            if !grants.is_empty() {
+                return Ok(grants);
+            }
         }
-        let (call, answer) = LeaseCall::new(self.n_max, lease_ms);
-        for partition in &partitions {
-            partition.lease(source, &call, true).await?;
+        Ok(Vec::new())
+    }
+
+    /// Waits for the first partition that has something.
+    async fn arriving(&self, n_max: usize, wait: Duration) -> Received {
+        let (call, answer) = self.call(n_max);
+        for partition in self.partitions() {
+            partition.lease(self.source, &call, true).await?;
         }
         wait_for(&call, answer, wait).await
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        match self.source {
+            LeaseSource::Queue(id) => vec![self.engine.partition_of(id).clone()],
+            LeaseSource::Topic(_) => self.engine.partitions_in_turn(),
+        }
+    }
+
+    fn call(&self, n_max: usize) -> (Arc<LeaseCall>, LeaseAnswer) {
+        LeaseCall::by(self.holder.clone(), n_max, self.lease_ms)
     }
 }
 
@@ -154,6 +259,36 @@ async fn wait_for(call: &LeaseCall, mut answer: LeaseAnswer, wait: Duration) -> 
 fn received<E>(answer: Result<Result<millpond_partition::Grants, PartitionError>, E>) -> Received {
     let grants = answer.map_err(|_| Error::from(PartitionError::Closed))??;
     Ok(grants.accept())
+}
+
+/// Deliveries that nobody has taken. Dropped, they are given back, and their attempts do not count.
+#[derive(Debug, Default)]
+pub(crate) struct Untaken(VecDeque<Delivery>);
+
+impl Untaken {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+        self.0.extend(deliveries);
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Delivery> {
+        self.0.pop_front()
+    }
+
+    pub(crate) fn take_all(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.0).into()
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        for delivery in self.0.drain(..) {
+            delivery.partition().give_back(vec![delivery.lease().into()]);
+        }
+    }
 }
 
 /// Leases on their way to a user. Dropped before they arrive, they are given back.
@@ -205,107 +340,5 @@ impl Engine {
             })?,
         };
         Ok(Some(Delivery::new(grant, names, body, partition.clone())))
-    }
-}
-
-/// Sets up a [`Consumer`].
-#[derive(Debug, Clone)]
-#[must_use = "a consumer must be started"]
-pub struct ConsumerBuilder {
-    request: LeaseRequest,
-    credits: usize,
-}
-
-impl ConsumerBuilder {
-    pub(crate) fn new(request: LeaseRequest) -> Self {
-        Self { request, credits: 1 }
-    }
-
-    /// Length of the leases: 1 ms to 7 days, 30 seconds by default.
-    pub fn lease_for(mut self, lease: Duration) -> Self {
-        self.request = self.request.lease_for(lease);
-        self
-    }
-
-    /// How many entries the consumer may have leased and unsettled: 1 (the default) to 10,000.
-    pub fn credits(mut self, credits: usize) -> Self {
-        self.credits = credits;
-        self
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name or an option out of range.
-    pub fn start(self) -> Result<Consumer, Error> {
-        self.request.source.clone()?;
-        lease_ms(self.request.lease)?;
-        if self.credits == 0 {
-            return Err(Error::invalid("a consumer needs at least 1 credit"));
-        }
-        LimitExceeded::check("credits", self.credits, BATCH_ENTRIES_MAX, "entries")?;
-        Ok(Consumer {
-            request: self.request.wait(CONSUMER_WAIT),
-            credits: Arc::new(Semaphore::new(self.credits)),
-            fetched: VecDeque::new(),
-        })
-    }
-}
-
-/// Deliveries from a topic or queue, as long as there are credits: each unsettled delivery holds one.
-/// Dropping the consumer gives back what was fetched and not yet handed out.
-#[derive(Debug)]
-pub struct Consumer {
-    request: LeaseRequest,
-    credits: Arc<Semaphore>,
-    fetched: VecDeque<Delivery>,
-}
-
-impl Consumer {
-    /// The next delivery; waits for one, and for a credit. `None` once the engine is closed.
-    ///
-    /// # Errors
-    ///
-    /// The engine has stopped because its storage failed, or a read failed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: nothing is lost when the future is dropped.
-    pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
-        loop {
-            if let Some(delivery) = self.fetched.pop_front() {
-                return Ok(Some(delivery));
-            }
-            let first = self.credits.clone().acquire_owned().await;
-            let mut credits = first.expect("the semaphore is never closed");
-            let n_more = self.credits.available_permits();
-            if let Ok(more) = self.credits.clone().try_acquire_many_owned(small(n_more)) {
-                credits.merge(more);
-            }
-            let deliveries = match self.request.clone().max(credits.num_permits()).fetch().await {
-                Ok(deliveries) => deliveries,
-                Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            for mut delivery in deliveries {
-                if let Some(credit) = credits.split(1) {
-                    delivery.set_credit(credit);
-                }
-                self.fetched.push_back(delivery);
-            }
-        }
-    }
-}
-
-fn small(n: usize) -> u32 {
-    u32::try_from(n).expect("credits are limited to 10,000")
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        for delivery in self.fetched.drain(..) {
-            delivery.partition().give_back(vec![delivery.lease().into()]);
-        }
     }
 }

@@ -36,6 +36,10 @@
 //!   whoever comes late with it is refused.
 //! * **Order** inside a queue is `(priority, sequence)` among ready entries. Queues of a topic are served
 //!   in turn.
+//! * **Delays** end never early: [`Entry::delay`] by a clock of the engine's own, [`Entry::run_at`] by the
+//!   wall clock. What waits is in nobody's way.
+//! * **Retries.** A failed entry is ready again at once, or backs off as its topic's [`RetryPolicy`] or its
+//!   worker ([`Nack`]) says. After its last attempt it is one of the [dead letters](Queue::dead_letters).
 //! * **Restart** reads which queues have work, never all entries.
 //!
 //! # Where things are
@@ -43,13 +47,17 @@
 //! This crate is a thin facade. The parts can be used alone: `millpond-partition` (the loop),
 //! `millpond-inbox` (the in-memory windows), `millpond-storage-api` and its backends.
 
+mod consumer;
+mod dead;
 mod delivery;
 mod engine;
 mod entry;
 mod error;
 mod lease;
+mod nack;
 #[cfg(feature = "metrics")]
 mod series;
+mod time;
 mod topic;
 
 #[cfg(feature = "rocksdb")]
@@ -60,21 +68,25 @@ mod control;
 mod layout;
 
 pub use bytes::Bytes;
+pub use consumer::{Batches, Consumer, ConsumerBuilder};
+pub use dead::DeadLetters;
 pub use delivery::{Delivery, Lease};
 pub use engine::{Engine, Options, Status};
 pub use entry::Entry;
 pub use error::Error;
-pub use lease::{Consumer, ConsumerBuilder, LeaseRequest};
-pub use millpond_partition::inspect::StoredEntry;
+pub use lease::LeaseRequest;
+pub use millpond_partition::inspect::{DeadLetter, StoredEntry};
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
-    Counters, Latency, LeasesAtOpen, Nacked, OptionsError, PartitionOptions, Purged,
+    BackoffError, BackoffPolicy, Counters, Latency, LeasesAtOpen, Nacked, OptionsError,
+    PartitionOptions, Purged, RetryPolicy,
 };
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use millpond_types::{
-    EntryId, EntryRank, Epoch, ErrorKind, Headers, LeaseToken, Priority, QueueId, QueueKey,
-    Sequence, TopicName, UnixMillis, limits,
+    Body, DeadCause, EntryId, EntryRank, Epoch, ErrorKind, Headers, LeaseToken, Priority, QueueId,
+    QueueKey, Sequence, TopicName, UnixMillis, limits,
 };
+pub use nack::Nack;
 pub use topic::{Queue, Topic};
 
 #[cfg(doctest)]

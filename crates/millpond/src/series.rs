@@ -111,6 +111,16 @@ const COUNTERS: &[Counted] = &[
     series("millpond_leases_expired_total", N, "leases that came to their deadline", |c| {
         c.n_expired
     }),
+    series("millpond_entries_delayed_total", N, "entries accepted to be ready later", |c| {
+        c.n_delayed
+    }),
+    series("millpond_entries_due_total", N, "entries that became ready by time", |c| c.n_due),
+    series("millpond_entries_backed_off_total", N, "failed entries that had to wait", |c| {
+        c.n_backed_off
+    }),
+    series("millpond_entries_died_total", N, "entries set aside as dead letters", |c| c.n_died),
+    series("millpond_entries_replayed_total", N, "dead letters made ready again", |c| c.n_replayed),
+    series("millpond_entries_dropped_total", N, "dead letters removed", |c| c.n_dropped),
     series("millpond_commits_total", N, "commits made durable", |c| c.n_commits),
     series("millpond_commit_bytes_total", BYTES, "bytes of those commits", |c| c.n_commit_bytes),
     series("millpond_refills_demanded_total", N, "heads read because a caller waited", |c| {
@@ -149,7 +159,13 @@ const GAUGES: &[Measured] = &[
     series("millpond_queues_resident", N, "queues in memory, empty ones included", |s| {
         number(s.report.n_resident as u64)
     }),
-    series("millpond_entries", N, "entries, leased ones included", |s| number(s.report.n_entries)),
+    series("millpond_entries", N, "entries that are ready, leased ones included", |s| {
+        number(s.report.n_entries)
+    }),
+    series("millpond_entries_delayed", N, "entries that wait for their time", |s| {
+        number(s.report.n_delayed)
+    }),
+    series("millpond_entries_dead", N, "dead letters", |s| number(s.report.n_dead)),
     series("millpond_entries_leased", N, "entries leased", |s| number(s.report.n_leased)),
     series("millpond_window_bytes", BYTES, "entries in the windows of all queues", |s| {
         number(s.report.window_bytes as u64)
@@ -166,6 +182,24 @@ const GAUGES: &[Measured] = &[
     series("millpond_recalling", N, "1 while a restart brings queues back, or else 0", |s| {
         f64::from(u8::from(s.report.recalling.is_some()))
     }),
+    series(
+        "millpond_lateness_p50_seconds",
+        SECONDS,
+        "median time from when an entry was due until it left",
+        |s| s.report.counters.lateness.quantile(0.5).as_secs_f64(),
+    ),
+    series(
+        "millpond_lateness_p99_seconds",
+        SECONDS,
+        "99th percentile of the time from when an entry was due until it left",
+        |s| s.report.counters.lateness.quantile(0.99).as_secs_f64(),
+    ),
+    series(
+        "millpond_lateness_max_seconds",
+        SECONDS,
+        "longest time from when an entry was due until it left",
+        |s| s.report.counters.lateness.max().as_secs_f64(),
+    ),
     series("millpond_refill_p50_seconds", SECONDS, "median time to read a head", |s| {
         s.report.counters.refill_latency.quantile(0.5).as_secs_f64()
     }),

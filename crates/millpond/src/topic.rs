@@ -1,16 +1,16 @@
 //! Handles of topics and queues. They cost nothing and touch no storage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millpond_partition::inspect::StoredEntry;
 use millpond_partition::{LeaseSource, NewEntry, Purged, QueueRef, inspect};
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
-use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, Stage, TopicId, TopicName};
+use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, TopicId, TopicName};
 
 use crate::engine::Engine;
-use crate::lease::{ConsumerBuilder, LeaseRequest};
-use crate::{Entry, Error};
+use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, LeaseRequest};
 
 /// A named set of queues served by the same consumers. An invalid name is reported by the first
 /// operation that needs it.
@@ -37,6 +37,38 @@ impl Topic {
     /// Asks for leases from any queue of the topic, the queues taking turns.
     pub fn lease(&self) -> LeaseRequest {
         LeaseRequest::new(self.engine.clone(), self.source())
+    }
+
+    /// Leases `n_max` entries from any queues of the topic, waiting for those that are not there yet; when the
+    /// wait is over, what there is, possibly nothing. For 30 seconds: `lease()`, its options and
+    /// [`fetch_full`](LeaseRequest::fetch_full) are the same for other leases.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use std::time::Duration;
+    ///
+    /// use millpond::{Engine, Entry, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let emails = engine.topic("emails");
+    /// emails.queue("tenant-42").enqueue_batch(vec![Entry::new("a"), Entry::new("b")]).await?;
+    /// let batch = emails.lease_batch(100, Duration::from_millis(5)).await?;
+    /// assert_eq!(batch.len(), 2);
+    /// # engine.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseRequest::fetch_full`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`LeaseRequest::fetch_full`].
+    pub async fn lease_batch(&self, n_max: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        self.lease().max(n_max).wait(wait).fetch_full().await
     }
 
     /// A stream of deliveries from any queue of the topic.
@@ -114,8 +146,31 @@ impl Queue {
         LeaseRequest::new(self.engine.clone(), source)
     }
 
-    /// Removes everything that the queue holds: each entry that was accepted before the purge, leased or
-    /// not. The receipt tells how much that was; for a queue that does not exist, nothing.
+    /// As [`Topic::lease_batch`], from this queue only.
+    ///
+    /// # Errors
+    ///
+    /// As [`LeaseRequest::fetch_full`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`LeaseRequest::fetch_full`].
+    pub async fn lease_batch(&self, n_max: usize, wait: Duration) -> Result<Vec<Delivery>, Error> {
+        self.lease().max(n_max).wait(wait).fetch_full().await
+    }
+
+    /// A stream of deliveries from this queue only.
+    pub fn consumer(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.lease())
+    }
+
+    /// Its dead letters: entries that had all their attempts, or were rejected.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.engine.clone(), self.names.clone())
+    }
+
+    /// Removes everything that the queue holds: each entry that was accepted before the purge, ready, leased,
+    /// delayed or dead. The receipt tells how much that was; for a queue that does not exist, nothing.
     ///
     /// What is accepted after the purge stays, and is delivered once the purge is through. Before and after
     /// are decided as for several calls of [`enqueue`](Self::enqueue): by the order in which the futures are
@@ -161,8 +216,8 @@ impl Queue {
         Ok(self.engine.partition_of(names.id).purge(names.id).await?)
     }
 
-    /// Up to `n_max` entries in order of delivery, beginning after `after`, without leasing them. Those
-    /// leased at the moment are included.
+    /// Up to `n_max` entries in order of delivery, beginning after `after`, without leasing them: those that
+    /// are ready, and those leased at the moment.
     ///
     /// # Errors
     ///
@@ -174,7 +229,7 @@ impl Queue {
     ) -> Result<Vec<StoredEntry>, Error> {
         let names = self.names()?;
         let store = self.engine.partition_of(names.id).store();
-        let after = after.map(|id| (Stage::Ready, id));
+        let after = after.map(|id| id.rank);
         Ok(inspect::entries(&**store, names.id, after, n_max).await?)
     }
 

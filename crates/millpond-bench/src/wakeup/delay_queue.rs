@@ -11,63 +11,79 @@ use tokio::time::{Instant, advance, pause};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-use super::{Outcome, Subject};
+use super::{Outcome, Subject, set};
 
-pub(super) struct Queue {
-    queue: DelayQueue<u64>,
-    keys: Vec<Option<Key>>,
+/// The queue and its clock, in the runtime that the caller has entered.
+pub(super) struct Clocked<'a> {
+    pub(super) queue: DelayQueue<u64>,
     origin: Instant,
     now_ns: u64,
-    runtime: Runtime,
+    runtime: &'a Runtime,
 }
 
-impl Queue {
-    pub(super) fn new(n_timers: usize) -> Self {
-        let builder = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let runtime = builder.expect("a runtime without I/O needs nothing of the system");
-        let _guard = runtime.enter();
-        let origin = runtime.block_on(async {
-            pause();
-            Instant::now()
-        });
-        Self { queue: DelayQueue::new(), keys: vec![None; n_timers], origin, now_ns: 0, runtime }
+impl<'a> Clocked<'a> {
+    pub(super) fn new(runtime: &'a Runtime) -> Self {
+        Self { queue: DelayQueue::new(), origin: Instant::now(), now_ns: 0, runtime }
+    }
+
+    pub(super) fn at(&self, ns: u64) -> Instant {
+        self.origin + Duration::from_nanos(ns)
+    }
+
+    pub(super) fn advance(&mut self, now_ns: u64) {
+        self.runtime.block_on(advance(Duration::from_nanos(now_ns - self.now_ns)));
+        self.now_ns = now_ns;
     }
 }
 
-impl Subject for Queue {
+/// A runtime whose clock stands still.
+pub(super) fn paused_runtime() -> std::io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async { pause() });
+    Ok(runtime)
+}
+
+pub(super) struct Queue<'a> {
+    clocked: Clocked<'a>,
+    /// By number of the timer.
+    keys: Vec<Key>,
+}
+
+impl<'a> Queue<'a> {
+    pub(super) fn new(runtime: &'a Runtime, n_timers: usize) -> Self {
+        Self { clocked: Clocked::new(runtime), keys: Vec::with_capacity(n_timers) }
+    }
+}
+
+impl Subject for Queue<'_> {
     fn insert(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let when = self.origin + Duration::from_nanos(deadline_ns);
-        let _guard = self.runtime.enter();
-        self.keys[timer] = Some(self.queue.insert_at(timer as u64, when));
+        let when = self.clocked.at(deadline_ns);
+        set(&mut self.keys, timer, self.clocked.queue.insert_at(timer as u64, when));
         Ok(())
     }
 
     fn replace(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let when = self.origin + Duration::from_nanos(deadline_ns);
-        let _guard = self.runtime.enter();
-        self.queue.reset_at(self.keys[timer].as_ref().ok_or("the timer is set")?, when);
+        let when = self.clocked.at(deadline_ns);
+        self.clocked.queue.reset_at(&self.keys[timer], when);
         Ok(())
     }
 
     fn cancel(&mut self, timer: usize) -> Outcome<()> {
-        let _guard = self.runtime.enter();
-        let expired = self.queue.remove(self.keys[timer].as_ref().ok_or("the timer is set")?);
-        if expired.into_inner() != timer as u64 {
+        if self.clocked.queue.remove(&self.keys[timer]).into_inner() != timer as u64 {
             return Err("another timer was cancelled".into());
         }
         Ok(())
     }
 
     fn advance(&mut self, now_ns: u64) -> Outcome<()> {
-        self.runtime.block_on(advance(Duration::from_nanos(now_ns - self.now_ns)));
-        self.now_ns = now_ns;
+        self.clocked.advance(now_ns);
         Ok(())
     }
 
     fn drain(&mut self, _now_ns: u64, deliver: &mut impl FnMut(usize)) -> Outcome<()> {
-        let _guard = self.runtime.enter();
+        let queue = &mut self.clocked.queue;
         let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(expired)) = self.queue.poll_expired(&mut context) {
+        while let Poll::Ready(Some(expired)) = queue.poll_expired(&mut context) {
             deliver(usize::try_from(expired.into_inner())?);
         }
         Ok(())

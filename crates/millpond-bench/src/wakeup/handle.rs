@@ -2,40 +2,41 @@
 
 use millpond_wakeup::{Due, Handle, Nanos, Timers};
 
-use super::{Outcome, Subject};
+use super::{Outcome, Subject, set};
 
 /// Timers that one call takes out.
 const BATCH: usize = 1_024;
 
 pub(super) struct Handles {
     timers: Timers<u64>,
-    handles: Vec<Option<Handle>>,
+    /// By number of the timer.
+    handles: Vec<Handle>,
     batch: Vec<Due<u64>>,
 }
 
 impl Handles {
     pub(super) fn new(n_timers: usize) -> Self {
         let batch = Vec::with_capacity(BATCH);
-        Self { timers: Timers::new(n_timers), handles: vec![None; n_timers], batch }
+        Self { timers: Timers::new(n_timers), handles: Vec::with_capacity(n_timers), batch }
     }
 }
 
 impl Subject for Handles {
     fn insert(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
         let handle = self.timers.insert(Nanos(deadline_ns), timer as u64);
-        self.handles[timer] = Some(handle.map_err(|rejected| rejected.kind)?);
+        set(&mut self.handles, timer, handle.map_err(|rejected| rejected.kind)?);
         Ok(())
     }
 
     fn replace(&mut self, timer: usize, deadline_ns: u64) -> Outcome<()> {
-        let handle = self.handles[timer].ok_or("the timer is set")?;
-        self.timers.reset(handle, Nanos(deadline_ns)).ok_or("a live handle is stale")?;
+        self.timers
+            .reset(self.handles[timer], Nanos(deadline_ns))
+            .ok_or("a live handle is stale")?;
         Ok(())
     }
 
     fn cancel(&mut self, timer: usize) -> Outcome<()> {
-        let handle = self.handles[timer].ok_or("the timer is set")?;
-        if self.timers.cancel(handle) != Some(timer as u64) {
+        if self.timers.cancel(self.handles[timer]) != Some(timer as u64) {
             return Err("another timer was cancelled".into());
         }
         Ok(())

@@ -58,7 +58,7 @@ fn a_running_engine_answers_and_closes_cleanly_when_interrupted() {
     let replay = LongReplay::start();
     let fixture = &replay.fixture;
     let explained = fixture.run("queue explain jobs user-1");
-    assert!(explained.stdout.contains("user-1: leased: everything it holds is leased"));
+    assert!(explained.stdout.contains("user-1: leased: everything that is ready is leased"));
     let waiting = fixture.json("queue explain jobs user-2 --json");
     assert_eq!((&waiting["state"], &waiting["n_entries"]), (&"ready".into(), &1.into()));
     let top = fixture.json("queue top --by oldest -n 1 --json")["queues"].clone();
@@ -84,7 +84,7 @@ fn a_running_engine_answers_and_closes_cleanly_when_interrupted() {
 /// What the interrupted replay left is still there.
 fn stopped_engine_is_read(fixture: &Fixture) {
     let queues = fixture.run("queue ls");
-    assert!(queues.stdout.contains("jobs   user-1        1"), "{queues:?}");
+    assert!(queues.stdout.contains("jobs   user-1      1       1"), "{queues:?}");
     let waiting = fixture.json("queue explain jobs user-2 --json");
     assert_eq!(waiting["state"], "stopped");
     assert_eq!(fixture.json(EXPLAIN)["leases"].as_array().map(Vec::len), Some(1));

@@ -4,7 +4,7 @@ use crate::Nanos;
 use crate::rules::{Mutation, Rules};
 use crate::slab::Slab;
 
-const POSITION_BITS: u32 = 10;
+const POSITION_BITS: u32 = 11;
 
 /// Where the ladder keeps a timer: in the front, or at a position in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +14,8 @@ impl Place {
     pub(crate) const FRONT: Self = Self(u32::MAX);
 
     #[inline]
-    fn new(bucket: u32, position: usize) -> Self {
+    fn new(bucket: u32, position: u32) -> Self {
         debug_assert!(position < 1 << POSITION_BITS && bucket < u32::MAX >> POSITION_BITS);
-        let position = u32::try_from(position).expect("a bucket holds 2^10 timers at most");
         Self(bucket << POSITION_BITS | position)
     }
 
@@ -26,16 +25,24 @@ impl Place {
     }
 
     #[inline]
-    pub(super) const fn position(self) -> usize {
-        (self.0 & ((1 << POSITION_BITS) - 1)) as usize
+    pub(super) const fn position(self) -> u32 {
+        self.0 & ((1 << POSITION_BITS) - 1)
     }
 }
+
+/// A position that no timer is at; what remains tells the next such position.
+const HOLE: u32 = 1 << 31;
+/// The end of the list of holes.
+const NO_HOLE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Bucket {
     /// Its fence.
     least: Nanos,
+    /// Where a timer is missing there is a hole, so that taking one out touches no other timer.
     slots: Vec<u32>,
+    hole: u32,
+    n_timers: u32,
 }
 
 /// All buckets. Every timer in one is told its place.
@@ -43,16 +50,25 @@ struct Bucket {
 pub(super) struct Buckets {
     buckets: Vec<Bucket>,
     vacant: Vec<u32>,
+    /// Timers that were put into a bucket or read from one, for the tests to count.
+    #[cfg(test)]
+    pub(super) n_touched: std::cell::Cell<usize>,
 }
 
 impl Buckets {
-    #[inline]
     pub(super) const fn new() -> Self {
-        Self { buckets: Vec::new(), vacant: Vec::new() }
+        Self {
+            buckets: Vec::new(),
+            vacant: Vec::new(),
+            #[cfg(test)]
+            n_touched: std::cell::Cell::new(0),
+        }
     }
 
+    /// Adds an empty bucket with room for some timers.
     pub(super) fn add(&mut self, least: Nanos, room: usize) -> u32 {
-        let bucket = Bucket { least, slots: Vec::with_capacity(room) };
+        let slots = Vec::with_capacity(room);
+        let bucket = Bucket { least, slots, hole: NO_HOLE, n_timers: 0 };
         if let Some(vacant) = self.vacant.pop() {
             self.buckets[vacant as usize] = bucket;
             return vacant;
@@ -62,14 +78,14 @@ impl Buckets {
     }
 
     /// Gives up a bucket. Its timers are the caller's.
-    pub(super) fn release(&mut self, bucket: u32) -> Vec<u32> {
+    pub(super) fn release(&mut self, bucket: u32) -> impl Iterator<Item = u32> + use<> {
         self.vacant.push(bucket);
-        std::mem::take(&mut self.buckets[bucket as usize].slots)
+        self.take(bucket)
     }
 
     #[inline]
     pub(super) fn len(&self, bucket: u32) -> usize {
-        self.buckets[bucket as usize].slots.len()
+        self.buckets[bucket as usize].n_timers as usize
     }
 
     #[inline]
@@ -82,15 +98,35 @@ impl Buckets {
         self.buckets[bucket as usize].least = least;
     }
 
+    /// The timers of a bucket and their positions.
     #[inline]
-    pub(super) fn slots(&self, bucket: u32) -> &[u32] {
-        &self.buckets[bucket as usize].slots
+    pub(super) fn slots(&self, bucket: u32) -> impl Iterator<Item = (u32, u32)> {
+        #[cfg(test)]
+        self.n_touched.update(|n| n + self.len(bucket));
+        let slots = self.buckets[bucket as usize].slots.iter().copied();
+        (0..).zip(slots).filter(|(_, slot)| slot & HOLE == 0)
     }
 
+    #[cfg(test)]
+    pub(super) fn n_positions(&self, bucket: u32) -> usize {
+        self.buckets[bucket as usize].slots.len()
+    }
+
+    #[inline]
     pub(super) fn push<T>(&mut self, slab: &mut Slab<T>, bucket: u32, slot: u32) {
-        let slots = &mut self.buckets[bucket as usize].slots;
-        slab.set_place(slot, Place::new(bucket, slots.len()));
-        slots.push(slot);
+        #[cfg(test)]
+        self.n_touched.update(|n| n + 1);
+        let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
+        let position = if *hole == NO_HOLE {
+            slots.push(slot);
+            *n_timers
+        } else {
+            let position = *hole & !HOLE;
+            *hole = std::mem::replace(&mut slots[position as usize], slot);
+            position
+        };
+        *n_timers += 1;
+        slab.node_mut(slot).place = Place::new(bucket, position);
     }
 
     /// Empties a bucket in favour of these.
@@ -98,38 +134,57 @@ impl Buckets {
         &mut self,
         slab: &mut Slab<T>,
         bucket: u32,
-        slots: impl Iterator<Item = u32>,
+        timers: impl Iterator<Item = u32>,
     ) {
-        self.buckets[bucket as usize].slots.clear();
-        slots.for_each(|slot| self.push(slab, bucket, slot));
+        let room = &mut self.buckets[bucket as usize];
+        room.slots.clear();
+        (room.hole, room.n_timers) = (NO_HOLE, 0);
+        timers.for_each(|slot| self.push(slab, bucket, slot));
     }
 
-    /// Takes a timer out of its bucket, where another one takes its position. Returns how many are left.
+    /// Leaves a hole where a timer is.
+    #[inline]
+    pub(super) fn vacate(&mut self, bucket: u32, position: u32) {
+        let Bucket { slots, hole, n_timers, .. } = &mut self.buckets[bucket as usize];
+        slots[position as usize] = *hole | HOLE;
+        *hole = position | HOLE;
+        *n_timers -= 1;
+    }
+
+    /// Takes a timer out of its bucket. Returns how many are left.
+    #[inline]
     pub(super) fn remove<T>(
         &mut self,
         slab: &mut Slab<T>,
         bucket: u32,
-        position: usize,
+        position: u32,
         rules: Rules,
     ) -> usize {
-        const ROOM_MIN: usize = 32;
-        let slots = &mut self.buckets[bucket as usize].slots;
-        slots.swap_remove(position);
-        if let Some(moved) = slots.get(position)
-            && !rules.lacks(Mutation::MovedWithoutNotice)
-        {
-            slab.set_place(*moved, Place::new(bucket, position));
+        /// A bucket that has three times as many holes as timers, and this many positions, is made smaller.
+        const SPARSE_MIN: usize = 64;
+        if rules.lacks(Mutation::HolesForgotten) {
+            self.buckets[bucket as usize].hole = NO_HOLE;
         }
-        let room = slots.capacity();
-        if slots.len() * 4 < room && room > ROOM_MIN {
-            slots.shrink_to(room / 2);
+        self.vacate(bucket, position);
+        let room = &mut self.buckets[bucket as usize];
+        let n_left = room.n_timers as usize;
+        if n_left * 4 < room.slots.len() && room.slots.len() >= SPARSE_MIN {
+            let timers = self.take(bucket);
+            self.refill(slab, bucket, timers);
         }
-        slots.len()
+        n_left
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         let slots: usize = self.buckets.iter().map(|bucket| bucket.slots.capacity()).sum();
         self.buckets.capacity() * size_of::<Bucket>()
             + (slots + self.vacant.capacity()) * size_of::<u32>()
+    }
+
+    /// Takes all timers out of a bucket, and its memory.
+    fn take(&mut self, bucket: u32) -> impl Iterator<Item = u32> + use<> {
+        let room = &mut self.buckets[bucket as usize];
+        (room.hole, room.n_timers) = (NO_HOLE, 0);
+        std::mem::take(&mut room.slots).into_iter().filter(|slot| slot & HOLE == 0)
     }
 }

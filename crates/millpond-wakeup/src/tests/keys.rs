@@ -65,6 +65,10 @@ impl World for KeyWorld {
         self.wakeups.audit()
     }
 
+    fn n_live(&self) -> usize {
+        self.wakeups.len()
+    }
+
     fn finish(mut self) -> Result<(u64, u64), String> {
         self.now = Nanos::MAX;
         self.drain(usize::MAX)?;

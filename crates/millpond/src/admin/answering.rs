@@ -9,7 +9,8 @@ use millpond_storage_api::StoreRead;
 use millpond_types::{QueueKey, TopicName};
 
 use super::{
-    Activity, Answer, PartitionCheck, PartitionInfo, PurgeInfo, Question, explaining, listing, rows,
+    Activity, Answer, PartitionCheck, PartitionInfo, PurgeInfo, Question, dead, explaining,
+    listing, rows,
 };
 use crate::{Engine, Error};
 
@@ -25,6 +26,13 @@ impl View {
         match self {
             Self::Stopped(readers) => readers.clone(),
             Self::Running(engine) => engine.0.partitions.iter().map(of_partition).collect(),
+        }
+    }
+
+    pub(super) fn writable(&self) -> Result<&Engine, Error> {
+        match self {
+            Self::Running(engine) => Ok(engine),
+            Self::Stopped(_) => Err(Error::invalid("an engine that is only read changes nothing")),
         }
     }
 
@@ -54,13 +62,23 @@ pub(crate) async fn answer(view: &View, question: Question) -> Result<Answer, Er
         Question::Purge { topic, key } => {
             Ok(Answer::Purged(purge(view, &names(topic, key)?).await?))
         }
+        Question::DeadLetters { topic, key, after, n_max } => {
+            dead::list(view, &names(topic, key)?, after, n_max).await
+        }
+        Question::DeadLetter { topic, key, rank } => {
+            dead::show(view, &names(topic, key)?, rank).await
+        }
+        Question::SettleDead { topic, key, rank, action } => {
+            dead::settle(view, &names(topic, key)?, rank, action).await
+        }
+        Question::SettleAllDead { topic, key, after, action } => {
+            dead::settle_step(view, names(topic, key)?, after, action).await
+        }
     }
 }
 
 async fn purge(view: &View, names: &Arc<QueueRef>) -> Result<PurgeInfo, Error> {
-    let View::Running(engine) = view else {
-        return Err(Error::invalid("an engine that is not open for writing purges nothing"));
-    };
+    let engine = view.writable()?;
     let purged = engine.partition_of(names.id).purge(names.id).await?.into_inner();
     let (topic, key) = rows::in_text(names);
     Ok(PurgeInfo { topic, key, n_entries: purged.n_entries, n_leased: purged.n_leased })
@@ -84,7 +102,9 @@ async fn stored(store: &dyn StoreRead) -> Result<PartitionInfo, Error> {
     let mut info = PartitionInfo::default();
     rows::each_active(store, None, |active| {
         info.n_queues += 1;
-        info.n_entries = info.n_entries.saturating_add(active.n_entries());
+        info.n_entries = info.n_entries.saturating_add(active.row.n_ready);
+        info.n_delayed = info.n_delayed.saturating_add(active.row.n_delayed);
+        info.n_dead = info.n_dead.saturating_add(active.row.n_dead);
         ControlFlow::Continue(())
     })
     .await?;
@@ -98,6 +118,8 @@ async fn reported(engine: &Engine, index: usize) -> Result<PartitionInfo, Error>
         partition: 0,
         n_queues: report.n_queues as u64,
         n_entries: report.n_entries,
+        n_delayed: report.n_delayed,
+        n_dead: report.n_dead,
         n_leased: report.n_leased,
         activity: Some(Activity::new(&report, engine.0.window_bytes_max)),
     })

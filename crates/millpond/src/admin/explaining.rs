@@ -7,7 +7,7 @@ use millpond_storage_api::StoreRead;
 use millpond_types::UnixMillis;
 
 use super::rows::{self, Active, Leases};
-use super::{Activity, Explanation, LeaseInfo, QueueInfo, View, WindowInfo};
+use super::{Activity, DelayedInfo, Explanation, LeaseInfo, QueueInfo, View, WindowInfo, waiting};
 use crate::Error;
 
 /// Leases that are listed.
@@ -42,13 +42,25 @@ async fn explain_stopped(
         let active = Active { key: stored.key, row: stored.row };
         leases = rows::leases_in_force(store, names.id).await?;
         let head = rows::head_enqueued_at(store, &active, &leases).await?;
-        queue.n_entries = active.n_entries();
+        queue.n_entries = active.row.n_ready;
+        queue.n_delayed = active.row.n_delayed;
+        queue.n_dead = active.row.n_dead;
         queue.n_leased = leases.len() as u64;
         queue.head_waits_ms = head.map(|enqueued_at| now.since(enqueued_at));
     }
     let leases = listed(leases, now);
-    let (state, reason) = stopped_state(&queue, leases.first());
-    Ok(Explanation { queue, state: state.to_owned(), reason, window: None, activity: None, leases })
+    let delayed = waiting::delayed(store, names.id, now).await?;
+    let (state, reason) = stopped_state(&queue, leases.first(), delayed.first());
+    Ok(Explanation {
+        queue,
+        state: state.to_owned(),
+        reason,
+        window: None,
+        activity: None,
+        leased_by: None,
+        leases,
+        delayed,
+    })
 }
 
 async fn explain_running(
@@ -64,13 +76,27 @@ async fn explain_running(
         let head = rows::head_of_report(store, report).await?;
         leases = rows::leases_in_force(store, names.id).await?;
         queue.n_entries = report.n_entries;
+        queue.n_delayed = report.n_delayed;
+        queue.n_dead = report.n_dead;
         queue.n_leased = report.n_leased;
         queue.head_waits_ms = head.map(|enqueued_at| now.since(enqueued_at));
     }
-    let (state, reason) = running_state(report, now);
-    let window = Some(report.map(window).unwrap_or_default());
-    let leases = listed(leases, now);
-    Ok(Explanation { queue, state: state.to_owned(), reason, window, activity: None, leases })
+    let delayed = waiting::delayed(store, names.id, now).await?;
+    let (state, reason) = running_state(report, delayed.first(), now);
+    let leased_by = report.and_then(|report| match &report.state {
+        QueueState::Leased { by, .. } => Some(by.as_ref()?.to_string()),
+        _ => None,
+    });
+    Ok(Explanation {
+        queue,
+        state: state.to_owned(),
+        reason,
+        window: Some(report.map(window).unwrap_or_default()),
+        activity: None,
+        leased_by,
+        leases: listed(leases, now),
+        delayed,
+    })
 }
 
 /// What is said of a queue that holds nothing.
@@ -82,6 +108,8 @@ fn nothing(view: &View, names: &QueueRef) -> QueueInfo {
         id: names.id.to_string(),
         partition: names.id.partition(view.n_partitions()),
         n_entries: 0,
+        n_delayed: 0,
+        n_dead: 0,
         n_leased: 0,
         head_waits_ms: None,
     }
@@ -101,31 +129,41 @@ fn listed(leases: Leases, now: UnixMillis) -> Vec<LeaseInfo> {
     leases.into_iter().map(info).collect()
 }
 
-fn stopped_state(queue: &QueueInfo, first: Option<&LeaseInfo>) -> (&'static str, String) {
+fn stopped_state(
+    queue: &QueueInfo,
+    lease: Option<&LeaseInfo>,
+    delayed: Option<&DelayedInfo>,
+) -> (&'static str, String) {
+    if queue.head_waits_ms.is_some() || delayed.is_some_and(|first| first.due_in_ms == 0) {
+        return ("stopped", "it has entries to be served, and no engine is running".to_owned());
+    }
     if queue.n_entries == 0 {
-        return ("empty", holds_nothing());
+        return nothing_ready(queue.n_delayed, queue.n_dead, delayed);
     }
-    if queue.head_waits_ms.is_some() {
-        return ("stopped", "it has ready entries, and no engine is running".to_owned());
-    }
-    match (queue.n_entries.saturating_sub(queue.n_leased), first) {
-        (0, Some(lease)) => ("leased", all_leased(lease.ends_in_ms)),
+    match (queue.n_entries.saturating_sub(queue.n_leased), lease) {
+        (0, Some(lease)) => ("leased", all_leased(None, lease.ends_in_ms)),
         (n_left, _) => ("set_aside", undecodable(n_left)),
     }
 }
 
-fn running_state(report: Option<&QueueReport>, now: UnixMillis) -> (&'static str, String) {
-    let Some(report) = report else { return ("empty", holds_nothing()) };
+fn running_state(
+    report: Option<&QueueReport>,
+    delayed: Option<&DelayedInfo>,
+    now: UnixMillis,
+) -> (&'static str, String) {
+    let Some(report) = report else { return nothing_ready(0, 0, None) };
     let fixed = |state: &'static str, reason: &str| (state, reason.to_owned());
     match &report.state {
-        QueueState::Empty => ("empty", holds_nothing()),
+        QueueState::Empty | QueueState::Delayed => {
+            nothing_ready(report.n_delayed, report.n_dead, delayed)
+        }
         QueueState::Ready { n_ahead: 0 } => {
             fixed("ready", "its head is next to be leased; no consumer has asked")
         }
         QueueState::Ready { n_ahead } => {
             ("ready", format!("its head can be leased; {n_ahead} queues of the topic come first"))
         }
-        QueueState::Leased { until, .. } => ("leased", all_leased(until.since(now))),
+        QueueState::Leased { until, by } => ("leased", all_leased(by.as_deref(), until.since(now))),
         QueueState::Cold => {
             fixed("cold", "its head is not in memory; it is read when the turn of the queue comes")
         }
@@ -135,7 +173,7 @@ fn running_state(report: Option<&QueueReport>, now: UnixMillis) -> (&'static str
         }
         QueueState::BackingOff { until, error } => {
             let ms = until.since(now);
-            ("backing_off", format!("its head cannot be read ({error}); next try in {ms} ms"))
+            ("unreadable", format!("its head cannot be read ({error}); next try in {ms} ms"))
         }
         QueueState::Purging => fixed("purging", "everything it held is being removed"),
         QueueState::SetAside { n_entries } => ("set_aside", undecodable(*n_entries)),
@@ -143,12 +181,21 @@ fn running_state(report: Option<&QueueReport>, now: UnixMillis) -> (&'static str
     }
 }
 
-fn holds_nothing() -> String {
-    "it holds nothing".to_owned()
+fn nothing_ready(
+    n_delayed: u64,
+    n_dead: u64,
+    delayed: Option<&DelayedInfo>,
+) -> (&'static str, String) {
+    match (n_delayed, n_dead) {
+        (0, 0) => ("empty", "it holds nothing".to_owned()),
+        (0, _) => ("dead", format!("all that it holds are dead letters ({n_dead})")),
+        _ => waiting::state(delayed),
+    }
 }
 
-fn all_leased(ms: u64) -> String {
-    format!("everything it holds is leased; the first lease ends in {ms} ms")
+fn all_leased(by: Option<&str>, ms: u64) -> String {
+    let of = by.map_or(String::new(), |by| format!(", of {by:?},"));
+    format!("everything that is ready is leased; the first lease{of} ends in {ms} ms")
 }
 
 fn undecodable(n_entries: u64) -> String {

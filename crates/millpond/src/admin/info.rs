@@ -14,12 +14,24 @@ pub struct QueueInfo {
     pub id: String,
     /// The partition it lives in.
     pub partition: u16,
-    /// Entries it holds, leased ones included.
+    /// Entries that are ready, leased ones included.
     pub n_entries: u64,
+    /// Entries that wait for their time, after a delay or a failed attempt.
+    pub n_delayed: u64,
+    /// Dead letters.
+    pub n_dead: u64,
     /// Entries leased.
     pub n_leased: u64,
-    /// For how long the entry at its head has been ready, in milliseconds; absent if none is ready.
+    /// How long ago the entry at its head was accepted, its delays included, in milliseconds; absent if none is
+    /// ready and free.
     pub head_waits_ms: Option<u64>,
+}
+
+impl QueueInfo {
+    /// Everything it holds: ready, leased, delayed and dead.
+    pub fn n_held(&self) -> u64 {
+        self.n_entries.saturating_add(self.n_delayed).saturating_add(self.n_dead)
+    }
 }
 
 /// Queues, sorted as was asked for.
@@ -37,8 +49,10 @@ pub struct Explanation {
     /// The queue.
     #[serde(flatten)]
     pub queue: QueueInfo,
-    /// One word: `empty`, `ready`, `leased`, `cold`, `loading`, `committing`, `backing_off`, `purging`,
-    /// `set_aside`, or `stopped` for a queue with ready entries in an engine that is not running.
+    /// One word. Something is ready: `ready`, `leased` if all of that is, `cold`, `loading` or `unreadable` by
+    /// what is known of the head, `committing`, or `stopped` in an engine that is not running. Nothing is:
+    /// `delayed` or `backing_off` by what becomes ready first, `dead` for dead letters alone, or `empty`. In
+    /// any case: `purging`, and `set_aside` when what is left cannot be decoded.
     pub state: String,
     /// One sentence.
     pub reason: String,
@@ -48,8 +62,109 @@ pub struct Explanation {
     /// How its partition is doing; absent when the engine is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
+    /// Who holds the lease that ends first, if everything ready is leased and its holder said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased_by: Option<String>,
     /// The leases in force, nearest deadline first; at most 100.
     pub leases: Vec<LeaseInfo>,
+    /// The entries that wait for their time, nearest first; at most 10.
+    pub delayed: Vec<DelayedInfo>,
+}
+
+/// What an entry waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    /// The end of a [delay](crate::Entry::delay).
+    Delay,
+    /// A [date](crate::Entry::run_at).
+    Date,
+    /// Its next attempt.
+    BackOff,
+}
+
+/// An entry that waits for its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelayedInfo {
+    /// The entry's sequence.
+    pub sequence: u64,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// Attempts it has had.
+    pub n_attempts: u32,
+    /// When it becomes ready, in milliseconds since 1970.
+    pub due_at_ms: u64,
+    /// Milliseconds until then; 0 when it is due.
+    pub due_in_ms: u64,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterInfo {
+    /// Its priority, the first part of its name.
+    pub priority: u8,
+    /// Its sequence, the second part of its name.
+    pub sequence: u64,
+    /// Why it was set aside, in one word: `attempts_spent` or `rejected`.
+    pub cause: String,
+    /// What its last worker said about it; mostly empty.
+    pub reason: String,
+    /// Attempts it had.
+    pub n_attempts: u32,
+    /// When it was accepted, in milliseconds since 1970.
+    pub enqueued_at_ms: u64,
+    /// When it was set aside, in milliseconds since 1970.
+    pub died_at_ms: u64,
+    /// Size of its headers and payload together, in bytes.
+    pub n_body_bytes: u64,
+}
+
+/// A dead letter with its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterContent {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub letter: DeadLetterInfo,
+    /// Its headers, in order.
+    pub headers: Vec<HeaderInfo>,
+    /// Its payload.
+    pub payload: Content,
+}
+
+/// A header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderInfo {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Content,
+}
+
+/// Bytes of a user's: text where they are text. In JSON a string, or an object with their hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// They are UTF-8.
+    Text(String),
+    /// They are not.
+    Binary {
+        /// Two digits for each byte.
+        hex: String,
+    },
+}
+
+impl Content {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Binary { hex: hex(bytes) },
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from_digit(digit.into(), 16).expect("it is below 16")).collect()
 }
 
 /// The part of a queue that is in memory.
@@ -84,10 +199,14 @@ pub struct LeaseInfo {
 pub struct PartitionInfo {
     /// The partition.
     pub partition: u16,
-    /// Queues with work.
+    /// Queues that hold something.
     pub n_queues: u64,
-    /// Entries in them, leased ones included.
+    /// Entries in them that are ready, leased ones included.
     pub n_entries: u64,
+    /// Entries that wait for their time.
+    pub n_delayed: u64,
+    /// Dead letters.
+    pub n_dead: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// How it is doing; absent when the engine is not running.
@@ -190,8 +309,19 @@ pub struct PurgeInfo {
     pub topic: String,
     /// The queue's key; bytes that are not text are escaped.
     pub key: String,
-    /// Entries removed, leased ones included.
+    /// Entries removed: ready, leased, delayed and dead ones.
     pub n_entries: u64,
     /// How many of them were leased.
     pub n_leased: u64,
+}
+
+/// What became of dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLettersDone {
+    /// The topic.
+    pub topic: String,
+    /// The queue's key; bytes that are not text are escaped.
+    pub key: String,
+    /// How many were replayed or dropped.
+    pub n_done: u64,
 }

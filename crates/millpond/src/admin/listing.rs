@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use millpond_partition::{Clock, QueueReport};
 use millpond_storage_api::StoreRead;
-use millpond_types::{TopicId, TopicName, UnixMillis};
+use millpond_types::{ActiveRow, TopicId, TopicName, UnixMillis};
 
 use super::lowest::Lowest;
 use super::rows::{self, Active};
@@ -24,10 +24,12 @@ pub(super) async fn queues(
 ) -> Result<QueueList, Error> {
     let topic = topic.map(TopicName::new).transpose()?.map(|name| TopicId::derive(&name));
     let n_max = n_max.min(Admin::LISTED_MAX);
-    let mut listing = Listing { view, topic, now: Clock::start().now(), n_max, passed_over: None };
+    let now = Clock::start().now();
+    let mut listing = Listing { view, topic, now, order, n_max, passed_over: None };
     let queues = match order {
         Order::Name => listing.by_name().await?,
-        Order::Deepest => listing.by_depth().await?,
+        Order::Deepest => listing.by_count(|row| row.n_ready, |info| info.n_entries).await?,
+        Order::MostDead => listing.by_count(|row| row.n_dead, |info| info.n_dead).await?,
         Order::Oldest => listing.by_age().await?,
     };
     Ok(QueueList { queues, incomplete: listing.passed_over })
@@ -38,6 +40,7 @@ struct Listing<'a> {
     view: &'a View,
     topic: Option<TopicId>,
     now: UnixMillis,
+    order: Order,
     n_max: usize,
     /// What was not looked at.
     passed_over: Option<String>,
@@ -76,7 +79,13 @@ impl Listing<'_> {
         self.describe_all(first.into_sorted()).await
     }
 
-    async fn by_depth(&mut self) -> Result<Vec<QueueInfo>, Error> {
+    /// Whatever has most comes first; what that is, is read from a row or from what is told in the end.
+    async fn by_count(
+        &mut self,
+        of_row: fn(&ActiveRow) -> u64,
+        of_info: fn(&QueueInfo) -> u64,
+    ) -> Result<Vec<QueueInfo>, Error> {
+        let lists_none = self.order != Order::MostDead;
         let mut deepest = Lowest::new(self.n_max);
         let mut infos = Lowest::new(self.n_max);
         let mut n_seen = 0;
@@ -86,13 +95,16 @@ impl Listing<'_> {
             {
                 for report in reports {
                     let info = self.describe_report(&*store, partition, report).await?;
-                    infos.push(Reverse(info.n_entries), info);
+                    infos.push(Reverse(of_info(&info)), info);
                 }
                 continue;
             }
             let n_malformed = rows::each_active(&*store, self.topic, |active| {
-                n_seen += 1;
-                deepest.push(Reverse(active.n_entries()), (partition, active));
+                let n = of_row(&active.row);
+                if n > 0 || lists_none {
+                    n_seen += 1;
+                    deepest.push(Reverse(n), (partition, active));
+                }
                 ControlFlow::Continue(())
             })
             .await?;
@@ -102,7 +114,7 @@ impl Listing<'_> {
             self.passed_over = Some(format!("it ends after {} queues", Admin::LISTED_MAX));
         }
         for info in self.describe_all(deepest.into_sorted()).await? {
-            infos.push(Reverse(info.n_entries), info);
+            infos.push(Reverse(of_info(&info)), info);
         }
         Ok(infos.into_sorted())
     }
@@ -113,12 +125,14 @@ impl Listing<'_> {
         engine: &Engine,
         partition: usize,
     ) -> Result<Option<Vec<QueueReport>>, Error> {
-        if self.topic.is_some() || self.n_max > REPORTED_MAX {
+        let may_be = self.order == Order::Deepest && self.topic.is_none();
+        if !may_be || self.n_max > REPORTED_MAX {
             return Ok(None);
         }
         let report = engine.0.partitions[partition].report(self.n_max).await?;
-        // Until all queues are back, storage knows more.
-        Ok(report.recalling.is_none().then_some(report.deepest))
+        // Storage knows more until all queues are back, and of queues that left because nothing is ready.
+        let is_all = report.deepest.len() >= self.n_max.min(report.n_queues);
+        Ok((report.recalling.is_none() && is_all).then_some(report.deepest))
     }
 
     async fn by_age(&mut self) -> Result<Vec<QueueInfo>, Error> {
@@ -128,6 +142,9 @@ impl Listing<'_> {
             let mut candidates = Lowest::new(Admin::HEADS_READ_MAX);
             let mut n_seen = 0;
             let n_malformed = rows::each_active(&*store, self.topic, |active| {
+                if active.row.n_ready == 0 {
+                    return ControlFlow::Continue(());
+                }
                 n_seen += 1;
                 candidates.push(active.row.floor.sequence, (partition, active));
                 ControlFlow::Continue(())
@@ -179,6 +196,8 @@ impl Listing<'_> {
             id: report.id.to_string(),
             partition: number(partition),
             n_entries: report.n_entries,
+            n_delayed: report.n_delayed,
+            n_dead: report.n_dead,
             n_leased: report.n_leased,
             head_waits_ms: head.map(|enqueued_at| self.now.since(enqueued_at)),
         })
@@ -200,7 +219,9 @@ async fn describe(
         key,
         id: active.key.queue.to_string(),
         partition: number(partition),
-        n_entries: active.n_entries(),
+        n_entries: active.row.n_ready,
+        n_delayed: active.row.n_delayed,
+        n_dead: active.row.n_dead,
         n_leased: leases.len() as u64,
         head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
     })

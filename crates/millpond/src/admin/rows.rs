@@ -19,12 +19,6 @@ pub(super) struct Active {
     pub(super) row: ActiveRow,
 }
 
-impl Active {
-    pub(super) fn n_entries(&self) -> u64 {
-        self.row.n_ready.saturating_add(self.row.n_delayed).saturating_add(self.row.n_dead)
-    }
-}
-
 /// Visits the queues that have work, of one topic or of all, until `visit` breaks off. Returns how many
 /// rows cannot be decoded.
 pub(super) async fn each_active(

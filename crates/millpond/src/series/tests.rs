@@ -13,6 +13,8 @@ use crate::{Engine, Entry, ErrorKind, PartitionStore};
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/metrics.md");
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// Kind, unit and meaning of a series.
 type About = (&'static str, String, String);
 
@@ -163,18 +165,37 @@ async fn the_figures_are_those_of_the_engine() {
     let lease = || topic.queue("a").lease();
     lease().fetch_one().await.unwrap().unwrap().ack().await.unwrap();
     lease().fetch_one().await.unwrap().unwrap().nack().await.unwrap();
+    lease().fetch_one().await.unwrap().unwrap().nack_after(HOUR).await.unwrap();
+    for _ in 0..2 {
+        lease().fetch_one().await.unwrap().unwrap().reject("").await.unwrap();
+    }
+    let dead = topic.queue("a").dead_letters();
+    let letters = dead.list(None, 2).await.unwrap();
+    dead.replay(letters[0].id).await.unwrap();
+    dead.drop(letters[1].id).await.unwrap();
+    lease().fetch_one().await.unwrap().unwrap().reject("").await.unwrap();
+    topic.queue("a").enqueue_batch(vec![Entry::new("x"); 2]).await.unwrap();
+    topic.queue("a").enqueue(Entry::new("x").delay(HOUR)).await.unwrap();
     let _held = lease().fetch_one().await.unwrap().unwrap();
     topic.queue("b").purge().await.unwrap();
     engine.publish_metrics().await.unwrap();
 
     for (name, expected) in [
-        ("millpond_entries_enqueued_total", 7.0),
-        ("millpond_leases_granted_total", 3.0),
+        ("millpond_entries_enqueued_total", 10.0),
+        ("millpond_leases_granted_total", 7.0),
         ("millpond_entries_acked_total", 1.0),
-        ("millpond_entries_nacked_total", 1.0),
+        ("millpond_entries_nacked_total", 5.0),
+        ("millpond_entries_delayed_total", 1.0),
+        ("millpond_entries_due_total", 0.0),
+        ("millpond_entries_backed_off_total", 1.0),
+        ("millpond_entries_died_total", 3.0),
+        ("millpond_entries_replayed_total", 1.0),
+        ("millpond_entries_dropped_total", 1.0),
         ("millpond_entries_purged_total", 3.0),
         ("millpond_leases_expired_total", 0.0),
-        ("millpond_entries", 3.0),
+        ("millpond_entries", 2.0),
+        ("millpond_entries_delayed", 2.0),
+        ("millpond_entries_dead", 1.0),
         ("millpond_entries_leased", 1.0),
         ("millpond_queues", 1.0),
         ("millpond_rows_set_aside_total", 0.0),

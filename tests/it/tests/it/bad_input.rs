@@ -132,7 +132,12 @@ async fn directories_that_are_not_ours() {
 
     let ours = path.join("ours");
     open(&ours).await.unwrap().close().await.unwrap();
-    for manifest in ["format 2\npartitions 2\nstate complete\n", "nonsense", ""] {
+    for manifest in [
+        "format 1\npartitions 2\nstate complete\n",
+        "format 3\npartitions 2\nstate complete\n",
+        "nonsense",
+        "",
+    ] {
         std::fs::write(ours.join("MILLPOND"), manifest).unwrap();
         assert_eq!(kind(Options::new(&ours)).await, ErrorKind::Format, "{manifest:?}");
     }

@@ -3,12 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod administration;
+mod backends;
 mod bad_input;
+mod batches;
 mod corrupt;
+mod dead_letters;
+mod delays;
 mod delivery;
 mod failure;
 mod leases;
 mod purge;
 mod reads;
 mod restart;
+mod retries;
+mod waiting;
 mod watched;
