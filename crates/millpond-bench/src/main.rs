@@ -8,12 +8,14 @@
 //! | bench | subject | peers |
 //! |---|---|---|
 //! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
+//! | `delays` | entries that wait, ten million by default, and a million leases that end at the same moment: memory, lateness, restarts, turns of the loop | the empty engine; the same callers before |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
 //! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
 //! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
 //! | `wakeup` | deadlines by handle and by key: set, replace, postpone, cancel, deliver; memory; the longest single call | `DelayQueue` of tokio-util; a binary heap with lazy deletion |
 
 mod dead_prefix;
+mod delays;
 mod engine;
 mod inbox;
 mod measure;
@@ -38,7 +40,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["dead-prefix", "engine", "inbox", "queues", "wakeup"])]
+    #[arg(value_parser = ["dead-prefix", "delays", "engine", "inbox", "queues", "wakeup"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -55,6 +57,9 @@ struct Arguments {
     /// How many queues the bench `queues` makes: 1,000,000 by default, 50,000 with `--quick`.
     #[arg(long, value_name = "N")]
     queues: Option<usize>,
+    /// How many entries the bench `delays` makes: 10,000,000 by default, 100,000 with `--quick`.
+    #[arg(long, value_name = "N")]
+    entries: Option<usize>,
     /// A part of a bench that runs in a process of its own.
     #[arg(long, value_name = "JSON", hide = true)]
     step: Option<String>,
@@ -65,7 +70,8 @@ fn main() -> ExitCode {
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
     let run = || -> Result<(), Box<dyn std::error::Error>> {
         if let Some(step) = &arguments.step {
-            return queues::run_child(step);
+            let is_delays = arguments.names.iter().any(|name| name == "delays");
+            return if is_delays { delays::run_child(step) } else { queues::run_child(step) };
         }
         let mut report = Report::new(arguments.json.as_deref())?;
         let wanted = |bench: &str| {
@@ -73,6 +79,10 @@ fn main() -> ExitCode {
         };
         if wanted("dead-prefix") {
             dead_prefix::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("delays") {
+            let n_entries = arguments.entries;
+            delays::run(&mut report, effort, &arguments.dir, &arguments.case, n_entries)?;
         }
         if wanted("engine") {
             engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;

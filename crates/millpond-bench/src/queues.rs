@@ -7,13 +7,13 @@
 mod cold;
 mod deep;
 mod drain;
-mod fill;
-mod place;
+pub(crate) mod fill;
+pub(crate) mod place;
 mod population;
-mod probe;
+pub(crate) mod probe;
 mod recall;
 mod step;
-mod turns;
+pub(crate) mod turns;
 mod watched;
 mod window;
 
@@ -26,7 +26,7 @@ use crate::report::{Figure, Report};
 
 pub(crate) use step::run_child;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Queues of a full run and of a quick one.
 const N_QUEUES: usize = 1_000_000;
@@ -63,7 +63,7 @@ pub(crate) fn run(
         return Err("the bench `queues` needs at least 1,000 queues".into());
     }
     let plan = Plan { n_queues, n_runs: if is_quick { 3 } else { 5 }, dir, only };
-    let out = Figures { report, case: String::new() };
+    let out = Figures::new(report, "queues");
     parts(out, plan).map_err(widened)
 }
 
@@ -73,7 +73,9 @@ fn parts(mut out: Figures<'_>, plan: Plan<'_>) -> Outcome<()> {
     window::part(&mut out, plan)
 }
 
-fn widened(error: Box<dyn std::error::Error + Send + Sync>) -> Box<dyn std::error::Error> {
+pub(crate) fn widened(
+    error: Box<dyn std::error::Error + Send + Sync>,
+) -> Box<dyn std::error::Error> {
     error
 }
 
@@ -83,28 +85,45 @@ fn options(directory: &Path) -> Options {
 }
 
 /// Where figures of one case go.
-struct Figures<'a> {
+pub(crate) struct Figures<'a> {
     report: &'a mut Report,
+    bench: &'static str,
     case: String,
 }
 
-impl Figures<'_> {
-    fn case(&mut self, case: impl Into<String>) {
+impl<'a> Figures<'a> {
+    pub(crate) fn new(report: &'a mut Report, bench: &'static str) -> Self {
+        Self { report, bench, case: String::new() }
+    }
+
+    pub(crate) fn case(&mut self, case: impl Into<String>) {
         self.case = case.into();
     }
 
-    fn add(&mut self, metric: &str, value: f64, unit: &str) -> Outcome<()> {
+    pub(crate) fn add(&mut self, metric: &str, value: f64, unit: &str) -> Outcome<()> {
         self.figure(metric, value, unit, None)
     }
 
     /// A figure that should not exceed its bar.
-    fn at_most(&mut self, metric: &str, value: f64, unit: &str, bar: f64) -> Outcome<()> {
+    pub(crate) fn at_most(
+        &mut self,
+        metric: &str,
+        value: f64,
+        unit: &str,
+        bar: f64,
+    ) -> Outcome<()> {
         let name = format!("the bar, {bar} {unit}");
         self.figure(metric, value, unit, Some((value / bar, name.trim_end())))
     }
 
     /// A figure beside another one of the same run.
-    fn beside(&mut self, metric: &str, value: f64, unit: &str, other: (f64, &str)) -> Outcome<()> {
+    pub(crate) fn beside(
+        &mut self,
+        metric: &str,
+        value: f64,
+        unit: &str,
+        other: (f64, &str),
+    ) -> Outcome<()> {
         self.figure(metric, value, unit, Some((value / other.0, other.1)))
     }
 
@@ -116,7 +135,7 @@ impl Figures<'_> {
         ratio: Option<(f64, &str)>,
     ) -> Outcome<()> {
         self.report.figure(&Figure {
-            bench: "queues",
+            bench: self.bench,
             case: &self.case,
             subject: "millpond",
             metric,

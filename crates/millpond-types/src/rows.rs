@@ -265,7 +265,8 @@ impl DeadRow {
 pub struct LeaseRow {
     /// Token of the newest lease.
     pub token: LeaseToken,
-    /// When it ends by itself; 0 once the entry was given back.
+    /// When it ends by itself; [`GIVEN_BACK`](Self::GIVEN_BACK) or [`OWNER_GONE`](Self::OWNER_GONE) once it
+    /// has ended.
     pub deadline: UnixMillis,
     /// Attempts so far, the newest lease included.
     pub attempts: u32,
@@ -283,9 +284,16 @@ impl LeaseRow {
     /// Length of the stored form, in bytes.
     pub const BYTES: usize = 38;
 
-    /// Whether the entry was given back, so that the row only keeps its attempts.
+    /// The deadline of an entry that was given back and may be tried again.
+    pub const GIVEN_BACK: UnixMillis = UnixMillis(0);
+
+    /// The deadline of a lease that ended with the owner of its partition. Whether the entry may be tried again,
+    /// nobody has said yet.
+    pub const OWNER_GONE: UnixMillis = UnixMillis(1);
+
+    /// Whether the lease has ended, so that the row only keeps the attempts.
     pub fn is_released(&self) -> bool {
-        self.deadline == UnixMillis(0)
+        self.deadline <= Self::OWNER_GONE
     }
 
     /// The stored form.

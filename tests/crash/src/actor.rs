@@ -1,13 +1,14 @@
 //! Calls to an engine, each with its intent before and its receipt after it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind, Purged};
+use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind, Nack, Purged};
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{
-    Action, Event, Granted, LONG_LEASE, Marker, NewEntry, OpId, SHORT_LEASE, Token, queues,
+    Action, DeadAction, Event, Granted, LONG_LEASE, Marker, Nacked, NewEntry, OpId, SHORT_LEASE,
+    Start, Token, queues,
 };
 use crate::payload::{marker_of, payload};
 
@@ -101,19 +102,18 @@ impl<S: Sink> Actor<S> {
     /// # Errors
     ///
     /// The engine or the sink stops.
-    pub async fn enqueue(&self, queue: u32, priorities: &[u8]) -> Outcome<(), S> {
+    pub async fn enqueue(&self, queue: u32, wanted: &[(u8, Start)]) -> Outcome<(), S> {
         let op = self.next_op();
         // Calls are numbered from 2³² and batches are small, so no two entries share a marker.
         let marker = |index: usize| (op << 8) | index as u64;
-        let new = |(index, &priority)| NewEntry { marker: marker(index), priority };
-        let entries: Vec<_> = priorities.iter().enumerate().map(new).collect();
-        self.say(&Event::Enqueue { op, queue, entries: entries.clone() })?;
+        let new = |(index, &(priority, start))| NewEntry { marker: marker(index), priority, start };
+        let entries: Vec<_> = wanted.iter().enumerate().map(new).collect();
+        self.say(&Event::Enqueue { op, queue, entries: entries.clone(), at_ms: now_ms() })?;
         if self.early_receipts {
             let sequences = (1..=entries.len() as u64).collect();
             self.say(&Event::Enqueued { op, sequences })?;
         }
-        let to_enqueue = |new: &NewEntry| Entry::new(payload(new.marker)).priority(new.priority);
-        let mut batch: Vec<_> = entries.iter().map(to_enqueue).collect();
+        let mut batch: Vec<_> = entries.iter().map(entry).collect();
         let handle = self.engine.topic(queues::topic(queue)).queue(queues::key(queue));
         let single = if batch.len() == 1 { batch.pop() } else { None };
         let call = async move {
@@ -136,6 +136,21 @@ impl<S: Sink> Actor<S> {
     ///
     /// The engine or the sink stops.
     pub async fn lease(&self, source: Source, n_max: usize, long: bool) -> Outcome<Vec<Held>, S> {
+        self.lease_within(source, n_max, long, Duration::ZERO).await
+    }
+
+    /// As [`lease`](Self::lease), but waits for the first entry, `wait` at most.
+    ///
+    /// # Errors
+    ///
+    /// The engine or the sink stops.
+    pub async fn lease_within(
+        &self,
+        source: Source,
+        n_max: usize,
+        long: bool,
+        wait: Duration,
+    ) -> Outcome<Vec<Held>, S> {
         let op = self.next_op();
         let queue = match source {
             Source::Queue(queue) => Some(queue),
@@ -149,7 +164,7 @@ impl<S: Sink> Actor<S> {
             Source::Topic(topic) => self.engine.topic(topic).lease(),
         };
         let length = if long { LONG_LEASE } else { SHORT_LEASE };
-        let call = request.max(n_max).lease_for(length).fetch();
+        let call = request.max(n_max).lease_for(length).wait(wait).fetch();
         let Some(deliveries) = self.answered(op, call).await? else { return Ok(Vec::new()) };
         let mut grants = Vec::with_capacity(deliveries.len());
         let mut held = Vec::with_capacity(deliveries.len());
@@ -162,34 +177,72 @@ impl<S: Sink> Actor<S> {
             grants.push(granted);
             held.push(Held { marker: granted.marker, id: delivery.id(), token: granted.token });
         }
-        self.say(&Event::Leased { op, grants })?;
+        self.say(&Event::Leased { op, grants, at_ms: now_ms() })?;
         Ok(held)
     }
 
-    /// Ends or extends a lease. A lease that no longer stands is no error here: the sink hears of it.
+    /// Ends or extends a lease. A lease that no longer stands is no error here: the sink hears of it. Returns
+    /// where the entry of a failed attempt stands.
     ///
     /// # Errors
     ///
     /// The engine or the sink stops.
-    pub async fn settle(&self, held: Held, action: Action) -> Outcome<(), S> {
+    pub async fn settle(&self, held: Held, action: Action) -> Outcome<Option<Nacked>, S> {
         let Held { marker, id, token } = held;
         let op = self.next_op();
-        self.say(&Event::Settle { op, marker, token, action })?;
+        self.say(&Event::Settle { op, marker, token, action, at_ms: now_ms() })?;
         let lease = millpond::Lease { id, token: token.into() };
         let engine = &self.engine;
+        let nack = match action {
+            Action::NackAfter(ms) => Nack::after(Duration::from_millis(ms)),
+            Action::Reject => Nack::reject().because("it is not for us"),
+            Action::Ack | Action::Nack | Action::Extend => Nack::retry(),
+        };
         let call = async move {
             match action {
-                Action::Ack => engine.ack(lease).await.map(|_| None),
-                Action::Nack => engine.nack(lease).await.map(|_| None),
+                Action::Ack => engine.ack(lease).await.map(|_| (None, None)),
+                Action::Nack | Action::NackAfter(_) | Action::Reject => {
+                    let nacked = engine.nack_with(lease, nack).await?;
+                    Ok((None, Some(nacked.into_inner().into())))
+                }
                 Action::Extend => {
-                    engine.extend(lease, LONG_LEASE).await.map(|deadline| Some(deadline.get().0))
+                    let deadline = engine.extend(lease, LONG_LEASE).await?;
+                    Ok((Some(deadline.get().0), None))
                 }
             }
         };
-        match self.answered(op, call).await? {
-            Some(deadline_ms) => self.say(&Event::Settled { op, deadline_ms }),
-            None => Ok(()),
+        let Some((deadline_ms, nacked)) = self.answered(op, call).await? else { return Ok(None) };
+        self.say(&Event::Settled { op, deadline_ms, nacked })?;
+        Ok(nacked)
+    }
+
+    /// Replays or drops a dead letter. That it is none any more is no error here: the sink hears of it.
+    ///
+    /// # Errors
+    ///
+    /// The engine or the sink stops.
+    pub async fn dead_letter(
+        &self,
+        marker: Marker,
+        queue: u32,
+        id: EntryId,
+        action: DeadAction,
+    ) -> Outcome<bool, S> {
+        let op = self.next_op();
+        self.say(&Event::DeadLetter { op, marker, action })?;
+        let letters =
+            self.engine.topic(queues::topic(queue)).queue(queues::key(queue)).dead_letters();
+        let call = async move {
+            match action {
+                DeadAction::Replay => letters.replay(id).await,
+                DeadAction::Drop => letters.drop(id).await,
+            }
+        };
+        if self.answered(op, call).await?.is_none() {
+            return Ok(false);
         }
+        self.say(&Event::DeadLetterDone { op })?;
+        Ok(true)
     }
 
     /// Removes everything that a queue holds. Returns how many entries that was.
@@ -220,7 +273,7 @@ impl<S: Sink> Actor<S> {
             Ok(Err(error)) => {
                 self.say(&refused(error.kind().name(), error.to_string()))?;
                 match error.kind() {
-                    ErrorKind::StaleLease => Ok(None),
+                    ErrorKind::StaleLease | ErrorKind::NotFound => Ok(None),
                     kind => Err(Stop::Engine(kind)),
                 }
             }
@@ -239,6 +292,25 @@ pub enum Source {
     Topic(&'static str),
     /// One queue, by number.
     Queue(u32),
+}
+
+/// What the reader's clock shows, in milliseconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an engine that delivers too early shows by this clock"
+)]
+pub fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn entry(new: &NewEntry) -> Entry {
+    let entry = Entry::new(payload(new.marker)).priority(new.priority);
+    match new.start {
+        Start::Now => entry,
+        Start::After(ms) => entry.delay(Duration::from_millis(ms)),
+        Start::At(ms) => entry.run_at(UNIX_EPOCH + Duration::from_millis(ms)),
+    }
 }
 
 /// `None` when the payload is not, byte by byte, what was enqueued.

@@ -1,15 +1,15 @@
 //! Reopening a store and holding it to what was promised.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use millpond::admin::Admin;
-use millpond::{Engine, LeasesAtOpen, Options};
+use millpond::{Engine, LeasesAtOpen, Options, RetryPolicy};
 use millpond_sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
-use crate::actor::{Actor, Held, Sink, Source, Stop};
-use crate::event::{Action, Event, Leases, queues};
+use crate::actor::{Actor, Held, Sink, Source, Stop, now_ms};
+use crate::event::{Action, DeadAction, Event, Leases, Nacked, queues};
 use crate::oracle::{HeldLease, Late, Oracle, Violation};
 use crate::random::Random;
 use crate::stored::{self, StoredEntries};
@@ -21,14 +21,30 @@ const CALLS_IN_FLIGHT: usize = 64;
 const WRITE_BUFFER_BYTES: usize = 2 << 20;
 const CACHE_BYTES: usize = 4 << 20;
 
+/// What is due comes by then, or the engine has forgotten it.
+const DUE_WITHIN: Duration = Duration::from_secs(100);
+/// The engine is asked so often whether it has come to rest.
+const LOOKS_MAX: usize = 100_000;
+
 /// How every engine of these tests is opened.
+///
+/// # Panics
+///
+/// Never: the policy is valid.
 pub fn options(directory: &Path, leases: Leases) -> Options {
     let leases = match leases {
         Leases::Keep => LeasesAtOpen::Keep,
         Leases::Release => LeasesAtOpen::Release,
     };
+    let [base, cap] = queues::BACKOFF_MS.map(Duration::from_millis);
+    let policy = RetryPolicy::default()
+        .with_backoff(base, cap)
+        .expect("the base is below the cap")
+        .with_attempts_max(queues::ATTEMPTS_MAX)
+        .expect("an attempt is allowed");
     Options::new(directory)
         .leases_at_open(leases)
+        .topic_retry(queues::TOPICS[1], policy)
         .write_buffer_bytes(WRITE_BUFFER_BYTES)
         .cache_bytes(CACHE_BYTES)
         .control_socket(false)
@@ -112,7 +128,7 @@ impl Check<'_> {
         let create = !judge.oracle(|oracle| oracle.knows_a_store());
         let stored =
             if create { StoredEntries::new() } else { stored::read(self.directory).await? };
-        judge.oracle(|oracle| oracle.at_rest(&stored))?;
+        judge.oracle(|oracle| oracle.at_rest(&stored, now_ms()))?;
         let turns = Turns::new(stored, leases, now_ms());
         let options = options(self.directory, leases).create(create).partitions(self.n_partitions);
         judge.say(&Event::Opening { leases })?;
@@ -131,7 +147,7 @@ impl Check<'_> {
     }
 }
 
-/// Settles some of the leases that must be in force, then leases what is ready.
+/// Settles some of the leases that must be in force and some dead letters, then leases what is ready.
 async fn settle_held(
     actor: &Actor<Judge>,
     judge: &Arc<Judge>,
@@ -140,10 +156,14 @@ async fn settle_held(
 ) -> Result<Vec<Late>, Violation> {
     let held = judge.oracle(|oracle| oracle.held());
     settle_some(actor, &held, random).await?;
-    judge.oracle(|oracle| {
-        let given_back = held.iter().filter(|lease| oracle.was_given_back(lease.marker));
-        given_back.for_each(|lease| turns.given_back(lease.marker));
-    });
+    for HeldLease { marker, .. } in held {
+        match judge.oracle(|oracle| oracle.nacked(marker)) {
+            Some(Nacked::Ready) => turns.given_back(marker),
+            Some(Nacked::BackingOff(_)) => turns.made_to_wait(marker),
+            Some(Nacked::Dead) | None => {}
+        }
+    }
+    settle_dead_letters(actor, &mut turns, random).await?;
     lease_everything(actor, judge, turns, random).await.map(|turns| turns.late().to_vec())
 }
 
@@ -155,13 +175,82 @@ async fn drain_all(
     random: &mut Random,
 ) -> Result<Vec<Late>, Violation> {
     let turns = lease_everything(actor, judge, turns, random).await?;
-    judge.oracle(|oracle| oracle.settle_doubts(turns.found()))?;
-    let (counted, found) = (actor.engine().status().await?.n_entries, turns.found().len() as u64);
-    if counted != found {
-        return Err(Violation::Miscounted { counted, found });
-    }
+    let mut turns = lease_what_is_due(actor, judge, turns).await?;
+    let there = turns.found().union(turns.waiting()).chain(turns.dead());
+    let there = there.copied().collect();
+    judge.oracle(|oracle| oracle.settle_doubts(&there))?;
+    compare_counts(actor, &turns).await?;
+    settle_dead_letters(actor, &mut turns, random).await?;
     settle_some(actor, &judge.oracle(|oracle| oracle.held()), random).await?;
     Ok(turns.late().to_vec())
+}
+
+/// What the engine counts is what was found.
+async fn compare_counts(actor: &Actor<Judge>, turns: &Turns) -> Result<(), Violation> {
+    let found = [turns.found().len(), turns.waiting().len(), turns.dead().len()];
+    let found = found.map(|n| n as u64);
+    let mut counted = [0; 3];
+    // Entries whose last attempt ended with the old owner's leases are set aside one after the other.
+    for _ in 0..LOOKS_MAX {
+        let status = actor.engine().status().await?;
+        counted = [status.n_entries, status.n_delayed, status.n_dead];
+        if counted == found {
+            return Ok(());
+        }
+    }
+    Err(Violation::Miscounted { counted, found })
+}
+
+/// Waits for what is due soon, and leases it.
+async fn lease_what_is_due(
+    actor: &Actor<Judge>,
+    judge: &Arc<Judge>,
+    mut turns: Turns,
+) -> Result<Turns, Violation> {
+    while let Some(queue) = turns.awaited().into_iter().next() {
+        let source = Source::Queue(queue);
+        let held = actor.lease_within(source, 100, true, DUE_WITHIN).await.map_err(stopped)?;
+        if held.is_empty() {
+            return Err(Violation::Overdue { queue });
+        }
+        judge_grants(judge, &mut turns, held)?;
+    }
+    Ok(turns)
+}
+
+fn judge_grants(judge: &Judge, turns: &mut Turns, held: Vec<Held>) -> Result<(), Violation> {
+    let now_ms = now_ms();
+    judge.oracle(|oracle| held.into_iter().try_for_each(|held| turns.granted(held, oracle, now_ms)))
+}
+
+/// Replays some of the dead letters and drops others.
+async fn settle_dead_letters(
+    actor: &Actor<Judge>,
+    turns: &mut Turns,
+    random: &mut Random,
+) -> Result<(), Violation> {
+    let mut calls = JoinSet::new();
+    for (marker, queue, id) in turns.dead_letters() {
+        let action = match random.below(100) {
+            0..30 => DeadAction::Replay,
+            30..45 => DeadAction::Drop,
+            _ => continue,
+        };
+        match action {
+            DeadAction::Replay => turns.given_back(marker),
+            DeadAction::Drop => turns.dropped(marker),
+        }
+        if calls.len() >= CALLS_IN_FLIGHT {
+            ended(calls.join_next().await)?;
+        }
+        let actor = actor.clone();
+        calls
+            .spawn(async move { actor.dead_letter(marker, queue, id, action).await.map(|_| None) });
+    }
+    while !calls.is_empty() {
+        ended(calls.join_next().await)?;
+    }
+    Ok(())
 }
 
 /// Leases until nothing is ready, some queues by name and the rest through their topics, and checks that
@@ -182,20 +271,11 @@ async fn lease_everything(
             if held.is_empty() {
                 break;
             }
-            let now_ms = now_ms();
-            judge.oracle(|oracle| {
-                held.into_iter().try_for_each(|held| turns.granted(held, oracle, now_ms))
-            })?;
+            judge_grants(judge, &mut turns, held)?;
         }
     }
     turns.ended()?;
     Ok(turns)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the engine under test goes by this clock")]
-fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn settle_some(
@@ -208,8 +288,10 @@ async fn settle_some(
         let held = Held { marker, id, token };
         let action = match random.below(100) {
             0..40 => Action::Ack,
-            40..75 => Action::Nack,
-            75..85 => Action::Extend,
+            40..65 => Action::Nack,
+            65..72 => Action::NackAfter(random.below(100) as u64),
+            72..76 => Action::Reject,
+            76..85 => Action::Extend,
             _ => continue,
         };
         if calls.len() >= CALLS_IN_FLIGHT {
@@ -224,11 +306,12 @@ async fn settle_some(
     Ok(())
 }
 
-type Joined = Option<Result<Result<(), Stop<Violation>>, tokio::task::JoinError>>;
+type Settled = Result<Option<Nacked>, Stop<Violation>>;
+type Joined = Option<Result<Settled, tokio::task::JoinError>>;
 
 fn ended(call: Joined) -> Result<(), Violation> {
     match call {
-        Some(Ok(outcome)) => outcome.map_err(stopped),
+        Some(Ok(outcome)) => outcome.map(drop).map_err(stopped),
         Some(Err(panicked)) => {
             Err(Violation::Engine { kind: "panic".to_owned(), text: panicked.to_string() })
         }

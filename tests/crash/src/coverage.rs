@@ -9,22 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{EntryId, EntryRank, Priority, QueueId, Sequence};
-use millpond_types::{EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey, Stage, StoredBody};
-
 use crate::disk::{Disk, Sync};
-use crate::event::{Action, Event, Marker, NewEntry, OpId, Token, queues};
-use crate::wal::{self, OpKind, WalError};
+use crate::event::{Event, Marker, Nacked, OpId};
+use crate::wal::WalError;
+use rows::{Id, Place, Rows};
 
-/// Length of the key at which the range of a whole queue begins, in bytes.
-const QUEUE_BYTES: usize = 16;
-
-/// Where a row is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    stream: usize,
-    end: usize,
-}
+mod rows;
 
 /// A receipt and the last of the syncs that it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,18 +73,6 @@ pub enum CoverageError {
     Event(#[from] serde_json::Error),
 }
 
-/// The rows of all logs, by what identifies them.
-#[derive(Debug, Default)]
-struct Rows {
-    entries: BTreeMap<EntryKey, (Place, Marker)>,
-    payloads: BTreeMap<PayloadKey, (Place, Vec<u8>)>,
-    removals: BTreeMap<EntryKey, Place>,
-    /// Removals of whole queues, in the order of their places.
-    purges: BTreeMap<QueueId, Vec<Place>>,
-    /// By deadline; the first one is the grant.
-    leases: BTreeMap<(LeaseKey, Token), Vec<(u64, Place)>>,
-}
-
 /// The events that were said, with the lines in which their `write` began.
 ///
 /// # Errors
@@ -139,17 +117,21 @@ pub fn coverage(disk: &Disk) -> Result<Coverage, CoverageError> {
 struct Heard {
     intents: BTreeMap<OpId, Event>,
     /// Entries with a receipt that no purge with a receipt had to remove, by the number of their queue.
-    accepted: BTreeMap<u32, BTreeSet<EntryKey>>,
+    accepted: BTreeMap<u32, BTreeSet<Id>>,
     /// What purges have to remove.
-    to_purge: BTreeMap<OpId, (u32, BTreeSet<EntryKey>)>,
+    to_purge: BTreeMap<OpId, (u32, BTreeSet<Id>)>,
+    /// Where entries became dead letters.
+    died: BTreeMap<Marker, Place>,
 }
 
+/// A call and where the rows are that its receipt promises; `None` in place of these if one is nowhere.
+type Promise = (OpId, Option<Vec<Place>>);
+
 impl Heard {
-    /// If the event is a receipt, the call and where the rows are that it promises; `None` in place of
-    /// these if one is nowhere.
-    fn promise(&mut self, rows: &Rows, event: Event) -> Option<(OpId, Option<Vec<Place>>)> {
+    /// What an event promises, if it is a receipt.
+    fn promise(&mut self, rows: &Rows, event: Event) -> Option<Promise> {
         match event {
-            Event::Enqueue { op, .. } | Event::Settle { op, .. } => {
+            Event::Enqueue { op, .. } | Event::Settle { op, .. } | Event::DeadLetter { op, .. } => {
                 self.intents.insert(op, event);
                 None
             }
@@ -159,28 +141,43 @@ impl Heard {
                 None
             }
             Event::Enqueued { op, sequences } => {
-                let intent = self.intents.get(&op);
-                let keys = keys(intent, &sequences);
-                let places = rows.enqueued(intent, &sequences);
-                if let Some(Event::Enqueue { queue, .. }) = intent {
-                    self.accepted.entry(*queue).or_default().extend(keys);
-                }
+                let Some(Event::Enqueue { queue, entries, .. }) = self.intents.get(&op) else {
+                    return Some((op, None));
+                };
+                let ids = rows::ids(*queue, &sequences);
+                let places = rows.enqueued(entries, &ids);
+                self.accepted.entry(*queue).or_default().extend(ids);
                 Some((op, places))
             }
             Event::Purged { op, .. } => {
-                let (queue, keys) = self.to_purge.remove(&op)?;
-                let places = keys.iter().map(|key| rows.removal(key)).collect();
-                self.accepted.entry(queue).or_default().retain(|key| !keys.contains(key));
+                let (queue, ids) = self.to_purge.remove(&op)?;
+                let places = ids.iter().map(|id| rows.end_of(*id)).collect();
+                self.accepted.entry(queue).or_default().retain(|id| !ids.contains(id));
                 Some((op, places))
             }
-            Event::Leased { op, grants } => {
-                let places = grants.iter().map(|grant| {
-                    rows.lease(grant.queue, grant.sequence, grant.token)?.first().map(|row| row.1)
-                });
+            Event::Leased { op, grants, .. } => {
+                let places = grants
+                    .iter()
+                    .map(|grant| rows.granted(rows::id(grant.queue, grant.sequence), grant.token));
                 Some((op, places.collect()))
             }
-            Event::Settled { op, deadline_ms } => {
-                Some((op, rows.settled(self.intents.get(&op), deadline_ms)))
+            Event::Settled { op, deadline_ms, nacked } => {
+                let Some(Event::Settle { marker, token, action, .. }) = self.intents.get(&op)
+                else {
+                    return Some((op, None));
+                };
+                let places = rows.settled((*marker, *token), *action, deadline_ms, nacked);
+                if let (Some(Nacked::Dead), Some(places)) = (nacked, &places) {
+                    self.died.extend(places.first().map(|place| (*marker, *place)));
+                }
+                Some((op, places))
+            }
+            Event::DeadLetterDone { op } => {
+                let Some(Event::DeadLetter { marker, action, .. }) = self.intents.get(&op) else {
+                    return Some((op, None));
+                };
+                let died = self.died.get(marker);
+                Some((op, died.and_then(|died| rows.dead_letter_done(*marker, *died, *action))))
             }
             _ => None,
         }
@@ -217,134 +214,6 @@ impl Coverage {
         }
         self.covered.extend(last);
     }
-}
-
-impl Rows {
-    fn read(disk: &Disk) -> Result<Self, CoverageError> {
-        let mut rows = Self::default();
-        for (index, stream) in disk.streams().iter().enumerate() {
-            if stream.name.extension().is_none_or(|extension| extension != "log") {
-                continue;
-            }
-            rows.read_log(index, &stream.bytes).map_err(|error| CoverageError::Log {
-                path: stream.name.display().to_string(),
-                error,
-            })?;
-        }
-        Ok(rows)
-    }
-
-    fn read_log(&mut self, stream: usize, log: &[u8]) -> Result<(), WalError> {
-        for record in wal::records(log)? {
-            let place = Place { stream, end: record.end };
-            for op in wal::ops(&record.data)? {
-                self.add(place, op);
-            }
-        }
-        Ok(())
-    }
-
-    /// Keys have the same length in few tables, and there the values differ.
-    fn add(&mut self, place: Place, op: wal::Op<'_>) {
-        match (op.kind, op.key.len()) {
-            (OpKind::SingleDelete, EntryKey::BYTES) => {
-                if let Ok(key) = EntryKey::decode(op.key) {
-                    self.removals.insert(key, place);
-                }
-            }
-            (OpKind::DeleteRange, QUEUE_BYTES) => {
-                let queue = QueueId(op.key.try_into().expect("the length was matched"));
-                self.purges.entry(queue).or_default().push(place);
-            }
-            (OpKind::Put, EntryKey::BYTES) => {
-                if let (Ok(key), Ok(row)) = (EntryKey::decode(op.key), EntryRow::decode(op.value)) {
-                    let marker = match &row.body {
-                        // Two bytes say that there are no headers.
-                        StoredBody::Inline(body) => {
-                            crate::payload::marker_of(body.get(2..).unwrap_or_default())
-                        }
-                        StoredBody::Separate { .. } => {
-                            let key = PayloadKey { queue: key.queue, sequence: key.rank.sequence };
-                            let payload = self.payloads.get(&key);
-                            payload.and_then(|(_, bytes)| crate::payload::marker_of(bytes))
-                        }
-                    };
-                    if let Some(marker) = marker {
-                        self.entries.insert(key, (place, marker));
-                    }
-                }
-            }
-            (OpKind::Put, LeaseKey::BYTES) if op.value.len() == LeaseRow::BYTES => {
-                if let (Ok(key), Ok(row)) = (LeaseKey::decode(op.key), LeaseRow::decode(op.value)) {
-                    let rows = self.leases.entry((key, row.token.into())).or_default();
-                    rows.push((row.deadline.0, place));
-                }
-            }
-            (OpKind::Put, PayloadKey::BYTES) => {
-                if let (Ok(key), Some(bytes)) = (PayloadKey::decode(op.key), op.value.get(2..)) {
-                    self.payloads.insert(key, (place, bytes.to_vec()));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn enqueued(&self, intent: Option<&Event>, sequences: &[u64]) -> Option<Vec<Place>> {
-        let Some(Event::Enqueue { entries, .. }) = intent else { return None };
-        let place = |(entry, key): (&NewEntry, EntryKey)| {
-            let (place, marker) = self.entries.get(&key)?;
-            (*marker == entry.marker).then_some(*place)
-        };
-        (entries.len() == sequences.len())
-            .then(|| entries.iter().zip(keys(intent, sequences)).map(place).collect())
-            .flatten()
-    }
-
-    /// Where the entry was removed: alone, or first of all after it was put with its whole queue.
-    fn removal(&self, key: &EntryKey) -> Option<Place> {
-        let put = self.entries.get(key)?.0;
-        let mut purges = self.purges.get(&key.queue).into_iter().flatten();
-        let alone = self.removals.get(key);
-        alone.or_else(|| purges.find(|place| **place > put)).copied()
-    }
-
-    fn settled(&self, intent: Option<&Event>, deadline_ms: Option<u64>) -> Option<Vec<Place>> {
-        let Some(Event::Settle { marker, token, action, .. }) = intent else { return None };
-        // The marker's entry, wherever it was put; its key has queue and sequence.
-        let key = self.key_of(*marker)?;
-        let place = match action {
-            Action::Ack => *self.removals.get(&key)?,
-            Action::Nack | Action::Extend => {
-                let wanted = deadline_ms.unwrap_or(0);
-                let lease = LeaseKey { queue: key.queue, sequence: key.rank.sequence };
-                let rows = self.leases.get(&(lease, *token))?;
-                rows.iter().find(|(deadline, _)| *deadline == wanted)?.1
-            }
-        };
-        Some(vec![place])
-    }
-
-    fn key_of(&self, marker: Marker) -> Option<EntryKey> {
-        self.entries.iter().find(|(_, (_, found))| *found == marker).map(|(key, _)| *key)
-    }
-
-    fn lease(&self, queue: u32, sequence: u64, token: Token) -> Option<&Vec<(u64, Place)>> {
-        let key = LeaseKey { queue: queues::id(queue), sequence: Sequence(sequence) };
-        self.leases.get(&(key, token))
-    }
-}
-
-/// The keys of the entries of a call.
-fn keys(intent: Option<&Event>, sequences: &[u64]) -> Vec<EntryKey> {
-    let Some(Event::Enqueue { queue, entries, .. }) = intent else { return Vec::new() };
-    let key = |(entry, sequence): (&NewEntry, &u64)| entry_key(*queue, entry.priority, *sequence);
-    entries.iter().zip(sequences).map(key).collect()
-}
-
-fn entry_key(queue: u32, priority: u8, sequence: u64) -> EntryKey {
-    let rank = EntryRank { priority: Priority(priority), sequence: Sequence(sequence) };
-    let EntryId { queue, rank } = EntryId { queue: queues::id(queue), rank };
-    EntryKey { queue, stage: Stage::Ready, rank }
 }
 
 #[cfg(test)]

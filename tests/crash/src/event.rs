@@ -31,6 +31,19 @@ pub enum Leases {
     Release,
 }
 
+/// When an entry is to become ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// So many milliseconds after it was accepted.
+    After(u64),
+    /// At this time, in milliseconds since 1970.
+    At(u64),
+}
+
 /// An entry to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
@@ -38,6 +51,8 @@ pub struct NewEntry {
     pub marker: Marker,
     /// Its priority.
     pub priority: u8,
+    /// When it becomes ready.
+    pub start: Start,
 }
 
 /// A fencing token.
@@ -91,10 +106,53 @@ impl Granted {
 pub enum Action {
     /// The entry goes.
     Ack,
-    /// The entry is ready again.
+    /// The attempt has failed; what follows is for the policy of the topic to say.
     Nack,
+    /// The attempt has failed; the next one comes so many milliseconds later.
+    NackAfter(u64),
+    /// The attempt has failed, and so would every other.
+    Reject,
     /// The lease becomes a [long](LONG_LEASE) one.
     Extend,
+}
+
+impl Action {
+    /// Whether it says that the attempt has failed.
+    pub fn is_nack(self) -> bool {
+        matches!(self, Self::Nack | Self::NackAfter(_) | Self::Reject)
+    }
+}
+
+/// Where an entry stands after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nacked {
+    /// It is ready again.
+    Ready,
+    /// It waits until this time, in milliseconds since 1970.
+    BackingOff(u64),
+    /// It is a dead letter.
+    Dead,
+}
+
+impl From<millpond::Nacked> for Nacked {
+    fn from(nacked: millpond::Nacked) -> Self {
+        match nacked {
+            millpond::Nacked::Ready => Self::Ready,
+            millpond::Nacked::BackingOff { until } => Self::BackingOff(until.0),
+            millpond::Nacked::Dead => Self::Dead,
+        }
+    }
+}
+
+/// What is to become of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadAction {
+    /// It is ready again, its attempts uncounted.
+    Replay,
+    /// It goes.
+    Drop,
 }
 
 /// One line.
@@ -126,6 +184,8 @@ pub enum Event {
         queue: u32,
         /// The entries.
         entries: Vec<NewEntry>,
+        /// What the clock showed before the call, in milliseconds since 1970.
+        at_ms: u64,
     },
     /// Receipt: they are durable.
     Enqueued {
@@ -151,6 +211,8 @@ pub enum Event {
         op: OpId,
         /// What was granted.
         grants: Vec<Granted>,
+        /// What the clock showed after the call, in milliseconds since 1970.
+        at_ms: u64,
     },
     /// Intent: end or extend a lease.
     Settle {
@@ -162,6 +224,8 @@ pub enum Event {
         token: Token,
         /// What to do.
         action: Action,
+        /// What the clock showed before the call, in milliseconds since 1970.
+        at_ms: u64,
     },
     /// Receipt: it is done, durably.
     Settled {
@@ -169,6 +233,22 @@ pub enum Event {
         op: OpId,
         /// The new deadline of an extended lease, in milliseconds since 1970.
         deadline_ms: Option<u64>,
+        /// Where the entry of a failed attempt stands.
+        nacked: Option<Nacked>,
+    },
+    /// Intent: replay or drop a dead letter.
+    DeadLetter {
+        /// The call.
+        op: OpId,
+        /// The entry.
+        marker: Marker,
+        /// What to do.
+        action: DeadAction,
+    },
+    /// Receipt: it is done, durably.
+    DeadLetterDone {
+        /// The call.
+        op: OpId,
     },
     /// Intent: remove everything that a queue holds.
     Purge {
@@ -212,6 +292,7 @@ impl Event {
             Self::Enqueued { .. }
                 | Self::Leased { .. }
                 | Self::Settled { .. }
+                | Self::DeadLetterDone { .. }
                 | Self::Purged { .. }
         )
     }
@@ -245,12 +326,22 @@ pub mod queues {
 
     /// Topics.
     pub const TOPICS: [&str; 2] = ["jobs", "mails"];
+    /// Most attempts of an entry of the second topic.
+    pub const ATTEMPTS_MAX: u32 = 5;
+    /// Longest first and longest possible wait after a failure there, in milliseconds.
+    pub const BACKOFF_MS: [u64; 2] = [4, 60];
     /// Queues, over both topics.
     pub const N_QUEUES: u32 = 40;
 
     /// Topic of a queue.
     pub fn topic(queue: u32) -> &'static str {
         TOPICS[usize::from(queue % 2 == 1)]
+    }
+
+    /// Most attempts of an entry; without, there is no end. In the same topic failed entries wait before they
+    /// are tried again.
+    pub fn attempts_max(queue: u32) -> Option<u32> {
+        (topic(queue) == TOPICS[1]).then_some(ATTEMPTS_MAX)
     }
 
     /// Key of a queue.
@@ -283,7 +374,7 @@ mod tests {
         let events = [
             Event::Opening { leases: Leases::Keep },
             Event::Enqueued { op: 3, sequences: vec![1, 2] },
-            Event::Settled { op: 4, deadline_ms: None },
+            Event::Settled { op: 4, deadline_ms: None, nacked: Some(Nacked::BackingOff(9)) },
         ];
         let mut bytes: Vec<u8> =
             events.iter().flat_map(|event| event.to_line().into_bytes()).collect();

@@ -1,11 +1,12 @@
-//! The mixed load of a worker: several tasks that enqueue, lease, settle and purge, each by its own seed.
+//! The mixed load of a worker: several tasks that enqueue, lease, settle, replay, drop and purge, each by its
+//! own seed.
 
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::task::JoinSet;
 
-use crate::actor::{Actor, Held, Sink, Source, Stop};
-use crate::event::{Action, queues};
+use crate::actor::{Actor, Held, Sink, Source, Stop, now_ms};
+use crate::event::{Action, DeadAction, Nacked, Start, queues};
 use crate::random::Random;
 
 /// Entries that a store may hold before the tasks prefer to consume.
@@ -15,6 +16,14 @@ const HELD_MAX: usize = 60;
 /// One call in so many is a purge.
 const CALLS_PER_PURGE: usize = 500;
 const PRIORITIES: [u8; 5] = [0, 3, 128, 128, 255];
+/// Most entries wait for less than this, in milliseconds.
+const SOON_MS: usize = 300;
+/// The others wait for longer than any test, in milliseconds.
+const LATE_MS: u64 = 3600 * 1000;
+/// A failed attempt is followed by the next one after less than this, in milliseconds.
+const RETRY_MS: usize = 100;
+/// Dead letters that one task remembers before it prefers to settle them.
+const DEAD_MAX: usize = 20;
 
 /// What the tasks of a load share.
 #[derive(Debug)]
@@ -73,8 +82,13 @@ pub async fn run<S: Sink>(
     let mut tasks = JoinSet::new();
     for task in 0..n_tasks {
         let random = Random::part(seed, u64::from(task) + 1);
-        let task =
-            Task { actor: actor.clone(), control: control.clone(), random, held: Vec::new() };
+        let task = Task {
+            actor: actor.clone(),
+            control: control.clone(),
+            random,
+            held: Vec::new(),
+            dead: Vec::new(),
+        };
         tasks.spawn(task.run(n_calls));
     }
     let mut ended = Ok(());
@@ -93,6 +107,8 @@ struct Task<S> {
     control: Arc<Control>,
     random: Random,
     held: Vec<Held>,
+    /// Dead letters, with the numbers of their queues.
+    dead: Vec<(u32, Held)>,
 }
 
 impl<S: Sink> Task<S> {
@@ -105,7 +121,9 @@ impl<S: Sink> Task<S> {
             match choice {
                 _ if self.random.below(CALLS_PER_PURGE) == 0 => self.purge().await?,
                 _ if self.held.len() > HELD_MAX => self.settle().await?,
+                _ if self.dead.len() > DEAD_MAX => self.dead_letter().await?,
                 0..20 => self.lease().await?,
+                20..22 if !self.dead.is_empty() => self.dead_letter().await?,
                 20..50 => self.settle().await?,
                 50..85 => self.enqueue(1).await?,
                 _ => {
@@ -123,10 +141,24 @@ impl<S: Sink> Task<S> {
         u32::try_from(self.random.below(bound)).expect("there are few queues")
     }
 
+    fn start(&mut self) -> Start {
+        if self.random.percent(75) {
+            return Start::Now;
+        }
+        let ms = match self.random.below(20) {
+            0 => LATE_MS,
+            // One batch has several that are due at the same moment.
+            1..10 => 50,
+            _ => self.random.below(SOON_MS) as u64,
+        };
+        if self.random.percent(50) { Start::After(ms) } else { Start::At(now_ms() + ms) }
+    }
+
     async fn enqueue(&mut self, n: usize) -> Result<(), Stop<S::Stop>> {
         let queue = self.queue();
-        let priorities: Vec<u8> = (0..n).map(|_| *self.random.one_of(&PRIORITIES)).collect();
-        self.actor.enqueue(queue, &priorities).await?;
+        let wanted: Vec<(u8, Start)> =
+            (0..n).map(|_| (*self.random.one_of(&PRIORITIES), self.start())).collect();
+        self.actor.enqueue(queue, &wanted).await?;
         // Relaxed: a wish, it guards no data.
         self.control.n_enqueued.fetch_add(n as u64, Ordering::Relaxed);
         Ok(())
@@ -159,18 +191,43 @@ impl<S: Sink> Task<S> {
             return self.lease().await;
         }
         let index = self.random.below(self.held.len());
-        let action = match self.random.below(100) {
-            0..65 => Action::Ack,
-            65..85 => Action::Nack,
-            _ => Action::Extend,
-        };
-        self.actor.settle(self.held[index], action).await?;
+        let action = choose(&mut self.random);
+        let held = self.held[index];
+        let nacked = self.actor.settle(held, action).await?;
         if action != Action::Extend {
             self.held.swap_remove(index);
+        }
+        if nacked == Some(Nacked::Dead) {
+            let of_entry = |queue: &u32| queues::id(*queue) == held.id.queue;
+            let queue = (0..queues::N_QUEUES).find(of_entry).expect("it was leased by its queue");
+            self.dead.push((queue, held));
         }
         if action == Action::Ack {
             self.control.n_removed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    async fn dead_letter(&mut self) -> Result<(), Stop<S::Stop>> {
+        let (queue, held) = self.dead.swap_remove(self.random.below(self.dead.len()));
+        let replays = self.random.percent(60);
+        let action = if replays { DeadAction::Replay } else { DeadAction::Drop };
+        let is_done = self.actor.dead_letter(held.marker, queue, held.id, action).await?;
+        if is_done && action == DeadAction::Drop {
+            // Relaxed: a wish, it guards no data.
+            self.control.n_removed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a lease.
+pub(crate) fn choose(random: &mut Random) -> Action {
+    match random.below(100) {
+        0..62 => Action::Ack,
+        62..76 => Action::Nack,
+        76..82 => Action::NackAfter(random.below(RETRY_MS) as u64),
+        82..86 => Action::Reject,
+        _ => Action::Extend,
     }
 }

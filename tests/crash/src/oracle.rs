@@ -14,23 +14,34 @@
 //!    token is accepted.
 //! 5. Sequences and tokens of a call are above those of every call in the same partition that had its
 //!    receipt before; the epoch of a life is above those of earlier lives.
-//! 6. Attempts of an entry grow with its tokens.
+//! 6. Attempts of an entry grow with its tokens, but for replays, which set them back.
 //! 7. Priority, queue and payload of a grant are those of the enqueue.
 //! 8. Once a purge has its receipt, every entry of its queue whose enqueue had one before the purge's
 //!    intent is gone, and its leases are refused; one whose enqueue began after the purge's receipt is
 //!    untouched. In between, and while the purge is in doubt, both are right for each entry.
-//! 9. The rows of a [stopped store](Oracle::at_rest) say the same.
+//! 9. An entry is not granted before its time: before its delay is over, before its date, or before the time
+//!    that the receipt of a failed attempt named. What the reader's clock shows counts; across a restart a
+//!    delay may be 1 ms shorter.
+//! 10. A failed attempt makes a dead letter if it was the last one or was rejected, and otherwise not; none
+//!    comes after the last. What is dead is granted again only after a replay.
+//! 11. Once a replay has its receipt the entry is there and ready, and once a drop has, it is gone.
+//! 12. The rows of a [stopped store](Oracle::at_rest) say the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{EntryId, EntryRank};
+use millpond::EntryId;
 
-use crate::event::{Action, Event, Granted, Leases, Marker, NewEntry, OpId, Token, queues};
-use entry::{Certainty, Gone, Lease, Tracked};
+use crate::event::{
+    Action, DeadAction, Event, Leases, Marker, Nacked, NewEntry, OpId, Start, Token, queues,
+};
+use entry::{Certainty, Gone, Tracked};
 
 mod at_rest;
+mod dead_letters;
 mod entry;
+mod leases;
 mod purges;
+mod settling;
 mod violation;
 
 pub use violation::{Late, StoredLease, Violation};
@@ -46,8 +57,18 @@ pub struct Counts {
     pub acked: u64,
     /// Nacks with a receipt.
     pub nacked: u64,
+    /// Nacks with a receipt that made the entry wait.
+    pub backed_off: u64,
+    /// Nacks with a receipt that made it a dead letter.
+    pub died: u64,
     /// Extensions with a receipt.
     pub extended: u64,
+    /// Entries with a receipt that were to wait.
+    pub delayed: u64,
+    /// Replays with a receipt.
+    pub replayed: u64,
+    /// Drops with a receipt.
+    pub dropped: u64,
     /// Purges with a receipt.
     pub purges: u64,
     /// Entries that they removed.
@@ -59,7 +80,8 @@ pub struct Counts {
 impl Counts {
     /// All receipts.
     pub fn receipts(&self) -> u64 {
-        self.enqueued + self.granted + self.acked + self.nacked + self.extended + self.purges
+        let settled = self.acked + self.nacked + self.extended + self.replayed + self.dropped;
+        self.enqueued + self.granted + settled + self.purges
     }
 }
 
@@ -77,7 +99,8 @@ struct Pending {
 enum Call {
     Enqueue { markers: Vec<Marker> },
     Lease { n_max: usize, long: bool, floors: Vec<Token> },
-    Settle { marker: Marker, token: Token, action: Action },
+    Settle { marker: Marker, token: Token, action: Action, at_ms: u64 },
+    DeadLetter { marker: Marker, action: DeadAction },
     Purge { queue: u32, before: Vec<Marker> },
 }
 
@@ -139,17 +162,22 @@ impl Oracle {
             Event::Opened { n_partitions } => self.opened(*n_partitions)?,
             // Whether it should have been opened is for the test to say.
             Event::NotOpened { .. } => {}
-            Event::Enqueue { op, queue, entries } => self.enqueue(*op, *queue, entries),
+            Event::Enqueue { op, queue, entries, at_ms } => {
+                self.enqueue(*op, *queue, entries, *at_ms);
+            }
             Event::Enqueued { op, sequences } => self.enqueued(*op, sequences)?,
             Event::Lease { op, n_max, long, .. } => {
                 let floors = self.partitions.iter().map(|partition| partition.token_max).collect();
                 self.begin(*op, Call::Lease { n_max: *n_max, long: *long, floors });
             }
-            Event::Leased { op, grants } => self.leased(*op, grants)?,
-            Event::Settle { op, marker, token, action } => {
-                self.settle(*op, *marker, *token, *action)?;
+            Event::Leased { op, grants, at_ms } => self.leased(*op, grants, *at_ms)?,
+            Event::Settle { op, marker, token, action, at_ms } => {
+                let (marker, token, action, at_ms) = (*marker, *token, *action, *at_ms);
+                self.settle(*op, Call::Settle { marker, token, action, at_ms })?;
             }
-            Event::Settled { op, .. } => self.settled(*op)?,
+            Event::Settled { op, nacked, .. } => self.settled(*op, *nacked)?,
+            Event::DeadLetter { op, marker, action } => self.dead_letter(*op, *marker, *action)?,
+            Event::DeadLetterDone { op } => self.dead_letter_done(*op)?,
             Event::Purge { op, queue } => self.purge(*op, *queue),
             Event::Purged { op, n_entries, n_leased } => self.purged(*op, *n_entries, *n_leased)?,
             Event::Refused { op, kind, text } => self.refused(*op, kind, text)?,
@@ -183,10 +211,9 @@ impl Oracle {
         held.collect()
     }
 
-    /// Whether the newest lease of an entry was ended by a nack with a receipt.
-    pub fn was_given_back(&self, marker: Marker) -> bool {
-        let newest = self.entries.get(&marker).and_then(Tracked::newest_lease);
-        newest.is_some_and(|(_, lease)| lease.nacked == Certainty::Yes)
+    /// Where the entry stands after its newest lease, if a nack of that had a receipt.
+    pub fn nacked(&self, marker: Marker) -> Option<Nacked> {
+        self.entries.get(&marker).and_then(Tracked::newest_lease)?.1.outcome
     }
 
     /// The life, and the attempts of an entry that we heard of.
@@ -195,8 +222,8 @@ impl Oracle {
         (self.life, leases.into_iter().flatten().map(|lease| lease.attempt).collect())
     }
 
-    /// Every entry was leased in a life that had released all leases: `found` is everything there is
-    /// (rules 1 and 2). What was in doubt is settled by it.
+    /// Every entry was leased in a life that had released all leases, or was seen to wait or to be dead: `found`
+    /// is everything there is (rules 1 and 2). What was in doubt is settled by it.
     ///
     /// # Errors
     ///
@@ -222,6 +249,7 @@ impl Oracle {
                 _ => {}
             }
             entry.acks_in_doubt.clear();
+            entry.drops_in_doubt.clear();
             entry.purges_in_doubt.clear();
         }
         self.leases_in_doubt = 0;
@@ -278,7 +306,7 @@ impl Oracle {
         queues::id(queue).partition(n).into()
     }
 
-    fn enqueue(&mut self, op: OpId, queue: u32, entries: &[NewEntry]) {
+    fn enqueue(&mut self, op: OpId, queue: u32, entries: &[NewEntry], at_ms: u64) {
         let sequence_floor = self.partitions[self.partition(queue)].sequence_max;
         let purges: BTreeSet<OpId> = self.purges_under_way(queue).collect();
         for entry in entries {
@@ -286,13 +314,19 @@ impl Oracle {
                 op,
                 queue,
                 priority: entry.priority,
+                start: entry.start,
+                enqueued_at_ms: at_ms,
+                life: self.life,
                 sequence_floor,
                 sequence: None,
                 accepted: Certainty::InDoubt,
                 gone: None,
                 acks_in_doubt: BTreeSet::new(),
+                drops_in_doubt: BTreeSet::new(),
                 purges_in_doubt: purges.clone(),
                 leases: BTreeMap::new(),
+                replays: Vec::new(),
+                replayed_after: None,
             };
             self.entries.insert(entry.marker, tracked);
         }
@@ -310,6 +344,7 @@ impl Oracle {
         }
         for (&marker, &sequence) in markers.iter().zip(sequences) {
             self.learn_sequence(marker, sequence)?;
+            self.counts.delayed += u64::from(self.entries[&marker].start != Start::Now);
         }
         self.accept(op);
         self.counts.enqueued += markers.len() as u64;
@@ -333,158 +368,6 @@ impl Oracle {
             return Err(Violation::Sequence { marker, found: vec![sequence] });
         }
         partition.sequence_max = partition.sequence_max.max(sequence);
-        Ok(())
-    }
-
-    fn leased(&mut self, op: OpId, grants: &[Granted]) -> Checked {
-        let Some(Pending { began, call: Call::Lease { n_max, long, floors } }) =
-            self.pending.remove(&op)
-        else {
-            return Err(Violation::UnexpectedAnswer { op });
-        };
-        if grants.len() > n_max {
-            return Err(Violation::TooMany { wanted: n_max, granted: grants.len() });
-        }
-        let mut newest = BTreeMap::new();
-        for grant in grants {
-            let partition = self.partition(grant.queue);
-            if grant.token <= floors[partition]
-                || grant.token.epoch <= self.partitions[partition].epoch_floor
-            {
-                return Err(Violation::Token { marker: grant.marker, token: grant.token });
-            }
-            let before = newest.insert(grant.queue, grant.rank());
-            if let Some(before) = before.filter(|before| *before >= grant.rank()) {
-                return Err(self.out_of_order(grant, before));
-            }
-            self.granted(grant, long, began)?;
-            let token_max = &mut self.partitions[partition].token_max;
-            *token_max = grant.token.max(*token_max);
-        }
-        self.counts.granted += grants.len() as u64;
-        Ok(())
-    }
-
-    /// Within one answer no entry can be late.
-    fn out_of_order(&self, grant: &Granted, before: EntryRank) -> Violation {
-        let (life, mut heard) = self.attempts(grant.marker);
-        heard.push(grant.attempt);
-        let (marker, queue, rank) = (grant.marker, grant.queue, grant.rank());
-        let late = Late { marker, queue, rank, after: vec![before], life, heard, stored: None };
-        Violation::Order(Box::new(late))
-    }
-
-    fn granted(&mut self, grant: &Granted, long: bool, began: Moment) -> Checked {
-        let &Granted { marker, token, attempt, .. } = grant;
-        let Some(entry) = self.entries.get(&marker) else {
-            return Err(Violation::Unknown { marker });
-        };
-        if (entry.queue, entry.priority) != (grant.queue, grant.priority) {
-            let what = format!("entry {marker:x} has another queue or priority");
-            return Err(Violation::Damaged { what });
-        }
-        let is_gone = entry.gone.is_some_and(|gone| !gone.may_follow_lease(began, token));
-        if is_gone || entry.accepted == Certainty::No {
-            return Err(Violation::Revived { marker });
-        }
-        // Receipts of overlapping calls may stand in either order.
-        let before = entry.leases.range(..token).next_back();
-        let after = entry.leases.range(token..).next();
-        let ended = |lease: &Lease| lease.may_have_ended(self.released_in_life);
-        if before.is_some_and(|(_, lease)| !ended(lease)) || (after.is_some() && long) {
-            return Err(Violation::LeasedTwice { marker });
-        }
-        if before.is_some_and(|(_, lease)| lease.attempt >= attempt)
-            || after.is_some_and(|(_, lease)| lease.attempt <= attempt)
-        {
-            return Err(Violation::Attempt { marker, attempt });
-        }
-        let op = entry.op;
-        self.learn_sequence(marker, grant.sequence)?;
-        self.accept(op);
-        let lease = Lease { attempt, long, life: self.life, nacked: Certainty::No };
-        let entry = self.entries.get_mut(&marker).expect("it was looked up");
-        entry.leases.insert(token, lease);
-        self.survived_purges(marker, began);
-        Ok(())
-    }
-
-    fn settle(&mut self, op: OpId, marker: Marker, token: Token, action: Action) -> Checked {
-        let entry = self.entries.get_mut(&marker).ok_or(Violation::Unknown { marker })?;
-        let lease = entry.leases.get_mut(&token).ok_or(Violation::Token { marker, token })?;
-        match action {
-            Action::Ack => drop(entry.acks_in_doubt.insert(token)),
-            Action::Nack if lease.nacked == Certainty::No => lease.nacked = Certainty::InDoubt,
-            Action::Nack | Action::Extend => {}
-        }
-        self.begin(op, Call::Settle { marker, token, action });
-        Ok(())
-    }
-
-    fn settled(&mut self, op: OpId) -> Checked {
-        let Some(Pending { began, call: Call::Settle { marker, token, action } }) =
-            self.pending.remove(&op)
-        else {
-            return Err(Violation::UnexpectedAnswer { op });
-        };
-        self.survived_purges(marker, began);
-        let entry = self.entries.get_mut(&marker).expect("the intent looked it up");
-        if entry.gone.is_some_and(|gone| gone.was_purged_before(began)) {
-            return Err(Violation::Purged { marker, token });
-        }
-        let newest = entry.newest_lease().map(|(token, _)| token);
-        let lease = entry.leases.get_mut(&token).expect("the intent looked it up");
-        match action {
-            Action::Ack => {
-                // A purge that it overlapped with may have had its receipt before.
-                if newest != Some(token)
-                    || matches!(entry.gone, Some(Gone::Acked { .. } | Gone::Missing))
-                {
-                    return Err(Violation::LeasedTwice { marker });
-                }
-                entry.gone.get_or_insert(Gone::Acked { at: self.now, token });
-                self.counts.acked += 1;
-            }
-            Action::Nack => {
-                lease.nacked = Certainty::Yes;
-                self.counts.nacked += 1;
-            }
-            Action::Extend => {
-                lease.long = true;
-                self.counts.extended += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn refused(&mut self, op: OpId, kind: &str, text: &str) -> Checked {
-        let Some(pending) = self.pending.remove(&op) else {
-            return Err(Violation::UnexpectedAnswer { op });
-        };
-        let refused = || Violation::Refused { kind: kind.to_owned(), text: text.to_owned() };
-        match (kind, pending.call) {
-            ("stale_lease", Call::Settle { marker, token, action }) => {
-                let released = self.released_in_life;
-                let entry = self.entries.get_mut(&marker).expect("the intent looked it up");
-                let lease = &entry.leases[&token];
-                // The nack that is refused has not ended it.
-                let nacked = action != Action::Nack && lease.nacked != Certainty::No;
-                let purged = !entry.purges_in_doubt.is_empty()
-                    || matches!(entry.gone, Some(Gone::Purged { .. }));
-                if lease.long && lease.life >= released && !nacked && !purged {
-                    return Err(refused());
-                }
-                entry.acks_in_doubt.remove(&token);
-            }
-            // The engine stopped: nobody knows what became of the call.
-            ("closed" | "no_space" | "io", call) => {
-                self.counts.in_doubt += 1;
-                if let Call::Lease { n_max, .. } = call {
-                    self.leases_in_doubt += n_max;
-                }
-            }
-            _ => return Err(refused()),
-        }
         Ok(())
     }
 }

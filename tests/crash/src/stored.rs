@@ -6,18 +6,36 @@ use std::path::Path;
 use millpond::{EntryId, QueueId, Sequence};
 use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
 use millpond_storage_rocksdb::RocksReader;
-use millpond_types::{Body, EntryKey, EntryRow, LeaseKey, LeaseRow, PayloadKey, StoredBody};
+use millpond_types::{
+    Body, DeadCause, DeadRow, DelayedEntryKey, DelayedKey, DelayedRow, Due, EntryKey, EntryRow,
+    LeaseKey, LeaseRow, PayloadKey, Stage, StoredBody,
+};
 
 use crate::Violation;
 use crate::event::Marker;
 use crate::payload::marker_of;
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is ready, or leased.
+    Ready,
+    /// It waits for this time.
+    Delayed(Due),
+    /// It is a dead letter.
+    Dead(DeadCause),
+}
 
 /// An entry, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredEntry {
     /// The entry.
     pub id: EntryId,
-    /// Its newest lease, if it was ever leased.
+    /// Where it stands.
+    pub standing: Standing,
+    /// Attempts, that of its newest lease included.
+    pub attempts: u32,
+    /// Its newest lease, if it was leased since it came to where it stands.
     pub lease: Option<LeaseRow>,
 }
 
@@ -47,11 +65,11 @@ pub async fn read(directory: &Path) -> Result<StoredEntries, Violation> {
         let store = RocksReader::open_read_only(partition).map_err(unreadable)?;
         let leases = leases(&store).await?;
         for (key, row) in rows(&store, Table::Entries).await? {
-            let key = EntryKey::decode(&key).map_err(unreadable)?;
-            let place = (key.queue, key.rank.sequence);
-            let marker = marker(&store, place, EntryRow::decode(&row).map_err(unreadable)?).await?;
-            let id = EntryId { queue: key.queue, rank: key.rank };
-            let entry = StoredEntry { id, lease: leases.get(&place).copied() };
+            let (mut entry, row) = entry(&store, &key, &row).await?;
+            let place = (entry.id.queue, entry.id.rank.sequence);
+            entry.lease = leases.get(&place).copied();
+            entry.attempts = entry.lease.map_or(row.attempts, |lease| lease.attempts);
+            let marker = marker(&store, place, row).await?;
             if entries.insert(marker, entry).is_some() {
                 let what = format!("entry {marker:x} is stored twice");
                 return Err(Violation::Damaged { what });
@@ -59,6 +77,32 @@ pub async fn read(directory: &Path) -> Result<StoredEntries, Violation> {
         }
     }
     Ok(entries)
+}
+
+/// The entry that a row of `entries` speaks of, and its own row.
+async fn entry(
+    store: &RocksReader,
+    key: &[u8],
+    row: &[u8],
+) -> Result<(StoredEntry, EntryRow), Violation> {
+    let (id, standing, row) = if DelayedEntryKey::is_one(key) {
+        let DelayedEntryKey { queue, due, rank } =
+            DelayedEntryKey::decode(key).map_err(unreadable)?;
+        let key = DelayedKey { due, queue, sequence: rank.sequence };
+        let row = store.get(Table::Delayed, &key.encode()).await.map_err(unreadable)?;
+        let row = DelayedRow::decode(&row.unwrap_or_default()).map_err(unreadable)?;
+        (EntryId { queue, rank }, Standing::Delayed(due), row.entry)
+    } else {
+        let EntryKey { queue, stage, rank } = EntryKey::decode(key).map_err(unreadable)?;
+        let id = EntryId { queue, rank };
+        if stage == Stage::Dead {
+            let DeadRow { cause, entry, .. } = DeadRow::decode(row).map_err(unreadable)?;
+            (id, Standing::Dead(cause), entry)
+        } else {
+            (id, Standing::Ready, EntryRow::decode(row).map_err(unreadable)?)
+        }
+    };
+    Ok((StoredEntry { id, standing, attempts: row.attempts, lease: None }, row))
 }
 
 type Place = (QueueId, Sequence);

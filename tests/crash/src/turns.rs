@@ -4,7 +4,8 @@
 //! beginning and must come before whatever stands behind it in its queue. One whose lease is in force is
 //! not ready, whether or not the deadline is over by then: it becomes ready when whoever opened the store
 //! has committed the end of the lease, which may be after others of its queue were served. It then
-//! rightly comes late.
+//! rightly comes late. So does one that waits for its time; one that waits for longer than any test, a dead
+//! letter, and one whose last attempt ends with its lease, do not come at all.
 //!
 //! Nothing else excuses an entry that is late. What workers said would not do in place of the rows: a
 //! worker that is killed takes with it the answers to calls that leased, so an entry of which we last
@@ -13,17 +14,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millpond::{EntryRank, QueueId};
+use millpond::{EntryId, EntryRank, QueueId};
+use millpond_types::LeaseRow;
 
 use crate::Violation;
 use crate::actor::Held;
 use crate::event::{LONG_LEASE, Leases, Marker, queues};
 use crate::oracle::{Late, Oracle, StoredLease};
-use crate::stored::StoredEntries;
+use crate::stored::{Standing, StoredEntries, StoredEntry};
 
 /// A lease in force whose deadline is so far ahead is a [long](LONG_LEASE) one, which does not end by itself
 /// in a test.
 const FAR_AHEAD: Duration = Duration::from_secs(LONG_LEASE.as_secs() / 2);
+
+/// What is due later than this after the opening of a store is not waited for.
+const SOON: Duration = Duration::from_secs(60);
 
 /// What a store held before it was opened, and what was granted since.
 #[derive(Debug)]
@@ -32,6 +37,12 @@ pub struct Turns {
     opened_at_ms: u64,
     /// Ready from the beginning, or before the first grant.
     ready: BTreeSet<Marker>,
+    /// Waits and comes soon.
+    soon: BTreeSet<Marker>,
+    /// Waits, and does not come.
+    waiting: BTreeSet<Marker>,
+    /// Is a dead letter, or becomes one.
+    dead: BTreeSet<Marker>,
     found: BTreeSet<Marker>,
     served: BTreeMap<QueueId, BTreeSet<EntryRank>>,
     late: Vec<Late>,
@@ -40,17 +51,77 @@ pub struct Turns {
 impl Turns {
     /// The store was read and is opened now, with old leases kept or released.
     pub fn new(stored: StoredEntries, leases: Leases, opened_at_ms: u64) -> Self {
-        let is_ready = |marker: &&Marker| {
-            leases == Leases::Release || stored[*marker].lease_in_force().is_none()
+        let mut turns = Self {
+            stored: StoredEntries::new(),
+            opened_at_ms,
+            ready: BTreeSet::new(),
+            soon: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            found: BTreeSet::new(),
+            served: BTreeMap::new(),
+            late: Vec::new(),
         };
-        let ready = stored.keys().filter(is_ready).copied().collect();
-        let (found, served) = (BTreeSet::new(), BTreeMap::new());
-        Self { stored, opened_at_ms, ready, found, served, late: Vec::new() }
+        for (&marker, entry) in &stored {
+            turns.place(leases, marker, entry);
+        }
+        Self { stored, ..turns }
     }
 
-    /// An entry was given back before the first grant.
+    fn place(&mut self, leases: Leases, marker: Marker, entry: &StoredEntry) {
+        let is_leased = entry.lease_in_force().is_some();
+        // An owner that released it died before it had looked at its attempts.
+        let owner_gone = entry.lease.is_some_and(|row| row.deadline == LeaseRow::OWNER_GONE);
+        let soon_ms = self.opened_at_ms + u64::try_from(SOON.as_millis()).unwrap_or(u64::MAX);
+        match entry.standing {
+            Standing::Ready if is_leased && leases == Leases::Keep => false,
+            Standing::Ready if (is_leased || owner_gone) && is_spent(entry) => {
+                self.dead.insert(marker)
+            }
+            Standing::Ready => self.ready.insert(marker),
+            Standing::Delayed(due) if due.at.0 <= soon_ms => self.soon.insert(marker),
+            Standing::Delayed(_) => self.waiting.insert(marker),
+            Standing::Dead(_) => self.dead.insert(marker),
+        };
+    }
+
+    /// An entry was given back, or replayed, before the first grant.
     pub fn given_back(&mut self, marker: Marker) {
+        self.dead.remove(&marker);
         self.ready.insert(marker);
+    }
+
+    /// An entry was made to wait before the first grant: it may come, when it pleases.
+    pub fn made_to_wait(&mut self, marker: Marker) {
+        self.soon.insert(marker);
+    }
+
+    /// A dead letter was dropped.
+    pub fn dropped(&mut self, marker: Marker) {
+        self.dead.remove(&marker);
+        self.stored.remove(&marker);
+    }
+
+    /// The dead letters that were stored.
+    pub fn dead_letters(&self) -> Vec<(Marker, u32, EntryId)> {
+        let dead = self.stored.iter().filter(|(_, e)| matches!(e.standing, Standing::Dead(_)));
+        dead.map(|(&marker, entry)| (marker, number_of(entry.id.queue), entry.id)).collect()
+    }
+
+    /// The queues of entries that come soon and have not come.
+    pub fn awaited(&self) -> BTreeSet<u32> {
+        let awaited = self.soon.difference(&self.found);
+        awaited.map(|marker| number_of(self.stored[marker].id.queue)).collect()
+    }
+
+    /// Entries that are there, wait, and do not come.
+    pub fn waiting(&self) -> &BTreeSet<Marker> {
+        &self.waiting
+    }
+
+    /// Dead letters that are there.
+    pub fn dead(&self) -> &BTreeSet<Marker> {
+        &self.dead
     }
 
     /// An entry was granted. The oracle, which knows of it, says what else is known of the entry.
@@ -63,16 +134,27 @@ impl Turns {
         let Some(stored) = self.stored.get(&marker) else {
             return Err(Violation::Revived { marker });
         };
+        if self.dead.contains(&marker) {
+            return Err(Violation::Undead { marker });
+        }
         self.found.insert(marker);
         let was_ready = self.ready.contains(&marker);
         let since_opening = |at_ms: u64| i128::from(at_ms) - i128::from(self.opened_at_ms);
+        let mut waited_ms = None;
+        if let Standing::Delayed(due) = stored.standing {
+            if now_ms < due.at.0 {
+                return Err(Violation::Early { marker, due_ms: due.at.0, at_ms: now_ms });
+            }
+            waited_ms = Some(since_opening(due.at.0));
+        }
         let lease = stored.lease_in_force().map(|row| StoredLease {
             row,
             deadline_ms: since_opening(row.deadline.0),
             granted_ms: since_opening(now_ms),
         });
         let far_ahead_ms = i128::try_from(FAR_AHEAD.as_millis()).unwrap_or(i128::MAX);
-        if !was_ready && lease.is_some_and(|lease| lease.deadline_ms > far_ahead_ms) {
+        let may_come = was_ready || self.soon.contains(&marker);
+        if !may_come && lease.is_some_and(|lease| lease.deadline_ms > far_ahead_ms) {
             return Err(Violation::LeasedTwice { marker });
         }
         let served = self.served.entry(held.id.queue).or_default();
@@ -81,10 +163,10 @@ impl Turns {
         if after.is_empty() {
             return Ok(());
         }
-        let queue = (0..queues::N_QUEUES).find(|&queue| queues::id(queue) == held.id.queue);
-        let queue = queue.unwrap_or(u32::MAX);
+        let queue = number_of(held.id.queue);
         let (life, heard) = oracle.attempts(marker);
-        let late = Late { marker, queue, rank: held.id.rank, after, life, heard, stored: lease };
+        let rank = held.id.rank;
+        let late = Late { marker, queue, rank, after, life, heard, stored: lease, waited_ms };
         if was_ready {
             return Err(Violation::Order(Box::new(late)));
         }
@@ -114,6 +196,16 @@ impl Turns {
     pub fn late(&self) -> &[Late] {
         &self.late
     }
+}
+
+fn number_of(queue: QueueId) -> u32 {
+    (0..queues::N_QUEUES).find(|&number| queues::id(number) == queue).unwrap_or(u32::MAX)
+}
+
+/// Whether the newest attempt of an entry is its last.
+fn is_spent(entry: &StoredEntry) -> bool {
+    let limit = queues::attempts_max(number_of(entry.id.queue));
+    limit.is_some_and(|limit| entry.attempts >= limit)
 }
 
 #[cfg(test)]

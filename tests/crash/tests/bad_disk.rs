@@ -63,7 +63,7 @@ fn first_failure(said: &[Event]) -> (String, String) {
 #[test]
 fn a_disk_that_is_full_stops_the_engine_and_loses_nothing() {
     let seed = seed();
-    for (n_blocks, life) in [(100, 1), (700, 2)] {
+    for (n_blocks, life) in [(120, 1), (700, 2)] {
         let place = scratch();
         let directory = place.path().join("data");
         let mut oracle = Oracle::new();

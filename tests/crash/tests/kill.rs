@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use millpond_crash_tests::check::Check;
-use millpond_crash_tests::event::{Leases, queues};
+use millpond_crash_tests::event::{DeadAction, Leases, NewEntry, Start, queues};
 use millpond_crash_tests::random::Random;
+use millpond_crash_tests::stored::{Standing, StoredEntry, read};
 use millpond_crash_tests::worker::{Worker, WorkerOptions};
 use millpond_crash_tests::{Event, Oracle, Violation};
 
-use crate::support::{check, endless, listen, number, scratch, seed, worker};
+use crate::support::{check, endless, listen, number, runtime, scratch, seed, worker};
 
 /// Kill points of a run without `MILLPOND_CRASH_POINTS`.
 const POINTS: u64 = 20;
@@ -18,6 +19,8 @@ const KILLS_PER_STORE: usize = 8;
 const EVENTS_MAX: usize = 8192;
 /// Intents to purge before a kill, at most.
 const PURGES_MAX: usize = 4;
+/// Intents to replay or drop a dead letter before a kill, at most.
+const DEAD_LETTERS_MAX: usize = 16;
 
 /// Where a worker is killed.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,8 @@ enum Point {
     Intent(usize),
     /// Right after its k-th intent to purge a queue.
     Purge(usize),
+    /// Right after its k-th intent to replay or drop a dead letter.
+    DeadLetter(usize),
 }
 
 impl Point {
@@ -37,10 +42,11 @@ impl Point {
         // Small numbers are as likely as large ones: log-uniform.
         let bits = 1 + random.below(EVENTS_MAX.ilog2() as usize);
         let k = 1 + random.below(1 << bits);
-        match random.below(11) {
+        match random.below(12) {
             0 => Self::Opening,
             1..=7 => Self::Receipt(k),
             8 => Self::Purge(1 + random.below(PURGES_MAX)),
+            9 => Self::DeadLetter(1 + random.below(DEAD_LETTERS_MAX)),
             _ => Self::Intent(k),
         }
     }
@@ -48,22 +54,34 @@ impl Point {
 
 /// Kills a worker at a point. The oracle hears everything that was said before.
 fn live_until(point: Point, options: &WorkerOptions, oracle: &mut Oracle) -> Result<(), Violation> {
+    live_as(point, options, oracle, |event| event)
+}
+
+/// As [`live_until`], with a worker that says other things than it does.
+fn live_as(
+    point: Point,
+    options: &WorkerOptions,
+    oracle: &mut Oracle,
+    said: impl Fn(Event) -> Event,
+) -> Result<(), Violation> {
     let mut worker = Worker::start(worker(), options);
-    let (mut receipts, mut intents, mut purges) = (0, 0, 0);
+    let (mut receipts, mut intents, mut purges, mut dead_letters) = (0, 0, 0, 0);
     loop {
-        let event = worker.next_event().expect("the load does not end by itself");
+        let event = said(worker.next_event().expect("the load does not end by itself"));
         oracle.apply(&event)?;
         if event.is_receipt() {
             receipts += 1;
         } else if !matches!(event, Event::Opening { .. } | Event::Opened { .. }) {
             intents += 1;
             purges += usize::from(matches!(event, Event::Purge { .. }));
+            dead_letters += usize::from(matches!(event, Event::DeadLetter { .. }));
         }
         let reached = match point {
             Point::Opening => true,
             Point::Receipt(k) => event.is_receipt() && receipts >= k,
             Point::Intent(k) => intents >= k,
             Point::Purge(k) => purges >= k,
+            Point::DeadLetter(k) => dead_letters >= k,
         };
         if reached {
             break;
@@ -71,7 +89,9 @@ fn live_until(point: Point, options: &WorkerOptions, oracle: &mut Oracle) -> Res
     }
     worker.kill();
     // What it said before it died, it said.
-    listen(&mut worker, oracle)?;
+    while let Some(event) = worker.next_event() {
+        oracle.apply(&said(event))?;
+    }
     worker.wait();
     Ok(())
 }
@@ -83,7 +103,12 @@ struct Totals {
     receipts: u64,
     in_doubt: u64,
     enqueued: u64,
+    delayed: u64,
     acked: u64,
+    backed_off: u64,
+    died: u64,
+    replayed: u64,
+    dropped: u64,
     purges: u64,
     purged: u64,
     late: u64,
@@ -128,7 +153,12 @@ fn life_of_a_store(
     totals.receipts += counts.receipts();
     totals.in_doubt += counts.in_doubt;
     totals.enqueued += counts.enqueued;
+    totals.delayed += counts.delayed;
     totals.acked += counts.acked;
+    totals.backed_off += counts.backed_off;
+    totals.died += counts.died;
+    totals.replayed += counts.replayed;
+    totals.dropped += counts.dropped;
     totals.purges += counts.purges;
     totals.purged += counts.purged;
     Ok(())
@@ -157,12 +187,18 @@ fn every_receipt_is_honoured_after_kill_9() {
         }
     }
     println!(
-        "crash points: {}, receipts honoured: {} ({} entries enqueued, {} acked, {} purged by {} purges), \
+        "crash points: {}, receipts honoured: {} ({} entries enqueued, {} of them to wait, {} acked, {} \
+         backed off, {} dead, {} replayed, {} dropped, {} purged by {} purges), \
          calls in doubt: {}, entries rightly late: {}, stores: {}, seed {seed}",
         totals.points,
         totals.receipts,
         totals.enqueued,
+        totals.delayed,
         totals.acked,
+        totals.backed_off,
+        totals.died,
+        totals.replayed,
+        totals.dropped,
         totals.purged,
         totals.purges,
         totals.in_doubt,
@@ -182,8 +218,9 @@ fn a_store_that_lost_an_entry_is_caught() {
     // A receipt that nobody gave.
     let op = 99 << 32;
     let marker = op << 8;
-    let entry = millpond_crash_tests::event::NewEntry { marker, priority: 9 };
-    oracle.apply(&Event::Enqueue { op, queue: 1, entries: vec![entry] }).expect("an intent");
+    let entry = NewEntry { marker, priority: 9, start: Start::Now };
+    let intent = Event::Enqueue { op, queue: 1, entries: vec![entry], at_ms: 0 };
+    oracle.apply(&intent).expect("an intent");
     oracle.apply(&Event::Enqueued { op, sequences: vec![1 << 40] }).expect("a receipt");
     let reopened =
         Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: false };
@@ -215,6 +252,56 @@ fn a_purge_that_removed_nothing_is_caught() {
         Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: true };
     let violation = check(&reopened, lied).expect_err("everything is there");
     assert!(matches!(violation, Violation::Revived { .. }), "{violation}");
+}
+
+/// The twin of a delay: a worker that asks for shorter ones than it says.
+#[test]
+fn an_engine_that_delivers_too_early_is_caught() {
+    const LONGER_MS: u64 = 600_000;
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    let longer = |event| match event {
+        Event::Enqueue { op, queue, mut entries, at_ms } => {
+            for entry in &mut entries {
+                entry.start = match entry.start {
+                    Start::After(ms) => Start::After(ms + LONGER_MS),
+                    start => start,
+                };
+            }
+            Event::Enqueue { op, queue, entries, at_ms }
+        }
+        event => event,
+    };
+    let caught = live_as(Point::Receipt(5000), &options, &mut oracle, longer);
+    assert!(matches!(caught, Err(Violation::Early { .. })), "{caught:?}");
+}
+
+/// The twin of dead letters: a receipt for a replay that did nothing.
+#[test]
+fn a_replay_that_did_nothing_is_caught() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    live_until(Point::DeadLetter(1), &options, &mut oracle).expect("an honest worker");
+    let stored = runtime().block_on(read(&directory)).expect("a store");
+    let op = 99 << 32;
+    let replayed = |marker| {
+        let mut oracle = oracle.clone();
+        let action = DeadAction::Replay;
+        oracle.apply(&Event::DeadLetter { op, marker, action }).expect("an intent");
+        oracle.apply(&Event::DeadLetterDone { op }).expect("a receipt");
+        oracle
+    };
+    let is_dead = |entry: &StoredEntry| matches!(entry.standing, Standing::Dead(_));
+    let (&marker, _) = stored.iter().find(|(_, entry)| is_dead(entry)).expect("many fail");
+    let reopened =
+        Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: true };
+    let violation = check(&reopened, replayed(marker)).expect_err("it is still dead");
+    let why = "it was replayed";
+    assert!(matches!(violation, Violation::StoredStage { why: w, .. } if w == why), "{violation}");
 }
 
 #[test]

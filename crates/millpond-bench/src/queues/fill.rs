@@ -21,7 +21,7 @@ const N_CALLERS: usize = 1024;
 
 /// How the process that filled a directory left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Closed,
     /// It ended with the engine open, as if it had been killed.
     Killed,
@@ -158,7 +158,7 @@ pub(super) async fn run(dir: &Path, n_queues: usize, ending: Ending) -> Outcome<
 }
 
 /// One entry for each queue, by many callers.
-pub(super) async fn enqueue(engine: &Engine, n_queues: usize) -> Outcome<()> {
+pub(crate) async fn enqueue(engine: &Engine, n_queues: usize) -> Outcome<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
     for _ in 0..N_CALLERS {
@@ -182,7 +182,7 @@ pub(super) async fn enqueue(engine: &Engine, n_queues: usize) -> Outcome<()> {
 }
 
 /// The status of an engine that nobody asks for anything, which must be as expected.
-pub(super) async fn settled(
+pub(crate) async fn settled(
     engine: &Engine,
     as_expected: impl Fn(&Status) -> bool,
 ) -> Outcome<Status> {
@@ -206,6 +206,6 @@ pub(super) async fn settled(
 
 /// A short while, for whoever has nothing to wait for but the time.
 #[expect(clippy::disallowed_methods, reason = "a benchmark watches from outside")]
-pub(super) async fn park() {
+pub(crate) async fn park() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }

@@ -36,7 +36,7 @@ pub(super) fn evict(directory: &Path) -> Outcome<()> {
 }
 
 /// Bytes of all files.
-pub(super) fn n_bytes(directory: &Path) -> Outcome<u64> {
+pub(crate) fn n_bytes(directory: &Path) -> Outcome<u64> {
     files(directory)?.iter().map(|path| Ok(fs::metadata(path)?.len())).sum()
 }
 

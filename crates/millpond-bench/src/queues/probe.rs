@@ -17,15 +17,15 @@ pub(super) const REFILL: &str = "millpond-refill";
 
 /// Memory at one moment, in bytes.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Asked for by Rust code and not given back.
-    pub(super) allocated: usize,
+    pub(crate) allocated: usize,
     /// Of the whole process, RocksDB's caches included.
-    pub(super) resident: usize,
+    pub(crate) resident: usize,
 }
 
 impl Memory {
-    pub(super) fn now() -> Outcome<Self> {
+    pub(crate) fn now() -> Outcome<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));

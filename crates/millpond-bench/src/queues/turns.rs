@@ -14,7 +14,7 @@ const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// The turns of one phase, and what the scheduler did with their thread.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     n: u64,
     p50: Duration,
     p99: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Turns {
 
 impl Turns {
     /// Since the engine was opened.
-    pub(super) fn of(counters: &Counters) -> Outcome<Self> {
+    pub(crate) fn of(counters: &Counters) -> Outcome<Self> {
         let turns = &counters.turns;
         let at = |rank: u64| turns.quantile(count(rank) / count(turns.n().max(1)));
         // How many turns were short enough, by halving: the histogram tells times by rank.
@@ -48,7 +48,7 @@ impl Turns {
         })
     }
 
-    pub(super) fn report(&self, out: &mut Figures<'_>) -> Outcome<()> {
+    pub(crate) fn report(&self, out: &mut Figures<'_>) -> Outcome<()> {
         let (us, ms) =
             (|time: Duration| time.as_secs_f64() * 1e6, |time: Duration| time.as_secs_f64() * 1e3);
         out.add("turns", count(self.n), "")?;

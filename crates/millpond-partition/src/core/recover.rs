@@ -62,7 +62,8 @@ impl Recovered {
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
     /// [`LeasesAtOpen::Release`] anyway; without this the next owner could revive a token that was
-    /// refused already.
+    /// refused already. The attempts of what ended so have not been held against their limit, and an owner
+    /// that dies before it has done so leaves that to the next one.
     pub(crate) async fn release_leases(
         &self,
         store: &dyn PartitionStore,
@@ -71,7 +72,7 @@ impl Recovered {
         let mut batch = WriteBatch::new();
         let mut tickets = Vec::new();
         for (key, row) in in_force {
-            let released = LeaseRow { deadline: UnixMillis(0), ..*row };
+            let released = LeaseRow { deadline: LeaseRow::OWNER_GONE, ..*row };
             batch.put(Table::Leases, &key.encode(), &released.encode());
             if batch.n_bytes() >= BYTES_PER_SCAN {
                 tickets.push(store.submit(std::mem::take(&mut batch)));

@@ -95,6 +95,35 @@ fn a_lease_of_an_earlier_owner_ends_as_the_options_say() {
 }
 
 #[test]
+fn the_last_attempt_is_judged_by_the_next_owner_if_the_one_that_ended_it_dies() {
+    use std::num::NonZeroU32;
+
+    use crate::fixture::{open, store};
+    use millpond_partition::{LeasesAtOpen, PartitionReport, RetryPolicy};
+    use millpond_storage_memory::MemoryOptions;
+
+    let (disk, partition) = on_new_disk(PartitionOptions::default());
+    let queue = queue("a");
+    enqueue(&partition, &queue, 1);
+    lease(&partition, LeaseSource::Queue(queue.id), 1);
+    block_on(partition.close()).expect("the store has not failed");
+    // This one has no limit yet, so it leaves what one has that dies before it comes to the entry.
+    let leases_at_open = LeasesAtOpen::Release;
+    let options = PartitionOptions { leases_at_open, ..PartitionOptions::default() };
+    let releasing = open(store(&disk, MemoryOptions::default()), options);
+    block_on(releasing.close()).expect("the store has not failed");
+
+    let attempts_max = NonZeroU32::new(1);
+    let retry = RetryPolicy { attempts_max, ..RetryPolicy::default() };
+    let options = PartitionOptions { retry, ..PartitionOptions::default() };
+    let judging = open(store(&disk, MemoryOptions::default()), options);
+    let none = answered(call(&judging, LeaseSource::Queue(queue.id), 1, false));
+    assert_eq!(none, Ok(Vec::new()), "its only attempt was made");
+    let PartitionReport { n_entries, n_dead, .. } = block_on(judging.report(0)).expect("open");
+    assert_eq!((n_entries, n_dead), (0, 1));
+}
+
+#[test]
 fn a_call_registered_with_two_partitions_is_served_by_one() {
     let (_disk, first) = on_new_disk(PartitionOptions::default());
     let (_disk, second) = on_new_disk(PartitionOptions::default());

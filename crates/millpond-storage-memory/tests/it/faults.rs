@@ -199,6 +199,10 @@ fn a_store_of_another_format_is_left_alone() {
     disk.poke_row(Table::System, SystemKey::FormatVersion.encode(), &encode_u64(newer));
     let refused = MemoryStore::open(&disk, MemoryOptions::default()).unwrap_err();
     assert!(matches!(refused, OpenError::NewerFormat { found, .. } if found == newer));
+    let older = FORMAT_VERSION - 1;
+    disk.poke_row(Table::System, SystemKey::FormatVersion.encode(), &encode_u64(older));
+    let refused = MemoryStore::open(&disk, MemoryOptions::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::OlderFormat { found, .. } if found == older));
     disk.poke_row(Table::System, SystemKey::FormatVersion.encode(), &encode_u64(FORMAT_VERSION));
     disk.poke_row(Table::System, SystemKey::Epoch.encode(), b"seven");
     let refused = MemoryStore::open(&disk, MemoryOptions::default()).unwrap_err();

@@ -2,8 +2,14 @@ use std::path::Path;
 
 use bytes_of::{hex, log_record};
 
+use millpond::{DeadCause, EntryRank, Priority, Sequence, UnixMillis};
+use millpond_types::{
+    DeadRow, DelayedEntryKey, DelayedKey, DelayedRow, Due, DueClock, EntryKey, EntryRow, LeaseKey,
+    LeaseRow, PayloadKey, Stage, StoredBody,
+};
+
 use super::*;
-use crate::event::{Granted, Leases};
+use crate::event::{Action, DeadAction, Granted, Leases, NewEntry, Start, Token, queues};
 use crate::payload::payload;
 use crate::strace::Trace;
 
@@ -50,28 +56,68 @@ fn markers() -> [Marker; 2] {
     [short, long]
 }
 
-fn put_entry(marker: Marker) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
+type Ops = Vec<(u8, Vec<u8>, Vec<u8>)>;
+
+fn rank() -> EntryRank {
+    EntryRank { priority: Priority(5), sequence: Sequence(SEQUENCE) }
+}
+
+fn key(stage: Stage) -> EntryKey {
+    EntryKey { queue: queues::id(QUEUE), stage, rank: rank() }
+}
+
+/// The row of an entry, and its body if that is elsewhere.
+fn row_of(marker: Marker, attempts: u32) -> (EntryRow, Ops) {
     let mut body = vec![0, 0];
     body.extend(payload(marker));
     let mut ops = Vec::new();
-    let key = entry_key(QUEUE, 5, SEQUENCE);
     let stored = if body.len() > 1024 {
-        let key = PayloadKey { queue: key.queue, sequence: key.rank.sequence };
+        let key = PayloadKey { queue: queues::id(QUEUE), sequence: Sequence(SEQUENCE) };
         let n_bytes = u32::try_from(body.len()).expect("short");
         ops.push((5, key.encode().to_vec(), body));
         StoredBody::Separate { n_bytes }
     } else {
         StoredBody::Inline(body.into())
     };
-    let row = EntryRow {
-        attempts: 0,
-        enqueued_at: millpond::UnixMillis(1),
-        retry_floor_ms: 0,
-        body: stored,
-    };
-    let mut value = Vec::new();
-    row.encode_into(&mut value);
-    ops.push((5, key.encode().to_vec(), value));
+    let enqueued_at = UnixMillis(1);
+    (EntryRow { attempts, enqueued_at, retry_floor_ms: 0, body: stored }, ops)
+}
+
+fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    bytes
+}
+
+fn put_entry(marker: Marker) -> Ops {
+    let (row, mut ops) = row_of(marker, 0);
+    let value = encoded(|out| row.encode_into(out));
+    ops.push((5, key(Stage::Ready).encode().to_vec(), value));
+    ops
+}
+
+const DUE: Due = Due { clock: DueClock::Steady, at: UnixMillis(7_000) };
+
+fn by_time() -> DelayedKey {
+    DelayedKey { due: DUE, queue: queues::id(QUEUE), sequence: Sequence(SEQUENCE) }
+}
+
+/// Both rows of an entry that waits; the last one tells its queue.
+fn put_delayed(marker: Marker, attempts: u32) -> Ops {
+    let (entry, mut ops) = row_of(marker, attempts);
+    let row = DelayedRow { priority: Priority(5), entry };
+    let value = encoded(|out| row.encode_into(out));
+    ops.push((5, by_time().encode().to_vec(), value));
+    let notice = DelayedEntryKey { queue: queues::id(QUEUE), due: DUE, rank: rank() };
+    ops.push((5, notice.encode().to_vec(), row.notice().encode().to_vec()));
+    ops
+}
+
+fn put_dead(marker: Marker) -> Ops {
+    let (entry, mut ops) = row_of(marker, 1);
+    let died_at = UnixMillis(2);
+    let row = DeadRow { cause: DeadCause::Rejected, died_at, reason: String::new(), entry };
+    ops.push((5, key(Stage::Dead).encode().to_vec(), encoded(|out| row.encode_into(out))));
     ops
 }
 
@@ -79,9 +125,9 @@ fn put_lease(deadline: u64) -> (u8, Vec<u8>, Vec<u8>) {
     let key = LeaseKey { queue: queues::id(QUEUE), sequence: Sequence(SEQUENCE) };
     let row = LeaseRow {
         token: TOKEN.into(),
-        deadline: millpond::UnixMillis(deadline),
+        deadline: UnixMillis(deadline),
         attempts: 1,
-        enqueued_at: millpond::UnixMillis(1),
+        enqueued_at: UnixMillis(1),
         priority: Priority(5),
         separate_body: false,
         has_retry_floor: false,
@@ -90,7 +136,7 @@ fn put_lease(deadline: u64) -> (u8, Vec<u8>, Vec<u8>) {
 }
 
 fn remove_entry() -> (u8, Vec<u8>, Vec<u8>) {
-    (8, entry_key(QUEUE, 5, SEQUENCE).encode().to_vec(), Vec::new())
+    (8, key(Stage::Ready).encode().to_vec(), Vec::new())
 }
 
 /// Removes the whole queue.
@@ -133,14 +179,28 @@ fn judge(steps: &[Step]) -> Coverage {
 }
 
 fn enqueue(marker: Marker) -> [Event; 2] {
-    let entries = vec![NewEntry { marker, priority: 5 }];
-    let intent = Event::Enqueue { op: 1, queue: QUEUE, entries };
+    enqueue_at(marker, Start::Now)
+}
+
+fn enqueue_at(marker: Marker, start: Start) -> [Event; 2] {
+    let entries = vec![NewEntry { marker, priority: 5, start }];
+    let intent = Event::Enqueue { op: 1, queue: QUEUE, entries, at_ms: 1 };
     [intent, Event::Enqueued { op: 1, sequences: vec![SEQUENCE] }]
 }
 
 fn settle(marker: Marker, action: Action, deadline_ms: Option<u64>) -> [Event; 2] {
-    let intent = Event::Settle { op: 2, marker, token: TOKEN, action };
-    [intent, Event::Settled { op: 2, deadline_ms }]
+    let nacked = action.is_nack().then_some(Nacked::Ready);
+    settle_as(marker, action, deadline_ms, nacked)
+}
+
+fn settle_as(
+    marker: Marker,
+    action: Action,
+    deadline_ms: Option<u64>,
+    nacked: Option<Nacked>,
+) -> [Event; 2] {
+    let intent = Event::Settle { op: 2, marker, token: TOKEN, action, at_ms: 1 };
+    [intent, Event::Settled { op: 2, deadline_ms, nacked }]
 }
 
 #[test]
@@ -189,6 +249,7 @@ fn leases_and_their_ends_are_recognized_by_what_their_rows_say() {
             token: TOKEN,
             attempt: 1,
         }],
+        at_ms: 1,
     };
     let after = |ops: Vec<(u8, Vec<u8>, Vec<u8>)>, events: Vec<Event>| {
         let mut steps = vec![Log(put_entry(marker)), Log(vec![put_lease(500)]), Synced, Log(ops)];
@@ -244,6 +305,94 @@ fn a_purge_is_covered_when_everything_accepted_before_it_is_removed() {
 
 #[test]
 fn a_lease_of_nothing_promises_nothing() {
-    let found = judge(&[Say(Event::Leased { op: 1, grants: Vec::new() })]);
+    let found = judge(&[Say(Event::Leased { op: 1, grants: Vec::new(), at_ms: 1 })]);
     assert_eq!((found.n_receipts, found.covered.len(), found.uncovered.len()), (0, 0, 0));
+}
+
+/// The outcome of a history that ends with a receipt, judged with its rows and without the last of them.
+fn with_and_without_last(before: &[Step], rows: &Ops, receipt: &[Event]) -> [usize; 2] {
+    let n_uncovered = |rows: Ops| {
+        let mut steps = before.to_vec();
+        steps.extend([Log(rows), Synced]);
+        steps.extend(receipt.iter().cloned().map(Say));
+        judge(&steps).uncovered.len()
+    };
+    let mut fewer = rows.clone();
+    fewer.pop();
+    // A record is never empty.
+    fewer.push((8, b"another key".to_vec(), Vec::new()));
+    [n_uncovered(rows.clone()), n_uncovered(fewer)]
+}
+
+#[test]
+fn an_entry_that_waits_is_covered_by_both_its_rows() {
+    for marker in markers() {
+        for start in [Start::After(50), Start::At(7_000)] {
+            let receipt = enqueue_at(marker, start);
+            assert_eq!(with_and_without_last(&[], &put_delayed(marker, 0), &receipt), [0, 1]);
+        }
+        // One that was not to wait, or was to and does not.
+        for (start, rows) in
+            [(Start::Now, put_delayed(marker, 0)), (Start::After(50), put_entry(marker))]
+        {
+            let receipt = enqueue_at(marker, start);
+            assert_eq!(with_and_without_last(&[], &rows, &receipt)[0], 1);
+        }
+        let past = enqueue_at(marker, Start::At(1));
+        assert_eq!(with_and_without_last(&[], &put_entry(marker), &past), [0, 1]);
+    }
+}
+
+/// An entry that was accepted and leased.
+fn leased(marker: Marker) -> Vec<Step> {
+    vec![Log(put_entry(marker)), Log(vec![put_lease(500)]), Synced]
+}
+
+#[test]
+fn a_failed_attempt_is_covered_by_the_rows_of_what_became_of_the_entry() {
+    let [marker, _] = markers();
+    let before = leased(marker);
+    let judge = |rows: &Ops, nacked| {
+        let receipt = settle_as(marker, Action::Nack, None, Some(nacked));
+        with_and_without_last(&before, rows, &receipt)
+    };
+    let moved = |rows: Ops| [vec![remove_entry()], rows].concat();
+    let until = Nacked::BackingOff(DUE.at.0);
+    assert_eq!(judge(&moved(put_delayed(marker, 1)), until), [0, 1]);
+    assert_eq!(judge(&moved(put_delayed(marker, 1)), Nacked::BackingOff(DUE.at.0 + 1))[0], 1);
+    assert_eq!(judge(&moved(put_dead(marker)), Nacked::Dead), [0, 1]);
+    assert_eq!(judge(&vec![put_lease(0)], Nacked::Ready), [0, 1]);
+    for wrong in [Nacked::Dead, Nacked::Ready] {
+        assert_eq!(judge(&moved(put_delayed(marker, 1)), wrong)[0], 1);
+    }
+}
+
+#[test]
+fn a_dead_letter_is_replayed_or_dropped_after_it_died() {
+    let [marker, _] = markers();
+    let remove_dead = || (8, key(Stage::Dead).encode().to_vec(), Vec::new());
+    let receipt =
+        |action| [Event::DeadLetter { op: 4, marker, action }, Event::DeadLetterDone { op: 4 }];
+    let replayed = [vec![remove_dead()], put_entry(marker)].concat();
+    for (action, rows) in [(DeadAction::Replay, replayed), (DeadAction::Drop, vec![remove_dead()])]
+    {
+        // That it was replayed before it died this time is no proof.
+        let mut before = vec![Log(put_entry(marker)), Log(put_dead(marker)), Log(rows.clone())];
+        before.extend([Log(vec![put_lease(500)]), Log(put_dead(marker)), Synced]);
+        let died = settle_as(marker, Action::Reject, None, Some(Nacked::Dead));
+        before.extend(died.map(Say));
+        assert_eq!(with_and_without_last(&before, &rows, &receipt(action)), [0, 1]);
+    }
+}
+
+#[test]
+fn what_moved_is_gone_with_its_last_row_only() {
+    let [marker, _] = markers();
+    let [intent, receipt] = enqueue(marker);
+    let moved = [vec![remove_entry()], put_delayed(marker, 1)].concat();
+    let mut before = vec![Say(intent), Log(put_entry(marker)), Synced, Say(receipt)];
+    before.extend([Log(moved), Say(Event::Purge { op: 3, queue: QUEUE })]);
+    let purged = [Event::Purged { op: 3, n_entries: 1, n_leased: 0 }];
+    let remove_delayed = vec![(4, by_time().encode().to_vec(), Vec::new())];
+    assert_eq!(with_and_without_last(&before, &remove_delayed, &purged), [0, 1]);
 }

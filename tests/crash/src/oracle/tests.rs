@@ -1,7 +1,12 @@
 use super::*;
+use crate::event::Granted;
 
 mod at_rest;
 mod purges;
+mod waiting;
+
+/// What the clock shows, in milliseconds, unless it matters.
+const NOW_MS: u64 = 1_000_000;
 
 /// A store of one partition with one life.
 fn open() -> Oracle {
@@ -16,9 +21,13 @@ fn say(oracle: &mut Oracle, events: &[Event]) {
     }
 }
 
+fn new(marker: Marker, start: Start) -> NewEntry {
+    NewEntry { marker, priority: 5, start }
+}
+
 fn enqueue(op: OpId, markers: &[Marker]) -> Event {
-    let entries = markers.iter().map(|&marker| NewEntry { marker, priority: 5 }).collect();
-    Event::Enqueue { op, queue: 2, entries }
+    let entries = markers.iter().map(|&marker| new(marker, Start::Now)).collect();
+    Event::Enqueue { op, queue: 2, entries, at_ms: NOW_MS }
 }
 
 fn enqueued(op: OpId, sequences: &[u64]) -> Event {
@@ -35,15 +44,19 @@ fn grant(marker: Marker, sequence: u64, epoch: u64, number: u64, attempt: u32) -
 }
 
 fn leased(op: OpId, grants: &[Granted]) -> Event {
-    Event::Leased { op, grants: grants.to_vec() }
+    Event::Leased { op, grants: grants.to_vec(), at_ms: NOW_MS }
 }
 
 fn settle(op: OpId, marker: Marker, number: u64, action: Action) -> Event {
-    Event::Settle { op, marker, token: Token { epoch: 1, number }, action }
+    Event::Settle { op, marker, token: Token { epoch: 1, number }, action, at_ms: NOW_MS }
 }
 
 fn settled(op: OpId) -> Event {
-    Event::Settled { op, deadline_ms: None }
+    Event::Settled { op, deadline_ms: None, nacked: None }
+}
+
+fn nacked(op: OpId, nacked: Nacked) -> Event {
+    Event::Settled { op, deadline_ms: None, nacked: Some(nacked) }
 }
 
 fn reopened(leases: Leases) -> [Event; 2] {
@@ -150,7 +163,7 @@ fn a_nack_ends_a_lease_and_a_short_one_ends_itself() {
     let mut oracle = leased_entry();
     say(&mut oracle, &[settle(3, 7, 1, Action::Nack), lease(4, false)]);
     // The receipt of the nack may stand behind that of the next lease.
-    say(&mut oracle, &[leased(4, &[grant(7, 10, 1, 2, 2)]), settled(3)]);
+    say(&mut oracle, &[leased(4, &[grant(7, 10, 1, 2, 2)]), nacked(3, Nacked::Ready)]);
     say(&mut oracle, &[lease(5, true), leased(5, &[grant(7, 10, 1, 3, 3)])]);
     let stale = |op| Event::Refused { op, kind: "stale_lease".into(), text: String::new() };
     say(&mut oracle, &[settle(6, 7, 2, Action::Ack), stale(6)]);
@@ -161,7 +174,7 @@ fn a_nack_ends_a_lease_and_a_short_one_ends_itself() {
 #[test]
 fn tokens_epochs_and_attempts_grow() {
     let mut oracle = leased_entry();
-    say(&mut oracle, &[settle(3, 7, 1, Action::Nack), settled(3), lease(4, true)]);
+    say(&mut oracle, &[settle(3, 7, 1, Action::Nack), nacked(3, Nacked::Ready), lease(4, true)]);
     let again = |oracle: &Oracle, grant| oracle.clone().apply(&leased(4, &[grant]));
     let token = |epoch, number| Violation::Token { marker: 7, token: Token { epoch, number } };
     assert_eq!(again(&oracle, grant(7, 10, 1, 1, 2)), Err(token(1, 1)));

@@ -5,7 +5,8 @@ use std::fmt;
 use millpond::EntryRank;
 use millpond_types::LeaseRow;
 
-use crate::event::{Marker, OpId, Token};
+use crate::event::{Action, Marker, Nacked, OpId, Token};
+use crate::stored::Standing;
 
 /// An entry that came after some that stand behind it in its queue, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Late {
     pub heard: Vec<u32>,
     /// Its lease when the store was opened.
     pub stored: Option<StoredLease>,
+    /// If it waited then: from the opening of the store to its time, in milliseconds.
+    pub waited_ms: Option<i128>,
 }
 
 /// A lease of a stopped store, and how its deadline stood to the time in which the store was open.
@@ -39,7 +42,7 @@ pub struct StoredLease {
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { marker, queue, rank, after, life, heard, stored } = self;
+        let Self { marker, queue, rank, after, life, heard, stored, waited_ms } = self;
         let place = |rank: &EntryRank| format!("{}/{}", rank.priority.0, rank.sequence.0);
         write!(
             f,
@@ -51,6 +54,9 @@ impl fmt::Display for Late {
             write!(f, " from {} to {}", place(first), place(last))?;
         }
         write!(f, ", attempts that we heard of {heard:?}, when the store was opened ")?;
+        if let Some(waited_ms) = waited_ms {
+            return write!(f, "it waited until {waited_ms} ms");
+        }
         let Some(StoredLease { row, deadline_ms, granted_ms }) = stored else {
             return write!(f, "it was not leased");
         };
@@ -102,6 +108,42 @@ pub enum Violation {
     /// An entry was delivered after one that comes later in its queue, though it was ready before.
     #[error("too late: {0}")]
     Order(Box<Late>),
+    /// An entry that was delivered, or made ready, before its time.
+    #[error("entry {marker:x} was there at {at_ms} ms and is due at {due_ms} ms")]
+    Early {
+        /// The entry.
+        marker: Marker,
+        /// Its time, in milliseconds since 1970.
+        due_ms: u64,
+        /// What the clock showed then.
+        at_ms: u64,
+    },
+    /// A failed attempt that did not end as it must.
+    #[error("entry {marker:x} became {nacked:?} by {action:?}")]
+    Fate {
+        /// The entry.
+        marker: Marker,
+        /// What its worker said.
+        action: Action,
+        /// What became of it.
+        nacked: Nacked,
+    },
+    /// A dead letter that was delivered without a replay.
+    #[error("entry {marker:x} is dead, was not replayed, and is delivered")]
+    Undead {
+        /// The entry.
+        marker: Marker,
+    },
+    /// An entry that stands where it cannot.
+    #[error("the stored entry {marker:x}: {why}; {stored:?}")]
+    StoredStage {
+        /// The entry.
+        marker: Marker,
+        /// What is wrong.
+        why: &'static str,
+        /// Where it stands.
+        stored: Standing,
+    },
     /// A token that is not above those before, or that nobody was given.
     #[error("token {token:?} of entry {marker:x} does not fit")]
     Token {
@@ -204,12 +246,20 @@ pub enum Violation {
         token: Token,
     },
     /// The engine counts other entries than there are.
-    #[error("the engine counts {counted} entries, {found} were found")]
+    #[error(
+        "the engine counts {counted:?} entries that are ready, wait and are dead; it is {found:?}"
+    )]
     Miscounted {
         /// What the engine says.
-        counted: u64,
-        /// What was leased.
-        found: u64,
+        counted: [u64; 3],
+        /// What was found.
+        found: [u64; 3],
+    },
+    /// An entry whose time has come and that does not.
+    #[error("nothing comes in queue {queue}, where something is due")]
+    Overdue {
+        /// Number of the queue.
+        queue: u32,
     },
     /// The number of partitions changed.
     #[error("{found} partitions; {created} were created")]

@@ -1,8 +1,8 @@
 use millpond::{EntryId, Priority, Sequence, UnixMillis};
-use millpond_types::LeaseRow;
+use millpond_types::{DeadCause, Due, DueClock, LeaseRow};
 
 use super::*;
-use crate::event::{Event, Granted, NewEntry, Token};
+use crate::event::{Event, Granted, NewEntry, Start, Token};
 use crate::stored::StoredEntry;
 
 const QUEUE: u32 = 2;
@@ -29,9 +29,19 @@ const SHORT: [u64; 2] = [OPENED_AT_MS - 300, OPENED_AT_MS + 2];
 /// A store in which an entry's marker is its sequence.
 fn turns(leases: Leases, stored: &[(Marker, Option<LeaseRow>)]) -> Turns {
     let entry = |&(marker, lease): &(Marker, Option<LeaseRow>)| {
-        (marker, StoredEntry { id: held(QUEUE, marker).id, lease })
+        (marker, entry_of(QUEUE, marker, Standing::Ready, lease))
     };
     Turns::new(stored.iter().map(entry).collect(), leases, OPENED_AT_MS)
+}
+
+fn entry_of(
+    queue: u32,
+    marker: Marker,
+    standing: Standing,
+    lease: Option<LeaseRow>,
+) -> StoredEntry {
+    let attempts = lease.map_or(0, |lease| lease.attempts);
+    StoredEntry { id: held(queue, marker).id, standing, attempts, lease }
 }
 
 fn held(queue: u32, marker: Marker) -> Held {
@@ -51,21 +61,21 @@ fn oracle() -> Oracle {
         token: Token { epoch, number },
         attempt,
     };
-    let new = |marker| NewEntry { marker, priority: 5 };
+    let new = |marker| NewEntry { marker, priority: 5, start: Start::Now };
     let lease = |op, long| Event::Lease { op, queue: None, n_max: 9, long };
     for event in [
         Event::Opening { leases: Leases::Keep },
         Event::Opened { n_partitions: 1 },
-        Event::Enqueue { op: 1, queue: QUEUE, entries: vec![new(7), new(8)] },
+        Event::Enqueue { op: 1, queue: QUEUE, entries: vec![new(7), new(8)], at_ms: 1 },
         Event::Enqueued { op: 1, sequences: vec![7, 8] },
         lease(2, false),
-        Event::Leased { op: 2, grants: vec![grant(7, 1, 1, 1)] },
+        Event::Leased { op: 2, grants: vec![grant(7, 1, 1, 1)], at_ms: OPENED_AT_MS },
         Event::Opening { leases: Leases::Keep },
         Event::Opened { n_partitions: 1 },
         lease(3, true),
-        Event::Leased { op: 3, grants: vec![grant(8, 2, 1, 1)] },
+        Event::Leased { op: 3, grants: vec![grant(8, 2, 1, 1)], at_ms: OPENED_AT_MS },
         lease(4, true),
-        Event::Leased { op: 4, grants: vec![grant(7, 2, 2, 3)] },
+        Event::Leased { op: 4, grants: vec![grant(7, 2, 2, 3)], at_ms: OPENED_AT_MS },
     ] {
         oracle.apply(&event).expect("it breaks no rule");
     }
@@ -162,13 +172,86 @@ fn whatever_was_ready_comes_and_nothing_that_was_not_stored() {
 
 #[test]
 fn queues_have_their_own_order() {
-    let entry = |queue, marker| {
-        let id = held(queue, marker).id;
-        (marker, StoredEntry { id, lease: NO_LEASE })
-    };
+    let entry = |queue, marker| (marker, entry_of(queue, marker, Standing::Ready, NO_LEASE));
     let stored = [entry(3, 8), entry(QUEUE, 7)].into_iter().collect();
     let mut turns = Turns::new(stored, Leases::Keep, OPENED_AT_MS);
     turns.granted(held(3, 8), &oracle(), OPENED_AT_MS).expect("the first of its queue");
     turns.granted(held(QUEUE, 7), &oracle(), OPENED_AT_MS).expect("the first of its queue");
     assert_eq!(turns.ended(), Ok(()));
+}
+
+/// A store of the limited topic in which an entry's marker is its sequence.
+fn standing(leases: Leases, stored: &[(Marker, Standing, Option<LeaseRow>)]) -> Turns {
+    let entry = |&(marker, standing, lease): &(Marker, Standing, Option<LeaseRow>)| {
+        (marker, entry_of(LIMITED, marker, standing, lease))
+    };
+    Turns::new(stored.iter().map(entry).collect(), leases, OPENED_AT_MS)
+}
+
+const LIMITED: u32 = 3;
+
+fn delayed(at_ms: u64) -> Standing {
+    Standing::Delayed(Due { clock: DueClock::Steady, at: UnixMillis(at_ms) })
+}
+
+#[test]
+fn what_waits_comes_late_and_never_early() {
+    let due_ms = OPENED_AT_MS + 30;
+    let stored = [(7, delayed(due_ms), NO_LEASE), (8, Standing::Ready, NO_LEASE)];
+    let mut turns = standing(Leases::Keep, &stored);
+    turns.granted(held(LIMITED, 8), &oracle(), OPENED_AT_MS).expect("it was ready");
+    assert_eq!(turns.awaited(), [LIMITED].into());
+    let at_ms = due_ms - 1;
+    let early = turns.granted(held(LIMITED, 7), &oracle(), at_ms);
+    assert_eq!(early, Err(Violation::Early { marker: 7, due_ms, at_ms }));
+    let mut turns = standing(Leases::Keep, &stored);
+    for marker in [8, 7] {
+        turns.granted(held(LIMITED, marker), &oracle(), due_ms).expect("it was not ready before");
+    }
+    let [late] = turns.late() else { panic!("one entry is late") };
+    assert_eq!((turns.awaited().len(), late.waited_ms), (0, Some(30)));
+    assert!(late.to_string().ends_with("when the store was opened it waited until 30 ms"));
+}
+
+#[test]
+fn what_waits_for_long_and_what_is_dead_is_there_and_does_not_come() {
+    let hour = OPENED_AT_MS + 3_600_000;
+    let dead = Standing::Dead(DeadCause::Rejected);
+    let stored = [(7, delayed(hour), NO_LEASE), (8, dead, NO_LEASE)];
+    let mut turns = standing(Leases::Release, &stored);
+    assert_eq!((turns.waiting(), turns.dead()), (&[7].into(), &[8].into()));
+    assert_eq!((turns.ended(), turns.awaited().len()), (Ok(()), 0));
+    let undead = turns.granted(held(LIMITED, 8), &oracle(), OPENED_AT_MS);
+    assert_eq!(undead, Err(Violation::Undead { marker: 8 }));
+    let [letter] = turns.dead_letters()[..] else { panic!("one is dead") };
+    assert_eq!(letter, (8, LIMITED, held(LIMITED, 8).id));
+    turns.given_back(8);
+    assert_eq!(turns.ended(), Err(Violation::Stuck { n: 1, first: 8 }));
+    turns.granted(held(LIMITED, 8), &oracle(), OPENED_AT_MS).expect("it was replayed");
+    let mut turns = standing(Leases::Release, &stored);
+    turns.dropped(8);
+    assert_eq!(turns.dead().len(), 0);
+    let revived = turns.granted(held(LIMITED, 8), &oracle(), OPENED_AT_MS);
+    assert_eq!(revived, Err(Violation::Revived { marker: 8 }));
+}
+
+#[test]
+fn an_entry_whose_last_lease_is_released_is_dead() {
+    let lease = |attempts| lease(SHORT[0]).map(|row| LeaseRow { attempts, ..row });
+    for (attempts, dies) in [(queues::ATTEMPTS_MAX, true), (queues::ATTEMPTS_MAX - 1, false)] {
+        let stored = [(7, Standing::Ready, lease(attempts))];
+        let turns = standing(Leases::Release, &stored);
+        assert_eq!((turns.dead().len() == 1, turns.ended().is_ok()), (dies, dies));
+        // So it is if the owner that released it died before it had looked at its attempts.
+        let released =
+            lease(attempts).map(|row| LeaseRow { deadline: LeaseRow::OWNER_GONE, ..row });
+        let stored_released = [(7, Standing::Ready, released)];
+        for leases in [Leases::Keep, Leases::Release] {
+            let turns = standing(leases, &stored_released);
+            assert_eq!((turns.dead().len() == 1, turns.ended().is_ok()), (dies, dies));
+        }
+        // Kept, it ends when it ends.
+        let turns = standing(Leases::Keep, &stored);
+        assert_eq!((turns.dead().len(), turns.ended()), (0, Ok(())));
+    }
 }

@@ -1,8 +1,8 @@
-use millpond::{Priority, Sequence, UnixMillis};
+use millpond::{EntryRank, Priority, Sequence, UnixMillis};
 use millpond_types::LeaseRow;
 
 use super::*;
-use crate::stored::{StoredEntries, StoredEntry};
+use crate::stored::{Standing, StoredEntries, StoredEntry};
 
 const NO_LEASE: Option<LeaseRow> = None;
 
@@ -23,7 +23,9 @@ fn row(number: u64, attempts: u32, in_force: bool) -> Option<LeaseRow> {
 fn stored(entries: &[(Marker, u64, Option<LeaseRow>)]) -> StoredEntries {
     let entry = |&(marker, sequence, lease): &(Marker, u64, Option<LeaseRow>)| {
         let rank = EntryRank { priority: Priority(5), sequence: Sequence(sequence) };
-        (marker, StoredEntry { id: EntryId { queue: queues::id(2), rank }, lease })
+        let id = EntryId { queue: queues::id(2), rank };
+        let attempts = lease.map_or(0, |lease| lease.attempts);
+        (marker, StoredEntry { id, standing: Standing::Ready, attempts, lease })
     };
     entries.iter().map(entry).collect()
 }
@@ -34,23 +36,23 @@ fn entries_are_stored_if_and_only_if_they_must_or_may_be_there() {
     say(&mut oracle, &[enqueue(3, &[8])]);
     let seven = (7, 10, row(1, 1, true));
     for right in [&[seven][..], &[seven, (8, 11, NO_LEASE)]] {
-        assert_eq!(oracle.at_rest(&stored(right)), Ok(()));
+        assert_eq!(oracle.at_rest(&stored(right), NOW_MS), Ok(()));
     }
     let lost = Violation::Lost { marker: 7, queue: 2 };
-    assert_eq!(oracle.at_rest(&stored(&[])), Err(lost));
+    assert_eq!(oracle.at_rest(&stored(&[]), NOW_MS), Err(lost));
     let unknown = Violation::Unknown { marker: 9 };
-    assert_eq!(oracle.at_rest(&stored(&[seven, (9, 12, NO_LEASE)])), Err(unknown));
+    assert_eq!(oracle.at_rest(&stored(&[seven, (9, 12, NO_LEASE)]), NOW_MS), Err(unknown));
     // Another sequence, or one that was given away before.
     for elsewhere in [&[(7, 12, row(1, 1, true))][..], &[seven, (8, 10, NO_LEASE)]] {
-        let damaged = oracle.at_rest(&stored(elsewhere));
+        let damaged = oracle.at_rest(&stored(elsewhere), NOW_MS);
         assert!(matches!(damaged, Err(Violation::Damaged { .. })));
     }
     say(&mut oracle, &[settle(4, 7, 1, Action::Ack)]);
     for either in [&[][..], &[seven]] {
-        assert_eq!(oracle.at_rest(&stored(either)), Ok(()));
+        assert_eq!(oracle.at_rest(&stored(either), NOW_MS), Ok(()));
     }
     say(&mut oracle, &[settled(4)]);
-    assert_eq!(oracle.at_rest(&stored(&[seven])), Err(Violation::Revived { marker: 7 }));
+    assert_eq!(oracle.at_rest(&stored(&[seven]), NOW_MS), Err(Violation::Revived { marker: 7 }));
 }
 
 #[test]
@@ -59,18 +61,21 @@ fn what_a_purge_removed_is_not_stored_and_what_a_purge_in_doubt_left_is_as_it_wa
     say(&mut oracle, &[Event::Purge { op: 3, queue: 2 }]);
     let seven = stored(&[(7, 10, row(1, 1, true))]);
     for either in [&stored(&[]), &seven] {
-        assert_eq!(oracle.at_rest(either), Ok(()));
+        assert_eq!(oracle.at_rest(either, NOW_MS), Ok(()));
     }
     say(&mut oracle, &[Event::Purged { op: 3, n_entries: 1, n_leased: 1 }]);
-    assert_eq!(oracle.at_rest(&stored(&[])), Ok(()));
-    assert_eq!(oracle.at_rest(&seven), Err(Violation::Revived { marker: 7 }));
+    assert_eq!(oracle.at_rest(&stored(&[]), NOW_MS), Ok(()));
+    assert_eq!(oracle.at_rest(&seven, NOW_MS), Err(Violation::Revived { marker: 7 }));
 }
 
 /// What is wrong with the lease of entry 7.
 fn fault(oracle: &Oracle, lease: Option<LeaseRow>) -> Option<&'static str> {
-    match oracle.at_rest(&stored(&[(7, 10, lease)])) {
+    match oracle.at_rest(&stored(&[(7, 10, lease)]), NOW_MS) {
         Ok(()) => None,
-        Err(Violation::StoredLease { marker: 7, why, .. }) => Some(why),
+        Err(
+            Violation::StoredLease { marker: 7, why, .. }
+            | Violation::StoredStage { marker: 7, why, .. },
+        ) => Some(why),
         Err(other) => panic!("{other}"),
     }
 }
@@ -79,13 +84,13 @@ fn fault(oracle: &Oracle, lease: Option<LeaseRow>) -> Option<&'static str> {
 fn a_lease_with_a_receipt_is_stored_until_its_end() {
     let mut oracle = leased_entry();
     assert_eq!(fault(&oracle, row(1, 1, true)), None);
-    assert_eq!(fault(&oracle, NO_LEASE), Some("it is not there"));
+    assert_eq!(fault(&oracle, NO_LEASE), Some("its attempts have fallen"));
     assert_eq!(fault(&oracle, row(1, 2, true)), Some("it was granted as another attempt"));
     assert_eq!(fault(&oracle, row(1, 1, false)), Some("nobody ended it"));
     say(&mut oracle, &[settle(3, 7, 1, Action::Nack)]);
     assert_eq!(fault(&oracle, row(1, 1, true)), None);
     assert_eq!(fault(&oracle, row(1, 1, false)), None);
-    say(&mut oracle, &[settled(3)]);
+    say(&mut oracle, &[nacked(3, Nacked::Ready)]);
     assert_eq!(fault(&oracle, row(1, 1, true)), Some("it was given back"));
     assert_eq!(fault(&oracle, row(1, 1, false)), None);
     say(&mut oracle, &[lease(4, false), leased(4, &[grant(7, 10, 1, 2, 2)])]);
@@ -109,14 +114,14 @@ fn a_lease_that_we_did_not_hear_of_is_one_of_a_call_in_doubt() {
     let one = stored(&[(7, 10, row(1, 1, true)), (8, 11, NO_LEASE)]);
     let two = stored(&[(7, 10, row(1, 1, true)), (8, 11, row(2, 1, false))]);
     let unheard = |n, explained| Err(Violation::LeasesUnheard { n, explained });
-    assert_eq!(oracle.at_rest(&one), unheard(1, 0));
+    assert_eq!(oracle.at_rest(&one, NOW_MS), unheard(1, 0));
     say(&mut oracle, &[Event::Lease { op: 2, queue: None, n_max: 1, long: false }]);
-    assert_eq!(oracle.at_rest(&one), Ok(()));
-    assert_eq!(oracle.at_rest(&two), unheard(2, 1));
+    assert_eq!(oracle.at_rest(&one, NOW_MS), Ok(()));
+    assert_eq!(oracle.at_rest(&two, NOW_MS), unheard(2, 1));
     // Also when the worker is dead.
     say(&mut oracle, &[Event::Opening { leases: Leases::Keep }]);
-    assert_eq!(oracle.at_rest(&one), Ok(()));
-    assert_eq!(oracle.at_rest(&two), unheard(2, 1));
+    assert_eq!(oracle.at_rest(&one, NOW_MS), Ok(()));
+    assert_eq!(oracle.at_rest(&two, NOW_MS), unheard(2, 1));
     // Its attempts grow all the same.
     let mut oracle = leased_entry();
     say(&mut oracle, &[lease(3, true)]);

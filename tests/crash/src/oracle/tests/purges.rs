@@ -8,6 +8,11 @@ fn purged(op: OpId, n_entries: u64) -> Event {
     Event::Purged { op, n_entries, n_leased: 0 }
 }
 
+/// The receipt of such a call.
+fn answer_to(op: OpId, action: Action) -> Event {
+    if action.is_nack() { nacked(op, Nacked::Ready) } else { settled(op) }
+}
+
 fn stale(op: OpId) -> Event {
     Event::Refused { op, kind: "stale_lease".into(), text: String::new() }
 }
@@ -16,8 +21,11 @@ fn stale(op: OpId) -> Event {
 fn filled() -> Oracle {
     let mut oracle = open();
     say(&mut oracle, &[enqueue(1, &[7, 8]), enqueued(1, &[10, 11])]);
-    let entries = vec![NewEntry { marker: 9, priority: 5 }];
-    say(&mut oracle, &[Event::Enqueue { op: 2, queue: 3, entries }, enqueued(2, &[12])]);
+    let entries = vec![new(9, Start::Now)];
+    say(
+        &mut oracle,
+        &[Event::Enqueue { op: 2, queue: 3, entries, at_ms: NOW_MS }, enqueued(2, &[12])],
+    );
     oracle
 }
 
@@ -103,7 +111,7 @@ fn leases_of_what_is_purged_are_over() {
         say(&mut oracle, &[settle(4, 7, 1, action)]);
         assert_eq!(oracle.clone().apply(&stale(4)), Ok(()));
         let honoured = Violation::Purged { marker: 7, token: Token { epoch: 1, number: 1 } };
-        assert_eq!(oracle.apply(&settled(4)), Err(honoured));
+        assert_eq!(oracle.apply(&answer_to(4, action)), Err(honoured));
     }
 }
 
@@ -112,7 +120,8 @@ fn a_settlement_that_overlaps_with_a_purge_is_honoured_or_refused() {
     for action in [Action::Ack, Action::Nack, Action::Extend] {
         let mut oracle = leased_entry();
         say(&mut oracle, &[settle(3, 7, 1, action), purge(4)]);
-        for (answer, n_entries) in [(settled(3), 1), (settled(3), 0), (stale(3), 1)] {
+        let done = answer_to(3, action);
+        for (answer, n_entries) in [(done.clone(), 1), (done, 0), (stale(3), 1)] {
             if n_entries == 0 && action != Action::Ack {
                 continue;
             }
@@ -136,9 +145,13 @@ fn a_lease_is_refused_without_reason_once_no_purge_explains_it() {
     say(&mut oracle, &[settle(4, 7, 1, Action::Nack)]);
     assert_eq!(oracle.clone().apply(&stale(4)), Ok(()));
     // Another lease of it was honoured in that life: the purge had left it.
-    say(&mut oracle, &[settled(4), lease(5, true), leased(5, &[grant(7, 10, 2, 1, 2)])]);
+    say(&mut oracle, &[nacked(4, Nacked::Ready), lease(5, true)]);
+    say(&mut oracle, &[leased(5, &[grant(7, 10, 2, 1, 2)])]);
     let token = Token { epoch: 2, number: 1 };
-    say(&mut oracle, &[Event::Settle { op: 6, marker: 7, token, action: Action::Ack }]);
+    say(
+        &mut oracle,
+        &[Event::Settle { op: 6, marker: 7, token, action: Action::Ack, at_ms: NOW_MS }],
+    );
     assert!(matches!(oracle.apply(&stale(6)), Err(Violation::Refused { .. })));
 }
 
