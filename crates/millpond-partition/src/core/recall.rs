@@ -11,6 +11,8 @@
 //! flight the queue does not leave memory: a row that is older than what happened since is never taken for
 //! new.
 
+mod dormant;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use millpond_inbox::Inbox;
@@ -27,6 +29,8 @@ use crate::PartitionError;
 use crate::command::{LeaseRef, LeaseSource, Message};
 use crate::options::LeasesAtOpen;
 
+pub(super) use dormant::Dormant;
+
 /// Rows of `active` that one turn takes.
 const ROWS_PER_STEP: usize = if cfg!(test) { 2 } else { 512 };
 
@@ -37,29 +41,6 @@ struct Range {
     upper: Option<Vec<u8>>,
     /// The one topic it is about; otherwise it is about all.
     topic: Option<TopicId>,
-}
-
-/// The queues outside of memory that hold something, and none of it ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Dormant {
-    pub(super) n_queues: usize,
-    pub(super) n_delayed: u64,
-    pub(super) n_dead: u64,
-}
-
-impl Dormant {
-    fn add(&mut self, row: &ActiveRow) {
-        self.n_queues += 1;
-        self.n_delayed += row.n_delayed;
-        self.n_dead += row.n_dead;
-    }
-
-    fn remove(&mut self, row: &ActiveRow) {
-        // Saturating: a damaged store may say one thing now and another later.
-        self.n_queues = self.n_queues.saturating_sub(1);
-        self.n_delayed = self.n_delayed.saturating_sub(row.n_delayed);
-        self.n_dead = self.n_dead.saturating_sub(row.n_dead);
-    }
 }
 
 /// What has not been brought back, and who waits for it.
@@ -446,14 +427,15 @@ impl Core {
         for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
             self.recover_lease(slot, rank, row);
         }
-        if self.is_broken(Mutation::BroughtBackInVain) {
+        let in_vain = self.is_broken(Mutation::BroughtBackInVain);
+        if in_vain {
             self.touch(slot);
         }
         for message in self.unpark(id) {
             self.dispatch(now, message);
         }
         // Only now, because it may leave memory at once, and those that waited for it would find it empty.
-        if self.queues.contains(slot) {
+        if !in_vain {
             self.touch(slot);
         }
     }

@@ -148,6 +148,8 @@ pub(super) enum Op {
     Dead {
         entry: Corpse,
         action: DeadAction,
+        /// And once more, as soon as its row was read.
+        again: bool,
     },
     /// The loop takes a message about unreceived leases.
     Mail,
@@ -233,7 +235,7 @@ fn retry() -> impl Strategy<Value = Retry> {
 fn corpse() -> impl Strategy<Value = Corpse> {
     prop_oneof![
         8 => any::<u16>().prop_map(Corpse::Dead),
-        4 => Just(Corpse::Same),
+        1 => Just(Corpse::Same),
         1 => any::<u16>().prop_map(Corpse::Any),
         1 => (0..N_QUEUES).prop_map(|queue| Corpse::Unknown { queue }),
     ]
@@ -264,7 +266,7 @@ fn new_entry() -> impl Strategy<Value = New> {
 fn policy() -> impl Strategy<Value = RetryPolicy> {
     let pauses = prop::sample::select(&[(0_u64, 0_u64), (1, 1), (8, 40), (50, 2_000)]);
     let backoff = pauses.prop_map(|(base, cap)| BackoffPolicy::new(base, cap).expect("base ≤ cap"));
-    let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(2), Some(2), Some(4)]);
+    let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(1), Some(2), Some(4)]);
     (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| RetryPolicy {
         backoff,
         attempts_max: attempts_max.and_then(std::num::NonZeroU32::new),
@@ -332,7 +334,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
-        3 => (corpse(), dead_action).prop_map(|(entry, action)| Op::Dead { entry, action }),
+        5 => (corpse(), dead_action, prop::bool::weighted(0.3))
+            .prop_map(|(entry, action, again)| Op::Dead { entry, action, again }),
         7 => advance.prop_map(Op::Advance),
         1 => set_wall.prop_map(Op::SetWall),
         6 => Just(Op::Timeout),

@@ -154,7 +154,13 @@ impl World {
                 self.mail.extend(given);
             }
             Op::Mail => self.deliver_mail()?,
-            Op::Dead { entry, action } => self.look_after(entry, action)?,
+            Op::Dead { entry, action, again } => {
+                self.look_after(entry, action)?;
+                if again {
+                    self.reads()?;
+                    self.look_after(Corpse::Same, action)?;
+                }
+            }
             Op::Advance(ms) => self.advance(ms),
             Op::SetWall(ms) => self.set_wall(ms),
             Op::Timeout => self.timeout()?,
@@ -252,7 +258,9 @@ impl World {
         if matches!(then, Then::FailRead) {
             self.disk.fail_read(0, StoreErrorKind::Io);
         }
-        for lease in self.received[n_before.min(self.received.len())..].to_vec() {
+        // A failed commit may have ended the partition, and with it what was received.
+        for lease in self.received.split_off(n_before.min(self.received.len())) {
+            self.received.push(lease);
             self.settle(lease, action)?;
         }
         match then {
