@@ -197,8 +197,10 @@ pub(crate) async fn settled(
     }
     let status = engine.status().await?;
     if !as_expected(&status) {
-        let Status { n_queues, n_entries, n_leased, .. } = status;
-        let found = format!("{n_queues} queues, {n_entries} entries, {n_leased} leased");
+        let Status { n_queues, n_entries, n_delayed, n_leased, .. } = status;
+        let found = format!(
+            "{n_queues} queues, {n_entries} entries, {n_delayed} waiting, {n_leased} leased"
+        );
         return Err(format!("the engine does not hold what it should, but {found}").into());
     }
     Ok(status)
