@@ -265,8 +265,7 @@ impl DeadRow {
 pub struct LeaseRow {
     /// Token of the newest lease.
     pub token: LeaseToken,
-    /// When it ends by itself; [`GIVEN_BACK`](Self::GIVEN_BACK) or [`OWNER_GONE`](Self::OWNER_GONE) once it
-    /// has ended.
+    /// When it ends by itself; 0 once the entry was given back.
     pub deadline: UnixMillis,
     /// Attempts so far, the newest lease included.
     pub attempts: u32,
@@ -284,16 +283,9 @@ impl LeaseRow {
     /// Length of the stored form, in bytes.
     pub const BYTES: usize = 38;
 
-    /// The deadline of an entry that was given back and may be tried again.
-    pub const GIVEN_BACK: UnixMillis = UnixMillis(0);
-
-    /// The deadline of a lease that ended with the owner of its partition. Whether the entry may be tried again,
-    /// nobody has said yet.
-    pub const OWNER_GONE: UnixMillis = UnixMillis(1);
-
-    /// Whether the lease has ended, so that the row only keeps the attempts.
+    /// Whether the entry was given back, so that the row only keeps its attempts.
     pub fn is_released(&self) -> bool {
-        self.deadline <= Self::OWNER_GONE
+        self.deadline == UnixMillis(0)
     }
 
     /// The stored form.

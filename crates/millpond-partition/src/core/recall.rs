@@ -441,9 +441,7 @@ impl Core {
     }
 
     fn recover_lease(&mut self, slot: Slot, rank: EntryRank, row: LeaseRow) {
-        let state = if row.deadline == LeaseRow::OWNER_GONE {
-            LeaseState::Expired
-        } else if row.is_released() {
+        let state = if row.is_released() {
             LeaseState::Released
         } else if self.options.leases_at_open == LeasesAtOpen::Release {
             LeaseState::Expired

@@ -62,8 +62,7 @@ impl Recovered {
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
     /// [`LeasesAtOpen::Release`] anyway; without this the next owner could revive a token that was
-    /// refused already. The attempts of what ended so have not been held against their limit, and an owner
-    /// that dies before it has done so leaves that to the next one.
+    /// refused already.
     pub(crate) async fn release_leases(
         &self,
         store: &dyn PartitionStore,
@@ -72,7 +71,7 @@ impl Recovered {
         let mut batch = WriteBatch::new();
         let mut tickets = Vec::new();
         for (key, row) in in_force {
-            let released = LeaseRow { deadline: LeaseRow::OWNER_GONE, ..*row };
+            let released = LeaseRow { deadline: UnixMillis(0), ..*row };
             batch.put(Table::Leases, &key.encode(), &released.encode());
             if batch.n_bytes() >= BYTES_PER_SCAN {
                 tickets.push(store.submit(std::mem::take(&mut batch)));
