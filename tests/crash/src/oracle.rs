@@ -23,7 +23,7 @@
 //!    that the receipt of a failed attempt named. What the reader's clock shows counts; across a restart a
 //!    delay may be 1 ms shorter.
 //! 10. A failed attempt makes a dead letter if it was the last one or was rejected, and otherwise not; none
-//!    comes after the last. What is dead is granted again only after a replay.
+//!     comes after the last. What is dead is granted again only after a replay.
 //! 11. Once a replay has its receipt the entry is there and ready, and once a drop has, it is gone.
 //! 12. The rows of a [stopped store](Oracle::at_rest) say the same.
 

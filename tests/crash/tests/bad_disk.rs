@@ -49,11 +49,13 @@ fn limited(n_blocks: u32) -> Command {
     command
 }
 
-/// Kind and text of the first error that says more than "this lease is over".
+/// Kind and text of the first error that says more than "this lease is over" or "this is no dead letter".
 fn first_failure(said: &[Event]) -> (String, String) {
     let failure = said.iter().find_map(|event| match event {
         Event::NotOpened { kind, text } => Some((kind, text)),
-        Event::Refused { kind, text, .. } if kind != "stale_lease" => Some((kind, text)),
+        Event::Refused { kind, text, .. } if !["stale_lease", "not_found"].contains(&&**kind) => {
+            Some((kind, text))
+        }
         _ => None,
     });
     let (kind, text) = failure.expect("it failed for a reason");

@@ -20,12 +20,13 @@ use crate::queues::{Figures, Outcome};
 /// Callers that fill, and entries of one call.
 const N_CALLERS: usize = 256;
 const BATCH: usize = 1000;
-/// Leases of one call.
-const LEASES: usize = 10_000;
+/// Callers that lease, and leases of one call.
+const N_LEASING: usize = 32;
+const LEASES: usize = 1000;
 /// The leases end so much time per lease after the first of them, in microseconds, and a while: all are
 /// granted by then.
-const LEASE_US: u64 = 60;
-const LEASE_MS_MIN: u64 = 4_000;
+const LEASE_US: u64 = 150;
+const LEASE_MS_MIN: u64 = 8_000;
 /// For how long enqueues are watched before.
 const BEFORE: Duration = Duration::from_secs(2);
 
@@ -141,14 +142,27 @@ async fn fill(engine: &Engine, n_leases: usize, n_queues: usize) -> Outcome<()> 
 
 /// Leases everything until the same moment.
 async fn lease(engine: &Engine, n_leases: usize, end_ms: u64) -> Outcome<()> {
-    let mut n_leased = 0;
-    while n_leased < n_leases {
-        let length = Duration::from_millis(end_ms.saturating_sub(now_ms()));
-        if length.is_zero() {
-            return Err("leasing took longer than the leases".into());
-        }
-        let request = engine.topic(TOPIC).lease().max(LEASES).lease_for(length);
-        n_leased += request.wait(Duration::from_secs(10)).fetch().await?.len();
+    let n_leased = Arc::new(AtomicUsize::new(0));
+    let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
+    for _ in 0..N_LEASING {
+        let (engine, n_leased) = (engine.clone(), n_leased.clone());
+        callers.spawn(async move {
+            // Relaxed: a count; whoever reads it late asks once more, in vain.
+            while n_leased.load(Ordering::Relaxed) < n_leases {
+                let length = Duration::from_millis(end_ms.saturating_sub(now_ms()));
+                if length.is_zero() {
+                    let n = n_leased.load(Ordering::Relaxed);
+                    return Err(format!("{n} leases took longer than they last").into());
+                }
+                let request = engine.topic(TOPIC).lease().max(LEASES).lease_for(length);
+                let n = request.wait(Duration::from_millis(50)).fetch().await?.len();
+                n_leased.fetch_add(n, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+    }
+    while let Some(ended) = callers.join_next().await {
+        ended??;
     }
     Ok(())
 }
