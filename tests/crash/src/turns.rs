@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millpond::{EntryId, EntryRank, QueueId};
-use millpond_types::LeaseRow;
 
 use crate::Violation;
 use crate::actor::Held;
@@ -70,14 +69,12 @@ impl Turns {
 
     fn place(&mut self, leases: Leases, marker: Marker, entry: &StoredEntry) {
         let is_leased = entry.lease_in_force().is_some();
-        // An owner that released it died before it had looked at its attempts.
-        let owner_gone = entry.lease.is_some_and(|row| row.deadline == LeaseRow::OWNER_GONE);
+        // Released, too: an owner that released it died before it had looked at its attempts.
+        let was_leased = entry.lease.is_some();
         let soon_ms = self.opened_at_ms + u64::try_from(SOON.as_millis()).unwrap_or(u64::MAX);
         match entry.standing {
             Standing::Ready if is_leased && leases == Leases::Keep => false,
-            Standing::Ready if (is_leased || owner_gone) && is_spent(entry) => {
-                self.dead.insert(marker)
-            }
+            Standing::Ready if was_leased && is_spent(entry) => self.dead.insert(marker),
             Standing::Ready => self.ready.insert(marker),
             Standing::Delayed(due) if due.at.0 <= soon_ms => self.soon.insert(marker),
             Standing::Delayed(_) => self.waiting.insert(marker),

@@ -244,7 +244,7 @@ fn an_entry_whose_last_lease_is_released_is_dead() {
         assert_eq!((turns.dead().len() == 1, turns.ended().is_ok()), (dies, dies));
         // So it is if the owner that released it died before it had looked at its attempts.
         let released =
-            lease(attempts).map(|row| LeaseRow { deadline: LeaseRow::OWNER_GONE, ..row });
+            lease(attempts).map(|row| LeaseRow { deadline: UnixMillis(GIVEN_BACK), ..row });
         let stored_released = [(7, Standing::Ready, released)];
         for leases in [Leases::Keep, Leases::Release] {
             let turns = standing(leases, &stored_released);
