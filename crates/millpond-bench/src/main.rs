@@ -12,6 +12,7 @@
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
 //! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
 //! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
+//! | `scheduler` | one pick among 10, 10,000 and a million queues, with and without limits; memory per queue | weighted fair queueing in a `BTreeSet`; a plain ring. No sync is involved |
 //! | `wakeup` | deadlines by handle and by key: set, replace, postpone, cancel, deliver; memory; the longest single call | `DelayQueue` of tokio-util; a binary heap with lazy deletion |
 
 mod dead_prefix;
@@ -23,6 +24,7 @@ mod queues;
 mod raw_file;
 mod raw_rocksdb;
 mod report;
+mod scheduler;
 mod wakeup;
 
 use std::path::PathBuf;
@@ -40,7 +42,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["dead-prefix", "delays", "engine", "inbox", "queues", "wakeup"])]
+    #[arg(value_parser = ["dead-prefix", "delays", "engine", "inbox", "queues", "scheduler", "wakeup"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -93,6 +95,9 @@ fn main() -> ExitCode {
         if wanted("queues") {
             let n_queues = arguments.queues;
             queues::run(&mut report, effort, &arguments.dir, &arguments.case, n_queues)?;
+        }
+        if wanted("scheduler") {
+            scheduler::run(&mut report, effort, &arguments.case)?;
         }
         if wanted("wakeup") {
             wakeup::run(&mut report, effort, &arguments.case)?;

@@ -70,9 +70,13 @@ fn set<T>(names: &mut Vec<T>, timer: usize, name: T) {
 
 /// Numbers that look random and are the same in every run: splitmix64.
 #[derive(Debug, Clone)]
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -81,12 +85,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    const fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) const fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
     /// All numbers below `n`, in no order.
-    fn shuffled(&mut self, n: usize) -> Vec<usize> {
+    pub(crate) fn shuffled(&mut self, n: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..n).collect();
         for index in (1..n).rev() {
             all.swap(index, usize::try_from(self.below(index as u64 + 1)).unwrap_or(0));

@@ -1,0 +1,280 @@
+//! Picking: deficit round robin, one entry at a time.
+
+use crate::arena::NONE;
+use crate::limits::{Denied, Limits, Permit, Request};
+use crate::queue::{Place, Queue, Turn};
+use crate::rules::Mutation;
+use crate::{QueueHandle, Refused, Scheduler};
+
+/// Queues that one pick looks at.
+const LOOKS_MAX: usize = 64;
+/// Queues that one call lets know that they were woken, or lets stand back.
+const NEWS_MAX: usize = 64;
+
+/// What to do with a queue whose turn has come and whose head is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Heads {
+    /// The owner can read it: [`Pick::ReadHead`].
+    #[default]
+    Read,
+    /// The owner reads as many as it can already. Queues of which the head is known go before, if there is
+    /// one among the next 64 of a band; the others keep their places.
+    PassOver,
+}
+
+/// What a pick came to.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "what was picked is charged"]
+pub enum Pick {
+    /// The head of this queue is to be served.
+    Serve(Picked),
+    /// It is the turn of this queue, and its head has to be read. It is in nobody's way until the owner
+    /// [says what the head is](Scheduler::set_head); then it is served before those whose turn comes later.
+    ReadHead {
+        /// The queue.
+        queue: QueueHandle,
+        /// The owner's number of it.
+        owner_slot: u32,
+    },
+    /// Nothing yet, after as many queues as one call may look at. To be called again, at once or after
+    /// something else.
+    Again,
+    /// The domain waits for a resource. To be called again when [`Limits::poll_woken`] names
+    /// the domain, or at [`Limits::next_deadline_ns`].
+    Blocked,
+    /// The domain is paused.
+    Paused,
+    /// No queue can be served. To be called again when a queue gets a head or is resumed, when
+    /// [`Limits::poll_woken`] names the domain, or at [`Limits::next_deadline_ns`].
+    Idle,
+}
+
+/// An entry that is to be served. It was charged already.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Whose head it is. Unless the owner says otherwise, the next head costs the same.
+    pub queue: QueueHandle,
+    /// The owner's number of the queue.
+    pub owner_slot: u32,
+    /// What was charged.
+    pub cost: u32,
+    /// To be released when the work has ended. `None` if neither the queue nor the domain is subject to any
+    /// resource.
+    pub permit: Option<Permit>,
+}
+
+impl Scheduler {
+    /// Picks the queue whose turn it is, and charges what its head costs.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::ForeignLimits`].
+    pub fn pick(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        heads: Heads,
+    ) -> Result<Pick, Refused> {
+        self.belongs_to(limits)?;
+        limits.advance(now_ns);
+        if self.is_paused {
+            let is_done = self.stand_back(limits)?;
+            return Ok(if is_done { Pick::Paused } else { Pick::Again });
+        }
+        self.hear_news(limits);
+        for _ in 0..LOOKS_MAX {
+            let candidate = match heads {
+                Heads::Read => self.bands.front(),
+                Heads::PassOver => self.bands.first_known(&self.queues, LOOKS_MAX),
+            };
+            let Some(slot) = candidate else {
+                if limits.has_news(self.domain) {
+                    return Ok(Pick::Again);
+                }
+                self.end_ticket(limits);
+                return Ok(Pick::Idle);
+            };
+            if self.is_waiting {
+                // What is promised to its queues is of no use to them now.
+                let is_done = self.stand_back(limits)?;
+                return Ok(if is_done { Pick::Blocked } else { Pick::Again });
+            }
+            if let Some(pick) = self.look_at(limits, slot) {
+                return Ok(pick);
+            }
+        }
+        Ok(Pick::Again)
+    }
+
+    /// Nothing came of a pick: the entry was gone, or nobody took it. Credit, tokens and permit are as if it
+    /// had not happened; a token that was replaced meanwhile is not given twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::StalePermit`], [`Refused::ForeignLimits`].
+    pub fn give_back(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        picked: Picked,
+    ) -> Result<(), Refused> {
+        self.belongs_to(limits)?;
+        if let Some(permit) = picked.permit {
+            limits.give_back(now_ns, permit)?;
+        }
+        if let Ok(slot) = self.known(picked.queue) {
+            let queue = &mut self.queues[slot];
+            // One that ran empty has ended its turn, and owns no credit.
+            if queue.has_head {
+                queue.credit = queue.credit.saturating_add(u64::from(picked.cost));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody will pick for a while: what was promised to the domain and its queues goes to others. To
+    /// be called when there is nobody to serve and [`Limits::poll_woken`] names the domain. Queues keep
+    /// their turns. `true` when all is done; otherwise it is to be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::ForeignLimits`].
+    pub fn stand_back(&mut self, limits: &mut Limits) -> Result<bool, Refused> {
+        self.belongs_to(limits)?;
+        self.hear_news(limits);
+        for _ in 0..NEWS_MAX {
+            let Some((ticket, slot)) = limits.first_told(self.domain) else {
+                return Ok(!limits.has_news(self.domain));
+            };
+            if slot == NONE {
+                self.ticket = NONE;
+            } else {
+                self.queues[slot].ticket = NONE;
+            }
+            limits.cancel(ticket);
+        }
+        Ok(false)
+    }
+
+    /// Queues that were woken take their turns.
+    fn hear_news(&mut self, limits: &mut Limits) {
+        for _ in 0..NEWS_MAX {
+            let Some((_, slot)) = limits.next_woken(self.domain) else { break };
+            if slot == NONE {
+                self.is_waiting = false;
+            } else {
+                self.enter(slot);
+            }
+        }
+    }
+
+    /// Serves a queue, or gives it another place.
+    fn look_at(&mut self, limits: &mut Limits, slot: u32) -> Option<Pick> {
+        if self.queues[slot].head_is_unknown() {
+            return Some(self.ask_for_head(limits, slot));
+        }
+        self.begin_turn(slot);
+        let queue = &self.queues[slot];
+        if u64::from(queue.cost) > queue.credit {
+            self.end_turn(limits, slot);
+            return None;
+        }
+        let request = Request {
+            domain: self.domain,
+            queue: slot,
+            band: queue.band,
+            cost: queue.cost,
+            domain_leaf: self.leaf,
+            leaf: queue.leaf,
+            domain_ticket: self.ticket,
+            ticket: queue.ticket,
+            is_mid_turn: queue.turn == Turn::Served,
+        };
+        match limits.acquire(&request) {
+            Ok(permit) => Some(Pick::Serve(self.served(limits, slot, permit))),
+            Err(Denied::Domain(ticket)) => {
+                self.ticket = ticket;
+                self.is_waiting = true;
+                None
+            }
+            Err(Denied::Queue(ticket)) => {
+                self.queues[slot].ticket = NONE;
+                self.leave(limits, slot);
+                let queue = &mut self.queues[slot];
+                (queue.place, queue.ticket) = (Place::Waiting, ticket);
+                if self.rules.lacks(Mutation::CreditForfeited) {
+                    queue.credit = 0;
+                }
+                if self.rules.lacks(Mutation::QuantumTwice) {
+                    queue.turn = Turn::Come;
+                }
+                None
+            }
+        }
+    }
+
+    fn ask_for_head(&mut self, limits: &mut Limits, slot: u32) -> Pick {
+        self.leave(limits, slot);
+        let generation = self.queues.generation(slot);
+        let queue = &mut self.queues[slot];
+        queue.place = Place::Loading;
+        if queue.turn == Turn::Ahead {
+            queue.turn = Turn::Come;
+        }
+        let owner_slot = queue.owner_slot;
+        Pick::ReadHead { queue: QueueHandle { slot, generation }, owner_slot }
+    }
+
+    /// Grants the quantum, once per turn.
+    fn begin_turn(&mut self, slot: u32) {
+        let queue = &mut self.queues[slot];
+        if matches!(queue.turn, Turn::Begun | Turn::Served) {
+            return;
+        }
+        queue.turn = Turn::Begun;
+        let weight = if self.rules.lacks(Mutation::WeightIgnored) { 1 } else { queue.weight };
+        let one_quantum = u64::from(self.quantum.get()) * u64::from(weight);
+        queue.credit += one_quantum;
+        let missing = u64::from(queue.cost).saturating_sub(queue.credit);
+        if missing > 0 && self.bands.class(queue.band).len() == 1 {
+            // Nobody else is there to be served in the rounds until it has enough.
+            queue.credit += missing.next_multiple_of(one_quantum);
+        }
+    }
+
+    /// The next turn of a queue comes after those of all others.
+    fn end_turn(&mut self, limits: &mut Limits, slot: u32) {
+        let queue = &mut self.queues[slot];
+        queue.turn = Turn::Ahead;
+        match queue.place {
+            Place::Ring => {
+                let band = queue.band;
+                self.bands.class_mut(band).ring.move_to_back(&mut self.queues, slot);
+            }
+            _ => {
+                self.leave(limits, slot);
+                self.enter(slot);
+            }
+        }
+    }
+
+    fn served(&mut self, limits: &mut Limits, slot: u32, permit: Option<Permit>) -> Picked {
+        // Used up.
+        self.ticket = NONE;
+        let generation = self.queues.generation(slot);
+        let queue = &mut self.queues[slot];
+        queue.ticket = NONE;
+        queue.turn = Turn::Served;
+        let Queue { cost, owner_slot, band, .. } = *queue;
+        queue.credit -= u64::from(cost);
+        let has_turn = queue.credit >= u64::from(cost);
+        self.bands.picked(band);
+        if self.rules.lacks(Mutation::TurnWithoutEnd) {
+            self.queues[slot].credit += u64::from(cost);
+        } else if !has_turn {
+            self.end_turn(limits, slot);
+        }
+        let queue = QueueHandle { slot, generation };
+        Picked { queue, owner_slot, cost, permit }
+    }
+}

@@ -1,0 +1,180 @@
+//! The oracle: deficit round robin as a textbook has it, in two vectors, without limits.
+
+use std::collections::VecDeque;
+
+use super::{Random, variable, with};
+use crate::rules::Mutation;
+use crate::{Head, Heads, Limits, Pick, QueueOptions, Scheduler, SchedulerOptions, Weight};
+
+const QUANTUM: u32 = 5;
+
+#[derive(Debug, Default)]
+struct Textbook {
+    queues: Vec<Entry>,
+    /// Turns that were interrupted go before the ring.
+    due: VecDeque<usize>,
+    ring: VecDeque<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    weight: u64,
+    credit: u64,
+    /// `None`: nothing. `Some(0)`: unknown.
+    head: Option<u64>,
+    in_turn: bool,
+    turn_came: bool,
+    paused: bool,
+    loading: bool,
+}
+
+impl Textbook {
+    fn leave(&mut self, at: usize) {
+        self.due.retain(|other| *other != at);
+        self.ring.retain(|other| *other != at);
+    }
+
+    fn enter(&mut self, at: usize) {
+        let entry = &self.queues[at];
+        if entry.head.is_none() || entry.paused {
+            return;
+        }
+        if entry.in_turn || entry.turn_came { &mut self.due } else { &mut self.ring }.push_back(at);
+    }
+
+    fn set_head(&mut self, at: usize, head: Option<u64>) {
+        let entry = &mut self.queues[at];
+        let was_out = entry.head.is_none() || entry.loading;
+        entry.head = head;
+        entry.loading = false;
+        if head.is_none() {
+            (entry.credit, entry.in_turn, entry.turn_came) = (0, false, false);
+            self.leave(at);
+        } else if was_out {
+            self.enter(at);
+        }
+    }
+
+    fn pause(&mut self, at: usize, paused: bool) {
+        let before = std::mem::replace(&mut self.queues[at].paused, paused);
+        if paused {
+            self.queues[at].loading = false;
+            self.leave(at);
+        } else if before {
+            self.enter(at);
+        }
+    }
+
+    fn end_turn(&mut self, at: usize) {
+        let entry = &mut self.queues[at];
+        (entry.in_turn, entry.turn_came) = (false, false);
+        self.leave(at);
+        self.ring.push_back(at);
+    }
+
+    /// The queue, and whether its head is to be read.
+    fn pick(&mut self) -> Option<(usize, bool)> {
+        loop {
+            let at = *self.due.front().or(self.ring.front())?;
+            let is_alone = self.due.len() + self.ring.len() == 1;
+            let entry = &mut self.queues[at];
+            let cost = entry.head.expect("what is in a ring has a head");
+            if cost == 0 {
+                entry.turn_came = true;
+                entry.loading = true;
+                self.leave(at);
+                return Some((at, true));
+            }
+            if !entry.in_turn {
+                entry.in_turn = true;
+                entry.credit += u64::from(QUANTUM) * entry.weight;
+                while is_alone && entry.credit < cost {
+                    entry.credit += u64::from(QUANTUM) * entry.weight;
+                }
+            }
+            if entry.credit < cost {
+                self.end_turn(at);
+                continue;
+            }
+            entry.credit -= cost;
+            if entry.credit < cost {
+                self.end_turn(at);
+            }
+            return Some((at, false));
+        }
+    }
+}
+
+/// The same operations on both give the same picks, one by one.
+pub(super) fn picks_are_those_of_a_textbook(broken: Option<Mutation>) -> Result<(), String> {
+    let seed = variable("MILLPOND_SCHEDULER_SEED", 11);
+    for round in 0..40 {
+        let why = one_history(seed + round, broken);
+        why.map_err(|why| format!("{why}; MILLPOND_SCHEDULER_SEED={}", seed + round))?;
+    }
+    Ok(())
+}
+
+fn one_history(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
+    let mut random = Random(seed);
+    let mut limits = Limits::with_rules(with(broken));
+    let options = SchedulerOptions::new().quantum(QUANTUM).unwrap();
+    let mut scheduler = Scheduler::with_rules(options, &mut limits, with(broken)).unwrap();
+    let mut textbook = Textbook::default();
+    let n_queues = 1 + random.below(12);
+    let mut handles = Vec::new();
+    for owner_slot in 0..n_queues {
+        let weight = 1 + random.below(4);
+        let options =
+            QueueOptions { owner_slot, weight: Weight::new(weight).unwrap(), ..Default::default() };
+        handles.push(scheduler.add(&mut limits, options).unwrap());
+        textbook.queues.push(Entry { weight: u64::from(weight), ..Entry::default() });
+    }
+    for number in 0..1_500 {
+        let slot = random.below(n_queues);
+        let at = slot as usize;
+        match random.below(20) {
+            0..5 => {
+                let (head, cost) = match random.below(8) {
+                    0 | 1 => (Head::None, None),
+                    2 => (Head::Unknown, Some(0)),
+                    // Up to four times the smallest quantum.
+                    _ => {
+                        let cost = 1 + random.below(4 * QUANTUM);
+                        (Head::Cost(cost), Some(u64::from(cost)))
+                    }
+                };
+                scheduler.set_head(&mut limits, handles[at], head).unwrap();
+                textbook.set_head(at, cost);
+            }
+            5 => {
+                scheduler.pause(&mut limits, handles[at]).unwrap();
+                textbook.pause(at, true);
+            }
+            6 | 7 => {
+                scheduler.resume(handles[at]).unwrap();
+                textbook.pause(at, false);
+            }
+            _ => {
+                let expected = textbook.pick();
+                let picked = loop {
+                    match scheduler.pick(0, &mut limits, Heads::Read).unwrap() {
+                        Pick::Again => {}
+                        Pick::Serve(picked) => break Some((picked.owner_slot as usize, false)),
+                        Pick::ReadHead { owner_slot, .. } => {
+                            break Some((owner_slot as usize, true));
+                        }
+                        _ => break None,
+                    }
+                };
+                if picked != expected {
+                    return Err(format!(
+                        "step {number}: {picked:?}, the textbook has {expected:?}"
+                    ));
+                }
+            }
+        }
+        scheduler.audit().map_err(|why| format!("step {number}: {why}"))?;
+    }
+    Ok(())
+}
