@@ -17,6 +17,13 @@ impl Oracle {
     ///
     /// A row breaks a rule.
     pub fn at_rest(&self, stored: &StoredEntries, now_ms: u64) -> Checked {
+        // First, because nothing is worse.
+        let lost = |(marker, entry): &(&Marker, &Tracked)| {
+            entry.must_be_there() && !stored.contains_key(marker)
+        };
+        if let Some((&marker, entry)) = self.entries.iter().find(lost) {
+            return Err(Violation::Lost { marker, queue: entry.queue });
+        }
         let mut n_unheard = 0;
         for (&marker, found) in stored {
             let entry = self.entries.get(&marker).ok_or(Violation::Unknown { marker })?;
@@ -25,12 +32,6 @@ impl Oracle {
             }
             self.compare(marker, entry, found, now_ms)?;
             n_unheard += usize::from(has_unheard(entry, found));
-        }
-        let lost = |(marker, entry): &(&Marker, &Tracked)| {
-            entry.must_be_there() && !stored.contains_key(marker)
-        };
-        if let Some((&marker, entry)) = self.entries.iter().find(lost) {
-            return Err(Violation::Lost { marker, queue: entry.queue });
         }
         let explained = self.leases_in_doubt + self.leases_on_their_way();
         if n_unheard > explained {
