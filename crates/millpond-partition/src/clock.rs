@@ -11,26 +11,28 @@ use millpond_types::UnixMillis;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
-    started_at: UnixMillis,
+    /// With its fraction of a millisecond: what was lost of it would make a delay shorter that a restart
+    /// measures by the wall clock.
+    started_at: Duration,
 }
 
 impl Clock {
     /// Reads the wall clock.
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn start() -> Self {
-        // A clock before 1970 counts as 1970: deadlines then only lie further ahead.
-        Self { started: Instant::now(), started_at: Self::wall() }
+        // In this order: if the thread is kept waiting in between, the clock is behind, and nothing comes early.
+        let started_at = since_epoch();
+        Self { started: Instant::now(), started_at }
     }
 
     /// The time now.
     pub fn now(&self) -> UnixMillis {
-        self.started_at.plus(millis(self.started.elapsed()))
+        UnixMillis(millis(self.started_at.saturating_add(self.started.elapsed())))
     }
 
     /// What the wall clock shows, steps and all.
-    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn wall() -> UnixMillis {
-        UnixMillis(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+        UnixMillis(millis(since_epoch()))
     }
 
     /// How long it has run, for measuring.
@@ -40,8 +42,14 @@ impl Clock {
 
     /// When this clock will show `time`; `None` if that is too far away to be represented.
     pub fn instant_at(&self, time: UnixMillis) -> Option<Instant> {
-        self.started.checked_add(Duration::from_millis(time.since(self.started_at)))
+        self.started.checked_add(Duration::from_millis(time.0).saturating_sub(self.started_at))
     }
+}
+
+/// A clock before 1970 counts as 1970: deadlines then only lie further ahead.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {
