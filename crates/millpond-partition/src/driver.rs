@@ -42,6 +42,10 @@ const ENTRIES_PER_TURN: usize = 1024;
 /// Changes that a commit may bring about before the loop stops taking commands.
 const EFFECTS_PER_BATCH_MAX: usize = 8192;
 
+/// Turns in which deadlines may change the batch being staged. A share of their own, so that no flood of
+/// commands keeps them waiting, and no more, so that a commit with a flood of them is soon taken over.
+const DEADLINE_TURNS_PER_BATCH: usize = 2;
+
 /// Reads that one job performs: neighbours in the store, at the same time.
 const READS_PER_JOB: usize = 16;
 
@@ -83,6 +87,7 @@ pub(crate) struct Driver {
     /// Taken from the mailbox and not handled yet.
     control: VecDeque<Message>,
     commands: VecDeque<Message>,
+    deadline_turns_left: usize,
     closing: bool,
     end: Arc<End>,
 }
@@ -115,6 +120,7 @@ impl Driver {
             rows: ScanRows::new(),
             control: VecDeque::new(),
             commands: VecDeque::new(),
+            deadline_turns_left: DEADLINE_TURNS_PER_BATCH,
             closing: false,
             end,
         }
@@ -152,9 +158,7 @@ impl Driver {
         self.take_commits()?;
         self.take_reads(now)?;
         self.take_commands(now, started);
-        if self.heeds_deadlines() {
-            self.core.handle_timeout(now);
-        }
+        self.take_deadlines(now);
         if !self.closing {
             self.core.serve(now);
             self.start_reads(now)?;
@@ -203,9 +207,20 @@ impl Driver {
         }
     }
 
-    /// Whether deadlines have an effect in this turn. They wait while the next batch is full, as commands do.
+    /// Whether deadlines have an effect in this turn.
     fn heeds_deadlines(&self) -> bool {
-        !self.closing && !self.is_full()
+        !self.closing && self.deadline_turns_left > 0
+    }
+
+    fn take_deadlines(&mut self, now: UnixMillis) {
+        if !self.heeds_deadlines() {
+            return;
+        }
+        let n_staged = self.core.n_staged_effects();
+        self.core.handle_timeout(now);
+        if self.core.n_staged_effects() > n_staged {
+            self.deadline_turns_left -= 1;
+        }
     }
 
     fn deadline(&self) -> Option<std::time::Instant> {
@@ -230,6 +245,7 @@ impl Driver {
         }
         if let Some((batch, staged)) = self.core.poll_batch() {
             self.commits.push_back((self.store.submit(batch), staged));
+            self.deadline_turns_left = DEADLINE_TURNS_PER_BATCH;
         }
     }
 

@@ -66,9 +66,8 @@
 //! What becomes ready by itself stands in two lines, one for each [clock](millpond_types::DueClock), of which
 //! the first few hundred entries are in memory. Everything else that ends by itself (leases, pauses after
 //! failed reads) is a wait of its queue, and each queue has one wakeup. A turn of the loop handles
-//! [`timers_per_turn`](PartitionOptions::timers_per_turn) of each kind, and none while the next batch is full:
-//! a million leases that end at the same moment take a thousand turns, and everybody else has a share of
-//! each.
+//! [`timers_per_turn`](PartitionOptions::timers_per_turn) of each kind, in two turns of each commit: a million
+//! leases that end at the same moment take two thousand turns, and everybody else has a share of each.
 //!
 //! # A million queues
 //!

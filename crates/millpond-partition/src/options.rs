@@ -130,7 +130,7 @@ impl Default for PartitionOptions {
             scan_bytes_max: 256 << 10,
             scan_skip_max: 1000,
             scans_per_turn: 128,
-            timers_per_turn: 1024,
+            timers_per_turn: 512,
             idle_queues_max: 1024,
             names_cached_max: 16_384,
             window_bytes_max: 64 << 20,
