@@ -24,6 +24,9 @@ const N_CALLERS: usize = 64;
 /// through by then.
 const FILL_US: u64 = 30;
 const FILL_MS_MIN: u64 = 6_000;
+/// Storage has this part of what is left then to come to rest, and so many milliseconds at most.
+const REST_PART: u64 = 4;
+const REST_MS_MAX: u64 = 60_000;
 /// The window has so much time per entry, in microseconds.
 const DUE_US: u64 = 60;
 
@@ -37,6 +40,7 @@ pub(super) struct Filled {
     pub(super) empty: Memory,
     took: Duration,
     n_commits: u64,
+    filled: Memory,
     waiting: Memory,
     n_resident: usize,
     n_bytes: u64,
@@ -71,6 +75,8 @@ pub(super) async fn run(dir: &Path, n_queues: usize) -> Outcome<Filled> {
         status.n_queues == n_queues && (status.n_delayed, status.n_entries) == (n_entries, 0)
     })
     .await?;
+    let filled = Memory::now()?;
+    tokio::time::sleep(Duration::from_millis((left_ms / REST_PART).min(REST_MS_MAX))).await;
     let waiting = Memory::now()?;
     engine.close().await?;
     Ok(Filled {
@@ -80,6 +86,7 @@ pub(super) async fn run(dir: &Path, n_queues: usize) -> Outcome<Filled> {
         empty,
         took,
         n_commits: status.counters.n_commits,
+        filled,
         waiting,
         n_resident: status.n_resident,
         n_bytes: place::n_bytes(&data)?,
@@ -131,6 +138,7 @@ impl Filled {
         let budgets = CACHE_BYTES + WRITE_BUFFER_BYTES;
         out.add("budgets of the store", grown_mib(budgets, 0), "MiB")?;
         out.add("resident, empty", grown_mib(self.empty.resident, 0), "MiB")?;
+        self.report_memory(out, "just filled", self.filled)?;
         self.report_memory(out, "waiting", self.waiting)?;
         out.add("queues in memory", count(self.n_resident), "")
     }
