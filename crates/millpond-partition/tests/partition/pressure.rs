@@ -1,8 +1,9 @@
 //! Limits that are hit slow callers down, and lose nothing.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use millpond_partition::{InboxLimits, LeaseSource, Nack, PartitionOptions};
+use millpond_partition::{Clock, InboxLimits, LeaseCall, LeaseSource, Nack, PartitionOptions};
 use millpond_storage_memory::{BlockReads, MemoryDisk, MemoryOptions, SnapshotAt};
 use millpond_sync::thread::block_on;
 
@@ -140,4 +141,63 @@ fn a_row_that_cannot_be_decoded_is_passed_over() {
     }
     let report = block_on(partition.report(0)).expect("the partition is open");
     assert_eq!(report.counters.n_rows_corrupt, 2);
+}
+
+#[test]
+fn a_lease_ends_while_commands_fill_every_batch() {
+    const N_COMMANDS: usize = 50;
+    // One command fills a batch, so there is never room that commands leave.
+    let options = PartitionOptions {
+        commits_in_flight_max: 1,
+        batch_bytes_max: 1,
+        ..PartitionOptions::default()
+    };
+    let disk = MemoryDisk::new();
+    let partition = open(store(&disk, stepped()), options);
+    let a = queue("a");
+    let (short, first) = LeaseCall::new(1, 1);
+    let accepted = start(partition.enqueue(&a, vec![entry(3)]));
+    block_on(partition.lease(LeaseSource::Queue(a.id), &short, true)).expect("it is open");
+    let mut first = first;
+    let granted = loop {
+        disk.sync_next();
+        match first.try_recv().expect("every call is answered") {
+            Some(grants) => break grants.expect("it is open").accept().remove(0),
+            None => std::thread::yield_now(),
+        }
+    };
+    let mut again = call(&partition, LeaseSource::Queue(a.id), 1, true);
+    let b = queue("b");
+    let flood: Vec<_> =
+        (0..N_COMMANDS).map(|_| start(partition.enqueue(&b, vec![entry(3)]))).collect();
+    let clock = Clock::start();
+    while clock.now() <= granted.get().deadline {
+        std::thread::yield_now();
+    }
+    // Every commit carries one command, and the deadline does not wait for the last of them.
+    let mut n_commits = 0;
+    let answer = loop {
+        if let Some(answer) = again.try_recv().expect("every call is answered") {
+            break answer;
+        }
+        if disk.n_unsynced() > 0 {
+            disk.sync_next();
+            n_commits += 1;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(answer.expect("it is open").accept()[0].get().attempt, 2);
+    assert!(n_commits < N_COMMANDS / 2, "the lease ended after {n_commits} commits");
+    drop((accepted, flood));
+    let is_closed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_closed.load(Ordering::Relaxed) {
+                disk.sync_next();
+                std::thread::yield_now();
+            }
+        });
+        block_on(partition.close()).expect("the store has not failed");
+        is_closed.store(true, Ordering::Relaxed);
+    });
 }
