@@ -108,7 +108,7 @@ impl Recall {
         self.current.is_some()
     }
 
-    /// Whether a queue that is not in memory may hold something.
+    /// Whether a queue that is not in memory is known to be empty.
     pub(super) fn knows_all(&self) -> bool {
         self.is_done() && self.dormant.n_queues == 0
     }

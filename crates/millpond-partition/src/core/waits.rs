@@ -84,8 +84,8 @@ impl Core {
         self.wakes.next_deadline().map(|deadline| UnixMillis(deadline.0.div_ceil(1_000_000)))
     }
 
-    /// Ends the waits that are over, at most `n_left` of them; returns how many more there may be.
-    pub(super) fn end_waits(&mut self, now: UnixMillis, mut n_left: usize) -> usize {
+    /// Ends the waits that are over, at most `n_left` of them.
+    pub(super) fn end_waits(&mut self, now: UnixMillis, mut n_left: usize) {
         while n_left > 0 {
             let Some(due) = self.wakes.pop_due(nanos(now)) else { break };
             match due.value {
@@ -96,11 +96,12 @@ impl Core {
                     self.arm(slot);
                 }
             }
+            // The wakeup itself, so that many of them that come too early have an end, too.
             n_left = n_left.saturating_sub(1);
         }
-        n_left
     }
 
+    /// Ends those of one queue; returns how many more may end.
     fn end_waits_of(&mut self, now: UnixMillis, slot: Slot, mut n_left: usize) -> usize {
         while n_left > 0 {
             let busy = self.queues[slot].busy.as_mut();
