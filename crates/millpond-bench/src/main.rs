@@ -15,6 +15,7 @@
 //! | `scheduler` | one pick among 10, 10,000 and a million queues, with and without limits; memory per queue | weighted fair queueing in a `BTreeSet`; a plain ring. No sync is involved |
 //! | `wakeup` | deadlines by handle and by key: set, replace, postpone, cancel, deliver; memory; the longest single call | `DelayQueue` of tokio-util; a binary heap with lazy deletion |
 
+mod callers;
 mod dead_prefix;
 mod delays;
 mod engine;

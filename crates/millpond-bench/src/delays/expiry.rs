@@ -13,6 +13,7 @@ use super::lateness::now_ms;
 use super::ledger::{TOPIC, key};
 use super::options;
 use super::step::{Step, in_child};
+use crate::callers::share_out;
 use crate::measure::count;
 use crate::queues::fill::{park, settled};
 use crate::queues::{Figures, Outcome};
@@ -117,27 +118,17 @@ pub(super) async fn run(dir: &Path, n_leases: usize, n_queues: usize) -> Outcome
 }
 
 async fn fill(engine: &Engine, n_leases: usize, n_queues: usize) -> Outcome<()> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
     let per_call = if n_queues == 1 { BATCH } else { n_leases / n_queues };
-    for _ in 0..N_CALLERS {
-        let (topic, next) = (engine.topic(TOPIC), next.clone());
-        callers.spawn(async move {
-            loop {
-                // Relaxed: each number goes to one caller, and nothing else is handed over.
-                let call = next.fetch_add(1, Ordering::Relaxed);
-                if call * per_call >= n_leases {
-                    return Ok(());
-                }
-                let entries = (0..per_call).map(|_| Entry::new("work")).collect();
-                topic.queue(key(call % n_queues)).enqueue_batch(entries).await?;
-            }
-        });
-    }
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
-    Ok(())
+    let topic = engine.topic(TOPIC);
+    let done = share_out(N_CALLERS, n_leases.div_ceil(per_call), move |call| {
+        let topic = topic.clone();
+        async move {
+            let entries = (0..per_call).map(|_| Entry::new("work")).collect();
+            topic.queue(key(call % n_queues)).enqueue_batch(entries).await?;
+            Ok(())
+        }
+    });
+    done.await
 }
 
 /// Leases everything until the same moment.

@@ -1,17 +1,15 @@
 //! Enqueueing what is to wait.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use millpond::{Engine, Entry};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 use super::lateness::now_ms;
 use super::ledger::{TOPIC, key, payload};
 use super::{CACHE_BYTES, GROWTH_MIB_MAX, N_PER_QUEUE, WRITE_BUFFER_BYTES, grown_mib, options};
+use crate::callers::share_out;
 use crate::measure::count;
 use crate::queues::fill::settled;
 use crate::queues::place;
@@ -95,27 +93,17 @@ pub(super) async fn run(dir: &Path, n_queues: usize) -> Outcome<Filled> {
 }
 
 async fn enqueue(engine: &Engine, n_queues: usize, window: (u64, u64)) -> Outcome<()> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
-    for _ in 0..N_CALLERS {
-        let (topic, next) = (engine.topic(TOPIC), next.clone());
-        callers.spawn(async move {
-            loop {
-                // Relaxed: each number goes to one caller, and nothing else is handed over.
-                let queue = next.fetch_add(1, Ordering::Relaxed);
-                if queue >= n_queues {
-                    return Ok(());
-                }
-                let numbers = queue * N_PER_QUEUE..(queue + 1) * N_PER_QUEUE;
-                let entries = numbers.map(|number| entry(number, due_ms(window, number)));
-                topic.queue(key(queue)).enqueue_batch(entries.collect()).await?;
-            }
-        });
-    }
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
-    Ok(())
+    let topic = engine.topic(TOPIC);
+    let done = share_out(N_CALLERS, n_queues, move |queue| {
+        let topic = topic.clone();
+        async move {
+            let numbers = queue * N_PER_QUEUE..(queue + 1) * N_PER_QUEUE;
+            let entries = numbers.map(|number| entry(number, due_ms(window, number)));
+            topic.queue(key(queue)).enqueue_batch(entries.collect()).await?;
+            Ok(())
+        }
+    });
+    done.await
 }
 
 /// Half of them are delays and half are dates.

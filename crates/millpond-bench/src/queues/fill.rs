@@ -1,19 +1,17 @@
 //! As many queues as asked for, with one entry each: filling them, and everything that is measured on them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use millpond::{Engine, Entry, Status};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 use super::population::{self, TOPIC};
 use super::probe::Memory;
 use super::step::{Step, in_child};
 use super::turns::Turns;
 use super::{Figures, Outcome, Plan, cold, drain, options, place, recall};
+use crate::callers::share_out;
 use crate::measure::count;
 
 /// Callers that enqueue at the same time, each awaiting its receipt.
@@ -159,26 +157,16 @@ pub(super) async fn run(dir: &Path, n_queues: usize, ending: Ending) -> Outcome<
 
 /// One entry for each queue, by many callers.
 pub(crate) async fn enqueue(engine: &Engine, n_queues: usize) -> Outcome<()> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
-    for _ in 0..N_CALLERS {
-        let (topic, next) = (engine.topic(TOPIC), next.clone());
-        callers.spawn(async move {
-            loop {
-                // Relaxed: each number goes to one caller, and nothing else is handed over.
-                let queue = next.fetch_add(1, Ordering::Relaxed);
-                if queue >= n_queues {
-                    return Ok(());
-                }
-                let entry = Entry::new(population::payload(queue, 0));
-                topic.queue(population::key(queue)).enqueue(entry).await?;
-            }
-        });
-    }
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
-    Ok(())
+    let topic = engine.topic(TOPIC);
+    let done = share_out(N_CALLERS, n_queues, move |queue| {
+        let topic = topic.clone();
+        async move {
+            let entry = Entry::new(population::payload(queue, 0));
+            topic.queue(population::key(queue)).enqueue(entry).await?;
+            Ok(())
+        }
+    });
+    done.await
 }
 
 /// The status of an engine that nobody asks for anything, which must be as expected.

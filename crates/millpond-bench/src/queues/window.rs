@@ -2,17 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use millpond::{Engine, Entry, PartitionOptions};
-use tokio::task::JoinSet;
 
 use super::drain::{Reads, consume};
 use super::fill::{park, settled};
 use super::population::{self, Ledger, TOPIC};
 use super::turns::Turns;
 use super::{Figures, Outcome, Plan, options, place};
+use crate::callers::share_out;
 use crate::measure::count;
 
 /// Entries of each queue, enqueued together.
@@ -82,25 +81,16 @@ async fn fill(out: &mut Figures<'_>, dir: &Path, n_queues: usize, budget: usize)
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 async fn enqueue(engine: &Engine, n_queues: usize, going: Arc<()>) -> Outcome<f64> {
     let started = Instant::now();
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut callers: JoinSet<Outcome<()>> = JoinSet::new();
-    for _ in 0..N_CALLERS {
-        let (topic, next) = (engine.topic(TOPIC), next.clone());
-        callers.spawn(async move {
-            loop {
-                // Relaxed: each number goes to one caller, and nothing else is handed over.
-                let queue = next.fetch_add(1, Ordering::Relaxed);
-                if queue >= n_queues {
-                    return Ok(());
-                }
-                let entries = (0..DEPTH).map(|n| Entry::new(population::payload(queue, n)));
-                topic.queue(population::key(queue)).enqueue_batch(entries.collect()).await?;
-            }
-        });
-    }
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
+    let topic = engine.topic(TOPIC);
+    let done = share_out(N_CALLERS, n_queues, move |queue| {
+        let topic = topic.clone();
+        async move {
+            let entries = (0..DEPTH).map(|n| Entry::new(population::payload(queue, n)));
+            topic.queue(population::key(queue)).enqueue_batch(entries.collect()).await?;
+            Ok(())
+        }
+    });
+    done.await?;
     drop(going);
     Ok(count(n_queues * DEPTH) / started.elapsed().as_secs_f64())
 }
