@@ -21,12 +21,14 @@ mod reads;
 mod recall;
 mod recover;
 mod reporting;
+mod rules;
 mod settle;
 mod topics;
 mod waiters;
 mod waits;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
 use millpond_types::{ActiveKey, EntryRank, QueueId, Stage, SystemKey, UnixMillis, encode_u64};
@@ -50,6 +52,7 @@ use recall::Recall;
 pub(crate) use recover::Recovered;
 pub use recover::scan_table;
 use reporting::Survey;
+use rules::Effective;
 use topics::{TopicSlot, Topics};
 use waiters::Waiters;
 use waits::Wakes;
@@ -105,6 +108,8 @@ pub(crate) struct Core {
     /// Those of them that nobody wants any more.
     cancelled: Vec<u64>,
     memory: Memory,
+    /// What holds where no rule says anything.
+    defaults: Arc<Effective>,
     idle: VecDeque<Slot>,
     surveys: VecDeque<Survey>,
     /// The batch being staged, and what follows from it.
@@ -160,8 +165,8 @@ impl Core {
 
     fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
         match effect {
-            Effect::Enqueued { slot, head, ids, separate, delayed, reply } => {
-                self.entries_arrived(slot, head, &ids, &separate, delayed);
+            Effect::Enqueued { slot, accepted_at, ids, sizes, delayed, reply } => {
+                self.entries_arrived(slot, accepted_at, &ids, &sizes, delayed);
                 // A caller that went away keeps its entries.
                 let _ = reply.send(Ok(position.attach(ids)));
             }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use millpond_inbox::Limits;
-use millpond_types::{EntryHead, EntryRank, TopicId, ms_rounded_up};
+use millpond_types::{EntryHead, EntryRank, Settings, TopicId, ms_rounded_up};
 use millpond_wakeup::{BackoffError, BackoffPolicy};
 
 /// What happens, when a partition is opened, to leases granted before.
@@ -110,6 +110,8 @@ pub struct PartitionOptions {
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
     pub leases_at_open: LeasesAtOpen,
+    /// What holds where no stored rule says anything. Only what can be said of any queue counts.
+    pub defaults: Settings,
     /// What happens to entries whose attempts fail.
     pub retry: RetryPolicy,
     /// The same, for topics that differ.
@@ -136,6 +138,7 @@ impl Default for PartitionOptions {
             window_bytes_max: 64 << 20,
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
+            defaults: Settings::default(),
             retry: RetryPolicy::default(),
             retry_of_topics: HashMap::new(),
             #[cfg(test)]

@@ -57,6 +57,10 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }

@@ -18,20 +18,27 @@ impl TopicId {
     }
 }
 
-/// Identifies a queue: 16 bytes of BLAKE3 over its topic and key. Nobody can choose a key that collides
-/// with somebody else's, and no registry is needed to find a queue.
+/// Identifies a queue: 4 bytes of BLAKE3 over its key, by which it is placed, and 12 over topic and key.
+/// Nobody can choose a key that collides with somebody else's, and no registry is needed to find a queue.
+///
+/// Queues of the same key share a partition whatever their topics are, so that one commit can take an entry
+/// from one to the other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(pub [u8; 16]);
 
 impl QueueId {
     /// The id of the queue with this key in this topic.
     pub fn derive(topic: &TopicName, key: &QueueKey) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("millpond 1 queue id");
+        let mut place = blake3::Hasher::new_derive_key("millpond 3 queue place");
+        place.update(key.as_bytes());
+        let mut hasher = blake3::Hasher::new_derive_key("millpond 3 queue id");
         // The topic's length first, so that no other split of the same bytes gives the same input.
         hasher.update(&(topic.as_str().len() as u64).to_be_bytes());
         hasher.update(topic.as_str().as_bytes());
         hasher.update(key.as_bytes());
-        Self(first_16(&hasher))
+        let mut id = first_16(&hasher);
+        id[..PLACE_BYTES].copy_from_slice(&first_16(&place)[..PLACE_BYTES]);
+        Self(id)
     }
 
     /// The partition, out of `n_partitions`, in which the queue lives. Fixed for the life of a store.
@@ -41,11 +48,14 @@ impl QueueId {
     /// When `n_partitions` is 0.
     pub fn partition(self, n_partitions: u16) -> u16 {
         assert!(n_partitions > 0, "an engine has at least one partition");
-        let head = self.0.first_chunk::<8>().expect("a queue id has 16 bytes");
-        let index = u64::from_be_bytes(*head) % u64::from(n_partitions);
+        let place = self.0.first_chunk::<PLACE_BYTES>().expect("a queue id has 16 bytes");
+        let index = u32::from_be_bytes(*place) % u32::from(n_partitions);
         u16::try_from(index).expect("a remainder is below its u16 divisor")
     }
 }
+
+/// The part of a queue's id that says where it lives.
+const PLACE_BYTES: usize = 4;
 
 fn first_16(hasher: &blake3::Hasher) -> [u8; 16] {
     let hash = hasher.finalize();

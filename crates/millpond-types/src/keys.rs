@@ -1,5 +1,7 @@
 //! Keys of the tables. Their byte order is their logical order.
 
+use bytes::Bytes;
+
 use crate::codec::{DecodeError, Reader};
 use crate::{Due, DueClock, EntryRank, Priority, QueueId, Sequence, TopicId, UnixMillis};
 
@@ -257,6 +259,84 @@ impl ActiveKey {
     }
 }
 
+const DEDUP_BY_KEY: u8 = 1;
+const DEDUP_BY_EXPIRY: u8 = 2;
+
+/// Key of `dedup` for a key that was seen: 1 · queue id · the key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupKey {
+    /// The queue.
+    pub queue: QueueId,
+    /// What its entries were told apart by.
+    pub key: Bytes,
+}
+
+impl DedupKey {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        [&[DEDUP_BY_KEY], &self.queue.0[..], &self.key].concat()
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// It is too short or of another kind.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("dedup key", bytes);
+        if reader.u8()? != DEDUP_BY_KEY {
+            return Err(reader.error("not of the kind of keys that were seen"));
+        }
+        let queue = QueueId(reader.array()?);
+        Ok(Self { queue, key: Bytes::copy_from_slice(reader.rest()) })
+    }
+}
+
+/// Key of `dedup` for the time at which a key is forgotten: 2 · time · queue id · the key. The row has no
+/// value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupExpiryKey {
+    /// When it is forgotten.
+    pub expires_at: UnixMillis,
+    /// What is forgotten.
+    pub seen: DedupKey,
+}
+
+impl DedupExpiryKey {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        [&Self::lower(self.expires_at)[..], &self.seen.queue.0, &self.seen.key].concat()
+    }
+
+    /// Where those begin that are forgotten at `time` or later.
+    pub fn lower(time: UnixMillis) -> [u8; 9] {
+        let mut out = [DEDUP_BY_EXPIRY; 9];
+        out[1..].copy_from_slice(&time.0.to_be_bytes());
+        out
+    }
+
+    /// Whether a key of `dedup` is of this kind, if it is one at all.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&DEDUP_BY_EXPIRY)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// It is too short or of another kind.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("dedup expiry key", bytes);
+        if reader.u8()? != DEDUP_BY_EXPIRY {
+            return Err(reader.error("not of the kind of times"));
+        }
+        let expires_at = UnixMillis(reader.u64()?);
+        let queue = QueueId(reader.array()?);
+        let key = Bytes::copy_from_slice(reader.rest());
+        Ok(Self { expires_at, seen: DedupKey { queue, key } })
+    }
+}
+
 /// Keys of `system`: one named row each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SystemKey {
@@ -270,6 +350,10 @@ pub enum SystemKey {
     NextSequence,
     /// No row of `delayed` by this clock is due before this time.
     DelayedFloor(DueClock),
+    /// What all queues hold together: a [`TotalsRow`](crate::TotalsRow).
+    Totals,
+    /// No key in `dedup` is forgotten before this time.
+    DedupFloor,
 }
 
 impl SystemKey {
@@ -282,6 +366,8 @@ impl SystemKey {
             Self::NextSequence => b"next_sequence",
             Self::DelayedFloor(DueClock::Steady) => b"delayed_floor_steady",
             Self::DelayedFloor(DueClock::Wall) => b"delayed_floor_wall",
+            Self::Totals => b"totals",
+            Self::DedupFloor => b"dedup_floor",
         }
     }
 }

@@ -23,6 +23,7 @@ mod keys;
 pub mod limits;
 mod names;
 mod rows;
+mod settings;
 
 pub use body::{Body, Header, Headers};
 pub use codec::DecodeError;
@@ -32,17 +33,20 @@ pub use ids::{
     TopicId, UnixMillis, ms_rounded_up,
 };
 pub use keys::{
-    ActiveKey, DelayedEntryKey, DelayedKey, EntryKey, LeaseKey, PayloadKey, Stage, SystemKey,
-    prefix_successor,
+    ActiveKey, DedupExpiryKey, DedupKey, DelayedEntryKey, DelayedKey, EntryKey, LeaseKey,
+    PayloadKey, Stage, SystemKey, prefix_successor,
 };
 pub use names::{InvalidName, QueueKey, TopicName};
 pub use rows::{
-    ActiveRow, DeadCause, DeadRow, DelayedEntryRow, DelayedRow, EntryHead, EntryRow, LeaseRow,
-    QueueRow, StoredBody, decode_u64, encode_u64,
+    ActiveRow, DeadCause, DeadRow, DedupRow, DelayedEntryRow, DelayedRow, EntryHead, EntryRow,
+    LeaseRow, QueueRow, StoredBody, TotalsRow, decode_u64, encode_u64,
+};
+pub use settings::{
+    Backoff, InvalidSettings, Quantum, RateLimit, Scope, Setting, Settings, SettingsRow,
 };
 
 /// The version of the on-disk layout this build reads and writes.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
 
 #[cfg(test)]
 mod tests;

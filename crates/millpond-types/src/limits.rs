@@ -28,3 +28,17 @@ pub const REASON_BYTES_MAX: usize = 1024;
 pub const HOLDER_BYTES_MAX: usize = 255;
 /// Most partitions of one engine.
 pub const PARTITIONS_MAX: u16 = 1024;
+/// Longest key by which a queue tells entries apart, in bytes.
+pub const DEDUP_KEY_BYTES_MAX: usize = 1024;
+/// Longest time for which such a key is remembered, in milliseconds: 7 days.
+pub const DEDUP_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// For how long such a key is remembered where no rule says it, in milliseconds: 5 minutes.
+pub const DEDUP_WINDOW_MS_DEFAULT: u64 = 5 * 60 * 1000;
+/// Greatest weight of a queue.
+pub const WEIGHT_MAX: u32 = 1_000_000;
+/// Last band of queues; the first is 0.
+pub const BAND_MAX: u8 = 3;
+/// Longest period of a rate, in milliseconds: a day.
+pub const RATE_PERIOD_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Most rules of one partition. All of them are in memory.
+pub const RULES_MAX: usize = 100_000;

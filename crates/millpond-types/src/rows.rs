@@ -23,6 +23,8 @@ pub enum StoredBody {
 pub struct EntryHead {
     /// Attempts made before the row was written.
     pub attempts: u32,
+    /// Length of its body, in bytes.
+    pub n_bytes: u32,
     /// When the entry was accepted.
     pub enqueued_at: UnixMillis,
     /// Whether its body is in the `payloads` table.
@@ -43,6 +45,16 @@ pub struct EntryRow {
     pub retry_floor_ms: u64,
     /// The body, or where it is.
     pub body: StoredBody,
+}
+
+impl StoredBody {
+    /// Length of the body, in bytes, wherever it is.
+    pub fn n_bytes(&self) -> u32 {
+        match self {
+            Self::Inline(body) => u32::try_from(body.len()).unwrap_or(u32::MAX),
+            Self::Separate { n_bytes } => *n_bytes,
+        }
+    }
 }
 
 const BODY_INLINE: u8 = 0;
@@ -91,6 +103,7 @@ impl EntryRow {
     pub fn head(&self) -> EntryHead {
         EntryHead {
             attempts: self.attempts,
+            n_bytes: self.body.n_bytes(),
             enqueued_at: self.enqueued_at,
             separate_body: matches!(self.body, StoredBody::Separate { .. }),
             has_retry_floor: self.retry_floor_ms > 0,
@@ -105,12 +118,17 @@ impl EntryRow {
     pub fn decode_head(bytes: &[u8]) -> Result<EntryHead, DecodeError> {
         let mut reader = Reader::new("entry row", bytes);
         let (separate_body, has_retry_floor) = read_shape(&mut reader)?;
-        Ok(EntryHead {
-            attempts: reader.u32()?,
-            enqueued_at: UnixMillis(reader.u64()?),
-            separate_body,
-            has_retry_floor,
-        })
+        let attempts = reader.u32()?;
+        let enqueued_at = UnixMillis(reader.u64()?);
+        if has_retry_floor {
+            reader.u64()?;
+        }
+        let n_bytes = if separate_body {
+            reader.u32()?
+        } else {
+            u32::try_from(reader.rest().len()).unwrap_or(u32::MAX)
+        };
+        Ok(EntryHead { attempts, n_bytes, enqueued_at, separate_body, has_retry_floor })
     }
 }
 
@@ -135,19 +153,22 @@ fn shape(separate_body: bool, has_retry_floor: bool) -> u8 {
 pub struct DelayedEntryRow {
     /// Attempts made so far: with any, the entry backs off.
     pub attempts: u32,
+    /// Length of its body, in bytes.
+    pub n_bytes: u32,
     /// Whether its body is in the `payloads` table.
     pub separate_body: bool,
 }
 
 impl DelayedEntryRow {
     /// Length of the stored form, in bytes.
-    pub const BYTES: usize = 5;
+    pub const BYTES: usize = 9;
 
     /// The stored form.
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];
         out[0] = shape(self.separate_body, false);
-        out[1..].copy_from_slice(&self.attempts.to_be_bytes());
+        out[1..5].copy_from_slice(&self.attempts.to_be_bytes());
+        out[5..].copy_from_slice(&self.n_bytes.to_be_bytes());
         out
     }
 
@@ -159,9 +180,9 @@ impl DelayedEntryRow {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("delayed entry row", bytes);
         let (separate_body, _) = read_shape(&mut reader)?;
-        let attempts = reader.u32()?;
+        let (attempts, n_bytes) = (reader.u32()?, reader.u32()?);
         reader.finish()?;
-        Ok(Self { attempts, separate_body })
+        Ok(Self { attempts, n_bytes, separate_body })
     }
 }
 
@@ -177,8 +198,8 @@ pub struct DelayedRow {
 impl DelayedRow {
     /// What its queue is told of it.
     pub fn notice(&self) -> DelayedEntryRow {
-        let EntryHead { attempts, separate_body, .. } = self.entry.head();
-        DelayedEntryRow { attempts, separate_body }
+        let EntryHead { attempts, n_bytes, separate_body, .. } = self.entry.head();
+        DelayedEntryRow { attempts, n_bytes, separate_body }
     }
 
     /// Appends the stored form to `out`.
@@ -271,6 +292,8 @@ pub struct LeaseRow {
     pub attempts: u32,
     /// When the entry was accepted.
     pub enqueued_at: UnixMillis,
+    /// Length of the entry's body, in bytes.
+    pub n_bytes: u32,
     /// Priority of the entry.
     pub priority: Priority,
     /// Whether the entry's body is in the `payloads` table.
@@ -281,7 +304,7 @@ pub struct LeaseRow {
 
 impl LeaseRow {
     /// Length of the stored form, in bytes.
-    pub const BYTES: usize = 38;
+    pub const BYTES: usize = 42;
 
     /// Whether the entry was given back, so that the row only keeps its attempts.
     pub fn is_released(&self) -> bool {
@@ -296,8 +319,9 @@ impl LeaseRow {
         out[16..24].copy_from_slice(&self.deadline.0.to_be_bytes());
         out[24..28].copy_from_slice(&self.attempts.to_be_bytes());
         out[28..36].copy_from_slice(&self.enqueued_at.0.to_be_bytes());
-        out[36] = self.priority.0;
-        out[37] = shape(self.separate_body, self.has_retry_floor);
+        out[36..40].copy_from_slice(&self.n_bytes.to_be_bytes());
+        out[40] = self.priority.0;
+        out[41] = shape(self.separate_body, self.has_retry_floor);
         out
     }
 
@@ -312,6 +336,7 @@ impl LeaseRow {
         let deadline = UnixMillis(reader.u64()?);
         let attempts = reader.u32()?;
         let enqueued_at = UnixMillis(reader.u64()?);
+        let n_bytes = reader.u32()?;
         let priority = Priority(reader.u8()?);
         let (separate_body, has_retry_floor) = read_shape(&mut reader)?;
         reader.finish()?;
@@ -320,6 +345,7 @@ impl LeaseRow {
             deadline,
             attempts,
             enqueued_at,
+            n_bytes,
             priority,
             separate_body,
             has_retry_floor,
@@ -336,13 +362,20 @@ pub struct ActiveRow {
     pub n_delayed: u64,
     /// Rows in [`Stage::Dead`](crate::Stage::Dead).
     pub n_dead: u64,
+    /// Bytes of the bodies of all of them.
+    pub n_bytes: u64,
     /// No `Ready` row stands before this rank, so a scan may start here.
     pub floor: EntryRank,
 }
 
 impl ActiveRow {
     /// Length of the stored form, in bytes.
-    pub const BYTES: usize = 33;
+    pub const BYTES: usize = 41;
+
+    /// Rows in all stages.
+    pub fn n_entries(&self) -> u64 {
+        self.n_ready.saturating_add(self.n_delayed).saturating_add(self.n_dead)
+    }
 
     /// Whether nothing is left, so that the row is to be deleted.
     pub fn is_empty(&self) -> bool {
@@ -355,8 +388,9 @@ impl ActiveRow {
         out[..8].copy_from_slice(&self.n_ready.to_be_bytes());
         out[8..16].copy_from_slice(&self.n_delayed.to_be_bytes());
         out[16..24].copy_from_slice(&self.n_dead.to_be_bytes());
-        out[24] = self.floor.priority.0;
-        out[25..].copy_from_slice(&self.floor.sequence.0.to_be_bytes());
+        out[24..32].copy_from_slice(&self.n_bytes.to_be_bytes());
+        out[32] = self.floor.priority.0;
+        out[33..].copy_from_slice(&self.floor.sequence.0.to_be_bytes());
         out
     }
 
@@ -368,10 +402,82 @@ impl ActiveRow {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("active row", bytes);
         let (n_ready, n_delayed, n_dead) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let n_bytes = reader.u64()?;
         let floor =
             EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) };
         reader.finish()?;
-        Ok(Self { n_ready, n_delayed, n_dead, floor })
+        Ok(Self { n_ready, n_delayed, n_dead, n_bytes, floor })
+    }
+}
+
+/// What all queues of a partition hold together: a row of `system`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TotalsRow {
+    /// Entries in all stages.
+    pub n_entries: u64,
+    /// Bytes of their bodies.
+    pub n_bytes: u64,
+}
+
+impl TotalsRow {
+    /// Length of the stored form, in bytes.
+    pub const BYTES: usize = 16;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..8].copy_from_slice(&self.n_entries.to_be_bytes());
+        out[8..].copy_from_slice(&self.n_bytes.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("totals row", bytes);
+        let row = Self { n_entries: reader.u64()?, n_bytes: reader.u64()? };
+        reader.finish()?;
+        Ok(row)
+    }
+}
+
+/// Value of a key that was seen, in `dedup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupRow {
+    /// The entry that was accepted with it.
+    pub rank: EntryRank,
+    /// When the key is forgotten, by the partition's clock.
+    pub expires_at: UnixMillis,
+}
+
+impl DedupRow {
+    /// Length of the stored form, in bytes.
+    pub const BYTES: usize = 17;
+
+    /// The stored form.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[0] = self.rank.priority.0;
+        out[1..9].copy_from_slice(&self.rank.sequence.0.to_be_bytes());
+        out[9..].copy_from_slice(&self.expires_at.0.to_be_bytes());
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// The length is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("dedup row", bytes);
+        let rank =
+            EntryRank { priority: Priority(reader.u8()?), sequence: Sequence(reader.u64()?) };
+        let expires_at = UnixMillis(reader.u64()?);
+        reader.finish()?;
+        Ok(Self { rank, expires_at })
     }
 }
 

@@ -103,6 +103,7 @@ proptest! {
         prop_assert_eq!(EntryRow::decode(&stored), Ok(row.clone()));
         let head = EntryHead {
             attempts,
+            n_bytes: row.body.n_bytes(),
             enqueued_at: UnixMillis(at),
             separate_body: !inline,
             has_retry_floor: retry_floor_ms > 0,
@@ -115,7 +116,7 @@ proptest! {
         delayed.encode_into(&mut stored);
         prop_assert_eq!(DelayedRow::decode(&stored), Ok(delayed));
 
-        let waits = DelayedEntryRow { attempts, separate_body: !inline };
+        let waits = DelayedEntryRow { attempts, n_bytes: 7, separate_body: !inline };
         prop_assert_eq!(DelayedEntryRow::decode(&waits.encode()), Ok(waits));
 
         let cause = if inline { DeadCause::Rejected } else { DeadCause::AttemptsSpent };
@@ -127,14 +128,35 @@ proptest! {
 
         let token = LeaseToken { epoch: Epoch(token.0), number: token.1 };
         let lease = LeaseRow {
-            token, deadline: UnixMillis(at), attempts, enqueued_at: UnixMillis(token.number),
+            token, deadline: UnixMillis(at), attempts, enqueued_at: UnixMillis(token.number), n_bytes: 9,
             priority: rank.priority, separate_body: !inline, has_retry_floor: retry_floor_ms > 0,
         };
         prop_assert_eq!(LeaseRow::decode(&lease.encode()), Ok(lease));
 
-        let active = ActiveRow { n_ready: at, n_delayed: token.number, n_dead: 3, floor: rank };
+        let active = ActiveRow { n_ready: at, n_delayed: token.number, n_dead: 3, n_bytes: 4, floor: rank };
         prop_assert_eq!(ActiveRow::decode(&active.encode()), Ok(active));
+        let totals = TotalsRow { n_entries: at, n_bytes: token.number };
+        prop_assert_eq!(TotalsRow::decode(&totals.encode()), Ok(totals));
+        let seen = DedupRow { rank, expires_at: UnixMillis(at) };
+        prop_assert_eq!(DedupRow::decode(&seen.encode()), Ok(seen));
         prop_assert_eq!(decode_u64(&encode_u64(at)), Ok(at));
+    }
+
+    #[test]
+    fn dedup_keys_round_trip_and_sort_by_time(
+        a in (queue_id(), any::<u64>()), b in (queue_id(), any::<u64>()),
+        key in proptest::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let by_time = |(queue, at): (QueueId, u64)| DedupExpiryKey {
+            expires_at: UnixMillis(at),
+            seen: DedupKey { queue, key: key.clone().into() },
+        };
+        let (a, b) = (by_time(a), by_time(b));
+        prop_assert_eq!(DedupKey::decode(&a.seen.encode()), Ok(a.seen.clone()));
+        prop_assert_eq!(DedupExpiryKey::decode(&a.encode()), Ok(a.clone()));
+        prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+        prop_assert!(DedupExpiryKey::is_one(&a.encode()) && !DedupExpiryKey::is_one(&a.seen.encode()));
+        prop_assert!(a.encode()[..] >= DedupExpiryKey::lower(a.expires_at)[..]);
     }
 
     #[test]
@@ -160,6 +182,11 @@ proptest! {
         let _ = LeaseRow::decode(&bytes);
         let _ = ActiveRow::decode(&bytes);
         let _ = QueueRow::decode(&bytes);
+        let _ = TotalsRow::decode(&bytes);
+        let _ = DedupRow::decode(&bytes);
+        let _ = DedupKey::decode(&bytes);
+        let _ = DedupExpiryKey::decode(&bytes);
+        let _ = SettingsRow::decode(&bytes, &bytes);
         let _ = Body::decode(&bytes);
         let _ = decode_u64(&bytes);
     }
@@ -227,7 +254,18 @@ fn queue_ids_depend_on_the_split_between_topic_and_key() {
     assert_ne!(id("ab", "c"), id("a", "bc"));
     assert_eq!(id("jobs", "user-1"), id("jobs", "user-1"));
     // Stored data depends on this value: it must never change within a format version.
-    assert_eq!(id("jobs", "user-1").to_string(), "175007131362762152d82d7eb94cff5f");
+    assert_eq!(id("jobs", "user-1").to_string(), "4f6185f6829a6502095907bc871db7f4");
+}
+
+#[test]
+fn queues_of_the_same_key_live_together() {
+    let id =
+        |topic, key| QueueId::derive(&TopicName::new(topic).unwrap(), &QueueKey::new(key).unwrap());
+    for n in 0..100 {
+        let key = format!("user-{n}");
+        assert_ne!(id("jobs", &key), id("failed", &key));
+        assert_eq!(id("jobs", &key).partition(1024), id("failed", &key).partition(1024));
+    }
 }
 
 #[test]

@@ -13,10 +13,10 @@ use crate::{PartitionError, Purged};
 pub(super) enum Effect {
     Enqueued {
         slot: Slot,
-        head: EntryHead,
+        accepted_at: UnixMillis,
         ids: Vec<EntryId>,
-        /// Which of them have a separate body; ends after the last one that has.
-        separate: Vec<bool>,
+        /// Lengths of their bodies, in bytes.
+        sizes: Vec<u32>,
         /// Those that are not ready yet, in order.
         delayed: Vec<(DelayedKey, DelayedRow)>,
         reply: Reply<Vec<EntryId>>,

@@ -25,16 +25,13 @@ impl Core {
     ) {
         let slot = self.queue_for_entry(names);
         let mut ids = Vec::with_capacity(entries.len());
-        let (mut separate, mut delayed) = (Vec::new(), Vec::new());
+        let (mut sizes, mut delayed) = (Vec::with_capacity(entries.len()), Vec::new());
         for entry in entries {
             let rank =
                 EntryRank { priority: entry.priority, sequence: Sequence(self.next_sequence) };
             self.next_sequence += 1;
             let id = EntryId { queue: names.id, rank };
-            if entry.body.len() > INLINE_BODY_BYTES_MAX {
-                separate.resize(ids.len(), false);
-                separate.push(true);
-            }
+            sizes.push(u32::try_from(entry.body.len()).expect("bodies are limited to 16 MiB"));
             let due = self.due(now, entry.start);
             let row = self.stage_body(now, id, entry.body);
             match due {
@@ -50,19 +47,14 @@ impl Core {
         self.counters.n_enqueued += ids.len() as u64;
         self.queues[slot].n_effects += 1;
         self.mark_dirty(slot);
-        let head = EntryHead {
-            attempts: 0,
-            enqueued_at: now,
-            separate_body: false,
-            has_retry_floor: false,
-        };
         if self.is_broken(Mutation::ShowBeforeDurable) {
-            for id in &ids {
-                self.with_window(slot, |window| window.insert(id.rank, head));
+            for (id, n_bytes) in ids.iter().zip(&sizes) {
+                self.with_window(slot, |window| window.insert(id.rank, new_head(now, *n_bytes)));
             }
             self.touch(slot);
         }
-        self.effects.push(Effect::Enqueued { slot, head, ids, separate, delayed, reply });
+        let accepted_at = now;
+        self.effects.push(Effect::Enqueued { slot, accepted_at, ids, sizes, delayed, reply });
     }
 
     /// The row of a new entry; its body is staged if it has a row of its own.
@@ -99,9 +91,9 @@ impl Core {
     pub(super) fn entries_arrived(
         &mut self,
         slot: Slot,
-        head: EntryHead,
+        accepted_at: UnixMillis,
         ids: &[EntryId],
-        separate: &[bool],
+        sizes: &[u32],
         delayed: Vec<(DelayedKey, DelayedRow)>,
     ) {
         let queue = &mut self.queues[slot];
@@ -115,15 +107,25 @@ impl Core {
         }
         // Those that wait stand in the order of the others.
         let mut waiting = delayed.iter().map(|(key, _)| key.sequence).peekable();
-        for (index, id) in ids.iter().enumerate() {
+        for (id, n_bytes) in ids.iter().zip(sizes) {
             if waiting.next_if_eq(&id.rank.sequence).is_some() {
                 continue;
             }
-            let separate_body = separate.get(index).copied().unwrap_or(false);
-            let head = EntryHead { separate_body, ..head };
+            let head = new_head(accepted_at, *n_bytes);
             self.with_window(slot, |window| window.insert(id.rank, head));
         }
         self.touch(slot);
         delayed.into_iter().for_each(|(key, row)| self.delayed_arrived(key, row));
+    }
+}
+
+/// What the window keeps of an entry that was just accepted.
+fn new_head(accepted_at: UnixMillis, n_bytes: u32) -> EntryHead {
+    EntryHead {
+        attempts: 0,
+        n_bytes,
+        enqueued_at: accepted_at,
+        separate_body: n_bytes as usize > INLINE_BODY_BYTES_MAX,
+        has_retry_floor: false,
     }
 }

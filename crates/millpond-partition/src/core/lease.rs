@@ -161,6 +161,7 @@ impl Core {
             deadline,
             attempts: attempts_before.saturating_add(1),
             enqueued_at: head.enqueued_at,
+            n_bytes: head.n_bytes,
             priority: rank.priority,
             separate_body: head.separate_body,
             has_retry_floor: head.has_retry_floor,

@@ -55,6 +55,7 @@ impl Lease {
     pub(super) fn head(&self) -> EntryHead {
         EntryHead {
             attempts: self.row.attempts,
+            n_bytes: self.row.n_bytes,
             enqueued_at: self.row.enqueued_at,
             separate_body: self.row.separate_body,
             has_retry_floor: self.row.has_retry_floor,
@@ -288,5 +289,5 @@ pub(super) const LAST_RANK: EntryRank =
 /// Whom a grant names without a read.
 pub(super) type Names = quick_cache::unsync::Cache<QueueId, Arc<crate::QueueRef>>;
 
-const _: () = assert!(size_of::<Queue>() <= 184, "a million queues are in memory");
+const _: () = assert!(size_of::<Queue>() <= 192, "a million queues are in memory");
 const _: () = assert!(size_of::<Slot>() == 4);

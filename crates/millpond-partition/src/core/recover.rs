@@ -2,6 +2,7 @@
 //! serves, and the entries it reads when they are wanted.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
@@ -10,7 +11,7 @@ use millpond_types::{
     DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
 };
 
-use super::{Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
+use super::{Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
 use crate::PartitionError;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
@@ -131,6 +132,7 @@ impl Core {
             leases.entry(key.queue).or_default().push((rank, row));
         }
         let names = Names::new(options.names_cached_max);
+        let defaults = Arc::new(Effective::of([&options.defaults]));
         let counters = Counters { n_rows_corrupt: recovered.n_rows_corrupt, ..Counters::default() };
         Self {
             options,
@@ -160,6 +162,7 @@ impl Core {
             last_read: 0,
             read_kind: 0,
             memory: Memory::default(),
+            defaults,
             idle: VecDeque::new(),
             surveys: VecDeque::new(),
             batch: WriteBatch::new(),

@@ -128,6 +128,7 @@ fn put_lease(deadline: u64) -> (u8, Vec<u8>, Vec<u8>) {
         deadline: UnixMillis(deadline),
         attempts: 1,
         enqueued_at: UnixMillis(1),
+        n_bytes: 0,
         priority: Priority(5),
         separate_body: false,
         has_retry_floor: false,

@@ -15,6 +15,7 @@ fn lease(deadline_ms: u64) -> Option<LeaseRow> {
         deadline: UnixMillis(deadline_ms),
         attempts: 2,
         enqueued_at: UnixMillis(1),
+        n_bytes: 0,
         priority: Priority(5),
         separate_body: false,
         has_retry_floor: false,

@@ -13,6 +13,7 @@ fn row(number: u64, attempts: u32, in_force: bool) -> Option<LeaseRow> {
         deadline: UnixMillis(u64::from(in_force) * 1_000),
         attempts,
         enqueued_at: UnixMillis(1),
+        n_bytes: 0,
         priority: Priority(5),
         separate_body: false,
         has_retry_floor: false,

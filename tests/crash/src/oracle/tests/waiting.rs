@@ -211,6 +211,7 @@ fn row(attempts: u32) -> Option<LeaseRow> {
         deadline: UnixMillis(0),
         attempts,
         enqueued_at: UnixMillis(1),
+        n_bytes: 0,
         priority: Priority(5),
         separate_body: false,
         has_retry_floor: false,
