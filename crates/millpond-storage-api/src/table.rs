@@ -20,11 +20,15 @@ pub enum Table {
     System = 7,
     /// Entries that are not ready yet, by due time.
     Delayed = 8,
+    /// Rules of topics, key prefixes and queues.
+    Settings = 9,
+    /// Keys seen lately, by queue and by expiry.
+    Dedup = 10,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Entries,
         Self::Payloads,
         Self::Leases,
@@ -33,6 +37,8 @@ impl Table {
         Self::Log,
         Self::System,
         Self::Delayed,
+        Self::Settings,
+        Self::Dedup,
     ];
 
     /// The stable name of the table on disk.
@@ -46,6 +52,8 @@ impl Table {
             Self::Log => "log",
             Self::System => "system",
             Self::Delayed => "delayed",
+            Self::Settings => "settings",
+            Self::Dedup => "dedup",
         }
     }
 

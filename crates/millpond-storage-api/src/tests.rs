@@ -107,6 +107,8 @@ fn tables_keep_their_numbers() {
         (6, "log"),
         (7, "system"),
         (8, "delayed"),
+        (9, "settings"),
+        (10, "dedup"),
     ];
     assert_eq!(numbers, on_disk);
     assert!(Table::ALL.iter().all(|&table| Table::from_u8(table as u8) == Some(table)));

@@ -123,7 +123,13 @@ fn inspect(path: &Path, name: &str) -> Result<Found, OpenError> {
     let empty = tables.iter().try_fold(true, |empty, table| Ok(empty && cf_is_empty(&db, table)?));
     match empty.map_err(|error| open_store_error(name, &error))? {
         true => Ok(Found::Nothing),
-        false => Err(unknown("it holds rows but not all of our tables".into())),
+        false => {
+            // An older format has fewer tables, and says so itself.
+            if tables.iter().any(|table| table == Table::System.name()) {
+                format_version(&db, name)?;
+            }
+            Err(unknown("it holds rows but not all of our tables".into()))
+        }
     }
 }
 

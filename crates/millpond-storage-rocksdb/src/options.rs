@@ -114,7 +114,13 @@ fn table_options(table: Table, budget: &RocksBudget) -> Options {
             // Read in order and never looked up, some hundreds of rows at a time.
             blocks.set_block_size(32 << 10);
         }
+        Table::Dedup => {
+            seen_keys(&mut options, &mut blocks, memtable_bytes);
+            consumed_at_the_head(&mut options, guards);
+        }
         Table::Queues => blocks.set_bloom_filter(10.0, false),
+        // Some rows, seldom written, read when the store is opened.
+        Table::Settings => options.set_write_buffer_size(MEMTABLE_BYTES_MIN),
         Table::Log | Table::System => {}
     }
     options.set_block_based_table_factory(&blocks);
@@ -140,6 +146,16 @@ fn queue_keys(options: &mut Options, blocks: &mut BlockBasedOptions, guards: Gua
     }
     blocks.set_bloom_filter(10.0, false);
     blocks.set_whole_key_filtering(true);
+}
+
+/// Most look-ups are of keys that are not there, and neither a memtable nor a file is searched for those.
+/// A prefix filter would not fit: half of the keys start with a time.
+fn seen_keys(options: &mut Options, blocks: &mut BlockBasedOptions, memtable_bytes: usize) {
+    // Rows of some tens of bytes: a part of what the tables of the entries need.
+    options.set_write_buffer_size((memtable_bytes / 4).max(MEMTABLE_BYTES_MIN));
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(0.02);
+    blocks.set_bloom_filter(10.0, false);
 }
 
 /// Tombstones gather exactly where the next read starts, so files full of them are compacted at once.

@@ -111,6 +111,18 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
+fn an_older_format_may_lack_tables() {
+    let place = with_a_store();
+    set_format(&place.path, Some(FORMAT_VERSION - 1));
+    raw(&place.path, false).drop_cf(Table::Dedup.name()).expect("it can be dropped");
+    refused(&place, |error| matches!(error, OpenError::OlderFormat { .. }));
+    // This one says that it is of our format.
+    let place = with_a_store();
+    raw(&place.path, false).drop_cf(Table::Dedup.name()).expect("it can be dropped");
+    refused(&place, unknown);
+}
+
+#[test]
 fn rows_without_a_format_version_are_not_ours() {
     for version in [None, Some(0)] {
         let place = with_a_store();
