@@ -259,12 +259,12 @@ fn queue_ids_depend_on_the_split_between_topic_and_key() {
 
 #[test]
 fn queues_of_the_same_key_live_together() {
-    let id =
-        |topic, key| QueueId::derive(&TopicName::new(topic).unwrap(), &QueueKey::new(key).unwrap());
+    let id = |topic, key: &QueueKey| QueueId::derive(&TopicName::new(topic).unwrap(), key);
     for n in 0..100 {
-        let key = format!("user-{n}");
-        assert_ne!(id("jobs", &key), id("failed", &key));
-        assert_eq!(id("jobs", &key).partition(1024), id("failed", &key).partition(1024));
+        let key = QueueKey::new(format!("user-{n}")).unwrap();
+        let (jobs, failed) = (id("jobs", &key), id("failed", &key));
+        assert_ne!(jobs, failed);
+        assert_eq!(jobs.partition(1024), failed.partition(1024));
     }
 }
 
