@@ -110,6 +110,11 @@ impl Limits {
         }
     }
 
+    /// Whether a ticket stands in line: nothing more was promised to it since.
+    pub(crate) fn is_in_line(&self, ticket: u32) -> bool {
+        ticket != NONE && self.waiters[ticket].stage == Stage::Waiting
+    }
+
     /// What a ticket is for.
     pub(crate) fn waits_for(&self, ticket: u32) -> (u32, Kind) {
         let Waiter { resource, kind, .. } = self.waiters[ticket];
