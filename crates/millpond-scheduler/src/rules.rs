@@ -66,11 +66,17 @@ pub(crate) enum Mutation {
     TakeRepaid,
     /// A domain that goes on with a take is still thought to wait.
     TakeStrands,
+    /// A permit that is adopted takes tokens.
+    AdoptCharged,
+    /// A permit that counts elsewhere gives tokens back that it did not take.
+    RebaseRefunds,
+    /// A permit that counts elsewhere is released before.
+    RebaseReleasesFirst,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -102,6 +108,9 @@ impl Mutation {
         Self::TakeCharged,
         Self::TakeRepaid,
         Self::TakeStrands,
+        Self::AdoptCharged,
+        Self::RebaseRefunds,
+        Self::RebaseReleasesFirst,
     ];
 }
 

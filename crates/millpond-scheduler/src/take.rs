@@ -1,4 +1,4 @@
-//! Serving a particular queue, whatever the turns are.
+//! Permits of a particular queue, whatever the turns are.
 
 use crate::arena::NONE;
 use crate::limits::{Denied, Limits, Permit};
@@ -76,6 +76,41 @@ impl Scheduler {
                 Ok(Take::Waits)
             }
         }
+    }
+
+    /// A permit for work on an entry of this queue that is under way already, such as a lease that a restart
+    /// finds: it counts in all resources of the domain and the queue, whatever their limits are. It takes
+    /// no tokens and waits for nothing. `None` if neither is subject to any resource.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::UnknownQueue`], [`Refused::ForeignLimits`], [`Refused::Full`].
+    pub fn adopt(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        queue: QueueHandle,
+    ) -> Result<Option<Permit>, Refused> {
+        let slot = self.known_in(limits, queue)?;
+        limits.adopt_in(now_ns, [self.leaf, self.queues[slot].leaf])
+    }
+
+    /// A permit counts from now on in the resources that the domain and this queue have at present: to be
+    /// called after [`set_resource`](Self::set_resource) for the permits that are out, if they are to
+    /// follow. See [`Limits::rebase`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::UnknownQueue`], [`Refused::StalePermit`], [`Refused::ForeignLimits`].
+    pub fn rebase(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        queue: QueueHandle,
+        permit: Permit,
+    ) -> Result<(), Refused> {
+        let slot = self.known_in(limits, queue)?;
+        limits.rebase_to(now_ns, permit, [self.leaf, self.queues[slot].leaf])
     }
 
     /// A promise is of no use to a queue whose domain waits. One that has not heard of it yet does so first.

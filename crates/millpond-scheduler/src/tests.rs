@@ -87,7 +87,7 @@ fn histories_agree_with_the_model() {
 type Property = fn(Option<Mutation>) -> Result<(), String>;
 
 /// Those beside the histories.
-const PROPERTIES: [(&str, Property); 15] = [
+const PROPERTIES: [(&str, Property); 16] = [
     ("picks are those of a textbook", drr::picks_are_those_of_a_textbook),
     ("shares follow weights", shares::follow_weights),
     ("shares follow weights by cost", shares::follow_weights_by_cost),
@@ -102,6 +102,7 @@ const PROPERTIES: [(&str, Property); 15] = [
     ("a bucket is exact", crate::limits::tests::buckets_are_exact),
     ("takes gain nothing", takes::takes_gain_nothing),
     ("takes wait in line", takes::takes_wait_in_line),
+    ("rebasing releases what is left", takes::rebasing_releases_what_is_left),
     ("stale names find nothing", refusals::stale_names_find_nothing),
 ];
 

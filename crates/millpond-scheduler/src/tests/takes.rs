@@ -2,7 +2,7 @@
 
 use super::shares::{Bench, Checked, N_PICKS};
 use crate::rules::Mutation;
-use crate::{Band, Limit, Permit, SchedulerOptions, Take, Woken};
+use crate::{Band, Limit, Permit, Refused, SchedulerOptions, Take, Woken};
 
 /// A queue that somebody takes from, and waits for, has no more turns than the others.
 pub(super) fn takes_gain_nothing(broken: Option<Mutation>) -> Checked {
@@ -61,6 +61,46 @@ pub(super) fn takes_wait_in_line(broken: Option<Mutation>) -> Checked {
         None => Ok(()),
         woken => Err(format!("{woken:?}, and nothing was released")),
     }
+}
+
+/// A permit that moves inside a resource wakes nobody there, and one where it no longer counts.
+pub(super) fn rebasing_releases_what_is_left(broken: Option<Mutation>) -> Checked {
+    let mut bench = Bench::new(SchedulerOptions::new(), broken);
+    let one = Limit::none().concurrency(1);
+    let plan = bench.limits.add(0, one, None).unwrap();
+    let [old, new] = [0; 2].map(|_| bench.limits.add(0, one, Some(plan)).unwrap());
+    bench.add(1, Band::FIRST, Some(old));
+    bench.add(1, Band::FIRST, Some(new));
+    let permit = must_take(&mut bench, 0)?;
+    must_wait(&mut bench, 1)?;
+    bench.limits.rebase(0, permit, None, Some(new)).unwrap();
+    let used = [plan, old, new].map(|id| bench.limits.usage(id).unwrap());
+    let counts = used.map(|usage| (usage.n_held, usage.n_promised));
+    // The one that waits at the plan was promised the permit of its own resource.
+    if counts != [(1, 0), (0, 0), (1, 1)] {
+        return Err(format!("held and promised {counts:?}"));
+    }
+    bench.limits.rebase(0, permit, None, None).unwrap();
+    must_take(&mut bench, 1)?;
+    bench.limits.release(0, permit).unwrap();
+    Ok(())
+}
+
+#[test]
+fn adopting_is_refused_what_makes_no_sense() {
+    let mut bench = Bench::new(SchedulerOptions::new(), None);
+    let plan = bench.limits.add(0, Limit::none(), None).unwrap();
+    let tenant = bench.limits.add(0, Limit::none(), Some(plan)).unwrap();
+    let gone = bench.limits.add(0, Limit::none(), None).unwrap();
+    bench.limits.remove(gone).unwrap();
+    let limits = &mut bench.limits;
+    assert_eq!(limits.adopt(0, None, None), Ok(None));
+    assert_eq!(limits.adopt(0, Some(plan), Some(tenant)), Err(Refused::ChargedTwice));
+    assert_eq!(limits.adopt(0, Some(gone), None), Err(Refused::UnknownResource));
+    let permit = limits.adopt(0, Some(plan), None).unwrap().unwrap();
+    assert_eq!(limits.rebase(0, permit, Some(plan), Some(tenant)), Err(Refused::ChargedTwice));
+    limits.release(0, permit).unwrap();
+    assert_eq!(limits.rebase(0, permit, None, None), Err(Refused::StalePermit));
 }
 
 /// A promise to a queue whose turn is far away does not outlive the next pick.

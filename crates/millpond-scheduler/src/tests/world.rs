@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Steps have kinds below this.
-pub(super) const KINDS: u16 = 300;
+pub(super) const KINDS: u16 = 320;
 const N_QUEUES: usize = 10;
 /// The resource of both domains.
 const DOMAIN: usize = 4;
@@ -51,7 +51,8 @@ struct ModelPermit {
     permit: Permit,
     /// What it was picked or taken for, unless it was adopted.
     picked: Option<Picked>,
-    number: u64,
+    /// Of its take; `None` if nothing is given back.
+    number: Option<u64>,
     resources: Vec<usize>,
 }
 
@@ -255,7 +256,12 @@ impl World {
             }
         }
         let permit = picked.permit.ok_or("a queue of a limited domain has a permit")?;
-        self.held.push(ModelPermit { permit, picked: Some(picked), number, resources });
+        self.held.push(ModelPermit {
+            permit,
+            picked: Some(picked),
+            number: Some(number),
+            resources,
+        });
         Ok(())
     }
 
@@ -299,7 +305,9 @@ impl World {
         for at in resources {
             let resource = &mut self.resources[at];
             resource.n_held -= 1;
-            if let Some(bucket) = resource.bucket.as_mut().filter(|_| given_back.is_some()) {
+            if let (Some(bucket), Some(number), Some(_)) =
+                (&mut resource.bucket, number, &given_back)
+            {
                 bucket.refund(number);
             }
         }
@@ -366,6 +374,11 @@ impl World {
             let usage = self.limits.usage(*id).unwrap();
             if (usage.n_held, usage.concurrency) != (resource.n_held, resource.concurrency) {
                 return Err(format!("{usage:?}, and {resource:?} in the model"));
+            }
+            let expected = resource.bucket.as_ref().map(|bucket| bucket.level(self.now_ns));
+            let level = self.limits.level(*id, self.now_ns);
+            if level != expected {
+                return Err(format!("level {level:?} of {id:?}, and {expected:?} in the model"));
             }
         }
         if self.limits.n_permits() != self.held.len() {

@@ -1,6 +1,6 @@
 //! The steps of owners that serve particular queues, and of those that start again.
 
-use super::{Checked, N_QUEUES, Step, World};
+use super::{Checked, ModelPermit, N_QUEUES, Step, World};
 use crate::{Explanation, Take, Woken};
 
 impl World {
@@ -8,8 +8,9 @@ impl World {
         let (pick, amount) = (usize::from(step.pick), usize::from(step.amount));
         match step.kind {
             256..280 => self.take(pick % N_QUEUES),
-            280.. => self.hear(pick % 2, amount % 4),
-            _ => Ok(()),
+            280..300 => self.hear(pick % 2, amount % 4),
+            300..310 => self.adopt(pick % N_QUEUES),
+            _ => self.rebase(pick, amount % N_QUEUES),
         }
     }
 
@@ -55,6 +56,40 @@ impl World {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn adopt(&mut self, at: usize) -> Checked {
+        let queue = &self.queues[at];
+        let subject = &mut self.schedulers[queue.scheduler];
+        let adopted = subject.adopt(self.now_ns, &mut self.limits, queue.handle).unwrap();
+        let permit = adopted.ok_or("a queue of a limited domain has a permit")?;
+        let resources = self.resources_of(&self.queues[at]);
+        for at in &resources {
+            self.resources[*at].n_held += 1;
+        }
+        self.held.push(ModelPermit { permit, picked: None, number: None, resources });
+        Ok(())
+    }
+
+    /// A permit, of whatever queue, counts for this one.
+    fn rebase(&mut self, pick: usize, at: usize) -> Checked {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let queue = &self.queues[at];
+        let resources = self.resources_of(queue);
+        let n_held = self.held.len();
+        let held = &mut self.held[pick % n_held];
+        let subject = &mut self.schedulers[queue.scheduler];
+        subject.rebase(self.now_ns, &mut self.limits, queue.handle, held.permit).unwrap();
+        for at in &held.resources {
+            self.resources[*at].n_held -= 1;
+        }
+        for at in &resources {
+            self.resources[*at].n_held += 1;
+        }
+        (held.resources, held.number) = (resources, None);
         Ok(())
     }
 }
