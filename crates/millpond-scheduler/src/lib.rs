@@ -134,11 +134,13 @@ mod config;
 mod error;
 mod explain;
 mod limits;
+mod news;
 mod pick;
 mod queue;
 mod ring;
 mod rules;
 mod scheduler;
+mod take;
 
 #[cfg(test)]
 mod tests;
@@ -147,9 +149,11 @@ pub use config::{Band, Charge, Limit, QueueOptions, Rate, SchedulerOptions, Weig
 pub use error::{Invalid, Refused};
 pub use explain::{Explanation, PausedBy};
 pub use limits::{DomainId, Limits, Permit, ResourceId, Usage};
+pub use news::Woken;
 pub use pick::{Heads, Pick, Picked};
 pub use queue::{Head, QueueHandle};
 pub use scheduler::Scheduler;
+pub use take::Take;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,6 +10,7 @@
 mod acquire;
 mod bucket;
 mod line;
+mod permits;
 mod resource;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -74,6 +75,7 @@ pub struct Usage {
 struct Held {
     leaf: u32,
     domain_leaf: u32,
+    /// 0 if nothing was taken from the buckets of these chains.
     cost: u32,
     take: u64,
 }
@@ -189,23 +191,6 @@ impl Limits {
             self.resources[parent].n_users -= 1;
         }
         Ok(())
-    }
-
-    /// The work that a pick stood for has ended, in whatever way. Wakes at most one that waits at each
-    /// resource; [`poll_woken`](Self::poll_woken) names their schedulers.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::StalePermit`] if it was released or given back before.
-    pub fn release(&mut self, now_ns: u64, permit: Permit) -> Result<(), Refused> {
-        self.advance_clock(now_ns);
-        self.end(permit, false)
-    }
-
-    /// Nothing came of a pick: tokens go back to their buckets as well.
-    pub(crate) fn give_back(&mut self, now_ns: u64, permit: Permit) -> Result<(), Refused> {
-        self.advance_clock(now_ns);
-        self.end(permit, true)
     }
 
     /// A scheduler that should pick, because something it waits for was promised to it. One that wants nothing
@@ -338,31 +323,6 @@ impl Limits {
     fn chain(&self, leaf: u32) -> impl Iterator<Item = u32> + '_ {
         let some = |slot: u32| (slot != NONE).then_some(slot);
         std::iter::successors(some(leaf), move |slot| some(self.resources[*slot].parent))
-    }
-
-    fn end(&mut self, permit: Permit, refund: bool) -> Result<(), Refused> {
-        let Permit { slot, generation } = permit;
-        let Some(held) = self.held.find(slot, generation).copied() else {
-            return Err(Refused::StalePermit);
-        };
-        self.held.remove(slot);
-        for leaf in [held.domain_leaf, held.leaf] {
-            let mut at = leaf;
-            while at != NONE {
-                let now_ns = self.now_ns;
-                let resource = &mut self.resources[at];
-                resource.n_held -= 1;
-                let n_tokens = u64::from(resource.n_tokens(held.cost));
-                if refund && let Some(bucket) = resource.bucket() {
-                    bucket.refill(now_ns);
-                    bucket.refund(n_tokens, held.take);
-                }
-                let parent = resource.parent;
-                self.settle(at);
-                at = parent;
-            }
-        }
-        Ok(())
     }
 
     /// Restores L3 at a resource.

@@ -8,8 +8,6 @@ use crate::{QueueHandle, Refused, Scheduler};
 
 /// Queues that one pick looks at.
 const LOOKS_MAX: usize = 64;
-/// Queues that one call lets know that they were woken, or lets stand back.
-const NEWS_MAX: usize = 64;
 
 /// What to do with a queue whose turn has come and whose head is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +56,8 @@ pub struct Picked {
     pub owner_slot: u32,
     /// What was charged.
     pub cost: u32,
+    /// Whether the queue paid for it with credit of its turn; not if it was [taken](Scheduler::take).
+    pub took_credit: bool,
     /// To be released when the work has ended. `None` if neither the queue nor the domain is subject to any
     /// resource.
     pub permit: Option<Permit>,
@@ -96,7 +96,7 @@ impl Scheduler {
             };
             if self.is_waiting {
                 // What is promised to its queues is of no use to them now.
-                let is_done = self.stand_back(limits)?;
+                let is_done = self.give_up_promises(limits);
                 return Ok(if is_done { Pick::Blocked } else { Pick::Again });
             }
             if let Some(pick) = self.look_at(limits, slot) {
@@ -124,52 +124,23 @@ impl Scheduler {
         }
         if let Ok(slot) = self.known(picked.queue) {
             let queue = &mut self.queues[slot];
+            let took_credit = picked.took_credit || self.rules.lacks(Mutation::TakeRepaid);
             // One that ran empty has ended its turn, and owns no credit.
-            if queue.has_head {
+            if queue.has_head && took_credit {
                 queue.credit = queue.credit.saturating_add(u64::from(picked.cost));
             }
         }
         Ok(())
     }
 
-    /// Nobody will pick for a while: what was promised to the domain and its queues goes to others. To
-    /// be called when there is nobody to serve and [`Limits::poll_woken`] names the domain. Queues keep
-    /// their turns. `true` when all is done; otherwise it is to be called again.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::ForeignLimits`].
-    pub fn stand_back(&mut self, limits: &mut Limits) -> Result<bool, Refused> {
-        self.belongs_to(limits)?;
-        self.hear_news(limits);
-        for _ in 0..NEWS_MAX {
-            let Some((ticket, slot)) = limits.first_told(self.domain) else {
-                return Ok(!limits.has_news(self.domain));
-            };
-            if slot == NONE {
-                self.ticket = NONE;
-            } else {
-                self.queues[slot].ticket = NONE;
-            }
-            limits.cancel(ticket);
-        }
-        Ok(false)
-    }
-
-    /// Queues that were woken take their turns.
-    fn hear_news(&mut self, limits: &mut Limits) {
-        for _ in 0..NEWS_MAX {
-            let Some((_, slot)) = limits.next_woken(self.domain) else { break };
-            if slot == NONE {
-                self.is_waiting = false;
-            } else {
-                self.enter(slot);
-            }
-        }
-    }
-
     /// Serves a queue, or gives it another place.
     fn look_at(&mut self, limits: &mut Limits, slot: u32) -> Option<Pick> {
+        let Queue { place, turn, .. } = self.queues[slot];
+        if place == Place::Due && turn == Turn::Ahead && !self.rules.lacks(Mutation::TurnByTake) {
+            // It was woken for a take that did not come, and its turn did not come either.
+            self.end_turn(limits, slot);
+            return None;
+        }
         if self.queues[slot].head_is_unknown() {
             return Some(self.ask_for_head(limits, slot));
         }
@@ -179,7 +150,26 @@ impl Scheduler {
             self.end_turn(limits, slot);
             return None;
         }
-        let request = Request {
+        match limits.acquire(&self.request(slot)) {
+            Ok(permit) => Some(Pick::Serve(self.served(limits, slot, permit))),
+            Err(denied) => {
+                self.denied(limits, slot, denied);
+                if matches!(denied, Denied::Queue(_)) && self.rules.lacks(Mutation::CreditForfeited)
+                {
+                    self.queues[slot].credit = 0;
+                }
+                if matches!(denied, Denied::Queue(_)) && self.rules.lacks(Mutation::QuantumTwice) {
+                    self.queues[slot].turn = Turn::Come;
+                }
+                None
+            }
+        }
+    }
+
+    /// What serving the head of a queue needs.
+    pub(crate) fn request(&self, slot: u32) -> Request {
+        let queue = &self.queues[slot];
+        Request {
             domain: self.domain,
             queue: slot,
             band: queue.band,
@@ -189,26 +179,21 @@ impl Scheduler {
             domain_ticket: self.ticket,
             ticket: queue.ticket,
             is_mid_turn: queue.turn == Turn::Served,
-        };
-        match limits.acquire(&request) {
-            Ok(permit) => Some(Pick::Serve(self.served(limits, slot, permit))),
-            Err(Denied::Domain(ticket)) => {
+        }
+    }
+
+    /// The domain waits, or the queue does, which then leaves its place and keeps its turn.
+    pub(crate) fn denied(&mut self, limits: &mut Limits, slot: u32, denied: Denied) {
+        match denied {
+            Denied::Domain(ticket) => {
                 self.ticket = ticket;
                 self.is_waiting = true;
-                None
             }
-            Err(Denied::Queue(ticket)) => {
+            Denied::Queue(ticket) => {
                 self.queues[slot].ticket = NONE;
                 self.leave(limits, slot);
                 let queue = &mut self.queues[slot];
                 (queue.place, queue.ticket) = (Place::Waiting, ticket);
-                if self.rules.lacks(Mutation::CreditForfeited) {
-                    queue.credit = 0;
-                }
-                if self.rules.lacks(Mutation::QuantumTwice) {
-                    queue.turn = Turn::Come;
-                }
-                None
             }
         }
     }
@@ -275,6 +260,6 @@ impl Scheduler {
             self.end_turn(limits, slot);
         }
         let queue = QueueHandle { slot, generation };
-        Picked { queue, owner_slot, cost, permit }
+        Picked { queue, owner_slot, cost, took_credit: true, permit }
     }
 }

@@ -54,11 +54,29 @@ pub(crate) enum Mutation {
     LowBandHolds,
     /// Nothing says when tokens will be there.
     NeverArmed,
+    /// A queue that was woken gets no place.
+    WokenUnplaced,
+    /// A queue that was woken for a take has a turn.
+    TurnByTake,
+    /// A take while the queue waits puts it before the others.
+    TakeJumps,
+    /// A take takes credit.
+    TakeCharged,
+    /// A take that is given back brings credit.
+    TakeRepaid,
+    /// A domain that goes on with a take is still thought to wait.
+    TakeStrands,
+    /// A permit that is adopted takes tokens.
+    AdoptCharged,
+    /// A permit that counts elsewhere gives tokens back that it did not take.
+    RebaseRefunds,
+    /// A permit that counts elsewhere is released before.
+    RebaseReleasesFirst,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -84,6 +102,15 @@ impl Mutation {
         Self::PausedStays,
         Self::LowBandHolds,
         Self::NeverArmed,
+        Self::WokenUnplaced,
+        Self::TurnByTake,
+        Self::TakeJumps,
+        Self::TakeCharged,
+        Self::TakeRepaid,
+        Self::TakeStrands,
+        Self::AdoptCharged,
+        Self::RebaseRefunds,
+        Self::RebaseReleasesFirst,
     ];
 }
 

@@ -343,7 +343,7 @@ impl Scheduler {
         limits.cancel(std::mem::replace(&mut self.ticket, NONE));
     }
 
-    fn known_in(&self, limits: &Limits, queue: QueueHandle) -> Result<u32, Refused> {
+    pub(crate) fn known_in(&self, limits: &Limits, queue: QueueHandle) -> Result<u32, Refused> {
         self.belongs_to(limits)?;
         self.known(queue)
     }

@@ -5,6 +5,7 @@ mod drr;
 pub(crate) mod model;
 mod refusals;
 mod shares;
+mod takes;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,11 +63,8 @@ fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Failure)> 
         max_shrink_iters: if broken.is_some() { 0 } else { 20_000 },
         ..Config::default()
     };
-    let step = (any::<u8>(), any::<u16>(), any::<u16>()).prop_map(|(kind, pick, amount)| Step {
-        kind,
-        pick,
-        amount,
-    });
+    let step = (0..world::KINDS, any::<u16>(), any::<u16>())
+        .prop_map(|(kind, pick, amount)| Step { kind, pick, amount });
     let history = (any::<bool>(), prop::collection::vec(step, 0..STEPS_MAX));
     let state = (u128::from(seed) << 64 | 1).to_le_bytes();
     let rng = TestRng::from_seed(RngAlgorithm::XorShift, &state);
@@ -89,7 +87,7 @@ fn histories_agree_with_the_model() {
 type Property = fn(Option<Mutation>) -> Result<(), String>;
 
 /// Those beside the histories.
-const PROPERTIES: [(&str, Property); 13] = [
+const PROPERTIES: [(&str, Property); 16] = [
     ("picks are those of a textbook", drr::picks_are_those_of_a_textbook),
     ("shares follow weights", shares::follow_weights),
     ("shares follow weights by cost", shares::follow_weights_by_cost),
@@ -102,6 +100,9 @@ const PROPERTIES: [(&str, Property); 13] = [
     ("a permit is no low band's", shares::a_high_band_takes_what_a_low_one_was_promised),
     ("promises are not passed to and fro", promises_are_not_passed_to_and_fro),
     ("a bucket is exact", crate::limits::tests::buckets_are_exact),
+    ("takes gain nothing", takes::takes_gain_nothing),
+    ("takes wait in line", takes::takes_wait_in_line),
+    ("rebasing releases what is left", takes::rebasing_releases_what_is_left),
     ("stale names find nothing", refusals::stale_names_find_nothing),
 ];
 

@@ -75,8 +75,8 @@ impl Limits {
         self.dissolve(domain_ticket);
         self.dissolve(ticket);
         self.n_takes += 1;
-        self.take(domain_leaf, cost);
-        self.take(leaf, cost);
+        self.count_held([domain_leaf, leaf]);
+        self.take_tokens([domain_leaf, leaf], cost);
         let held = Held { leaf, domain_leaf, cost, take: self.n_takes };
         let (slot, generation) = self.held.insert(held);
         // More may have been promised than was taken.
@@ -108,6 +108,11 @@ impl Limits {
             self.waiters[ticket].tokens[usize::from(n_steps / 2)] = n_tokens;
             self.settle(resource);
         }
+    }
+
+    /// Whether a ticket stands in line: nothing more was promised to it since.
+    pub(crate) fn is_in_line(&self, ticket: u32) -> bool {
+        ticket != NONE && self.waiters[ticket].stage == Stage::Waiting
     }
 
     /// What a ticket is for.
@@ -226,19 +231,6 @@ impl Limits {
         while at != NONE {
             self.settle(at);
             at = self.resources[at].parent;
-        }
-    }
-
-    fn take(&mut self, leaf: u32, cost: u32) {
-        let mut at = leaf;
-        while at != NONE {
-            let resource = &mut self.resources[at];
-            resource.n_held += 1;
-            let n_tokens = u64::from(resource.n_tokens(cost));
-            if let Some(bucket) = resource.bucket() {
-                bucket.take(n_tokens, self.n_takes);
-            }
-            at = resource.parent;
         }
     }
 }

@@ -58,14 +58,24 @@ impl Bucket {
 
     /// Adds the tokens that time has brought.
     pub(super) fn refill(&mut self, now_ns: u64) {
+        self.level = self.level_at(now_ns);
+        self.at_ns = self.at_ns.max(now_ns);
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_full(&self, now_ns: u64) -> bool {
+        self.level_at(now_ns) == full(self.rate)
+    }
+
+    /// What is in it, if nobody takes any until then.
+    pub(super) fn level_at(&self, now_ns: u64) -> i128 {
         let elapsed_ns = now_ns.saturating_sub(self.at_ns);
         let mut level = self.level + i128::from(elapsed_ns) * i128::from(self.rate.n_tokens);
         if self.rules.lacks(Mutation::RefillRounded) && elapsed_ns > 0 {
             level -= level.rem_euclid(i128::from(self.rate.per_ns));
         }
         let bounded = !self.rules.lacks(Mutation::BurstUnbounded);
-        self.level = if bounded { level.min(full(self.rate)) } else { level };
-        self.at_ns = self.at_ns.max(now_ns);
+        if bounded { level.min(full(self.rate)) } else { level }
     }
 
     /// Whether `n_tokens` can be taken although `n_promised` are for others.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::line::{Kind, Stage};
-use super::{Limits, NONE};
+use super::{Limits, NONE, ResourceId};
 use crate::rules::Mutation;
 use crate::tests::model::ModelBucket;
 use crate::tests::{Random, variable, with};
@@ -72,6 +72,12 @@ fn one_bucket(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
 }
 
 impl Limits {
+    /// What is in the bucket of a resource, in tokens times nanoseconds of its period.
+    pub(crate) fn level(&self, id: ResourceId, now_ns: u64) -> Option<i128> {
+        let throttle = self.resources[id.slot].throttle.as_ref()?;
+        throttle.bucket.as_ref().map(|bucket| bucket.level_at(now_ns))
+    }
+
     /// Lines, promises and deadlines agree with each other.
     pub(crate) fn audit(&self) -> Result<(), String> {
         let mut promised = std::collections::BTreeMap::new();

@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 
 use super::{Random, variable, with};
 use crate::rules::Mutation;
-use crate::{Head, Heads, Limits, Pick, QueueOptions, Scheduler, SchedulerOptions, Weight};
+use crate::{
+    Head, Heads, Limits, Pick, QueueHandle, QueueOptions, Scheduler, SchedulerOptions, Take, Weight,
+};
 
 const QUANTUM: u32 = 5;
+/// Calls that a pick may take: it visits 64 queues in each, and none more than four times.
+const AGAIN_MAX: usize = 10;
 
 #[derive(Debug, Default)]
 struct Textbook {
@@ -155,9 +159,18 @@ fn one_history(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
                 scheduler.resume(handles[at]).unwrap();
                 textbook.pause(at, false);
             }
+            8 => {
+                let entry = &textbook.queues[at];
+                let head = entry.head.filter(|cost| *cost > 0 && !entry.paused);
+                let gives_back = random.below(2) == 0;
+                take_one(&mut scheduler, &mut limits, handles[at], head, gives_back)
+                    .map_err(|why| format!("step {number}: {why}"))?;
+            }
             _ => {
                 let expected = textbook.pick();
+                let mut calls = 0..AGAIN_MAX;
                 let picked = loop {
+                    calls.next().ok_or("a pick finds no end")?;
                     match scheduler.pick(0, &mut limits, Heads::Read).unwrap() {
                         Pick::Again => {}
                         Pick::Serve(picked) => break Some((picked.owner_slot as usize, false)),
@@ -177,4 +190,25 @@ fn one_history(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
         scheduler.audit().map_err(|why| format!("step {number}: {why}"))?;
     }
     Ok(())
+}
+
+/// A take of a head. It is no turn and takes no credit: the textbook does not notice.
+fn take_one(
+    scheduler: &mut Scheduler,
+    limits: &mut Limits,
+    queue: QueueHandle,
+    head: Option<u64>,
+    gives_back: bool,
+) -> Result<(), String> {
+    let taken = scheduler.take(0, limits, queue).unwrap();
+    match (taken, head) {
+        (Take::Serve(picked), Some(cost)) if u64::from(picked.cost) == cost => {
+            if gives_back {
+                scheduler.give_back(0, limits, picked).unwrap();
+            }
+            Ok(())
+        }
+        (Take::Paused | Take::NoHead | Take::HeadUnknown, None) => Ok(()),
+        (taken, head) => Err(format!("{taken:?}, and the head is {head:?}")),
+    }
 }

@@ -6,33 +6,33 @@ use super::{Random, variable, with};
 use crate::rules::Mutation;
 use crate::{
     Band, Head, Heads, Limit, Limits, Pick, Picked, QueueHandle, QueueOptions, ResourceId,
-    Scheduler, SchedulerOptions, Weight,
+    Scheduler, SchedulerOptions, Take, Weight,
 };
 
-type Checked = Result<(), String>;
+pub(super) type Checked = Result<(), String>;
 
-const N_PICKS: usize = 20_000;
+pub(super) const N_PICKS: usize = 20_000;
 /// Calls that a pick may take: it looks at 64 queues in each, and there are fewer.
 const AGAIN_MAX: usize = 100;
 
 /// What a queue does between its turns.
 type Trick = fn(&mut Bench, usize);
 
-struct Bench {
-    limits: Limits,
-    scheduler: Scheduler,
-    handles: Vec<QueueHandle>,
+pub(super) struct Bench {
+    pub(super) limits: Limits,
+    pub(super) scheduler: Scheduler,
+    pub(super) handles: Vec<QueueHandle>,
     weights: Vec<u32>,
 }
 
 impl Bench {
-    fn new(options: SchedulerOptions, broken: Option<Mutation>) -> Self {
+    pub(super) fn new(options: SchedulerOptions, broken: Option<Mutation>) -> Self {
         let mut limits = Limits::with_rules(with(broken));
         let scheduler = Scheduler::with_rules(options, &mut limits, with(broken)).unwrap();
         Self { limits, scheduler, handles: Vec::new(), weights: Vec::new() }
     }
 
-    fn add(&mut self, weight: u32, band: Band, resource: Option<ResourceId>) -> usize {
+    pub(super) fn add(&mut self, weight: u32, band: Band, resource: Option<ResourceId>) -> usize {
         let at = self.handles.len();
         let options = QueueOptions {
             owner_slot: u32::try_from(at).unwrap(),
@@ -46,11 +46,11 @@ impl Bench {
         at
     }
 
-    fn set(&mut self, at: usize, head: Head) {
+    pub(super) fn set(&mut self, at: usize, head: Head) {
         self.scheduler.set_head(&mut self.limits, self.handles[at], head).unwrap();
     }
 
-    fn pick(&mut self) -> Option<Picked> {
+    pub(super) fn pick(&mut self) -> Option<Picked> {
         for _ in 0..AGAIN_MAX {
             match self.scheduler.pick(0, &mut self.limits, Heads::Read).unwrap() {
                 Pick::Serve(picked) => return Some(picked),
@@ -61,7 +61,11 @@ impl Bench {
         None
     }
 
-    fn must_pick(&mut self) -> Result<Picked, String> {
+    pub(super) fn take(&mut self, at: usize) -> Take {
+        self.scheduler.take(0, &mut self.limits, self.handles[at]).unwrap()
+    }
+
+    pub(super) fn must_pick(&mut self) -> Result<Picked, String> {
         self.pick().ok_or_else(|| "there is something to be picked".to_owned())
     }
 

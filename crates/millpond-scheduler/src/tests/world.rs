@@ -1,14 +1,18 @@
 //! Two schedulers that share limits, beside the model.
 
+mod later;
+
 use std::time::Duration;
 
 use super::model::{ModelBucket, ModelResource};
 use crate::rules::Rules;
 use crate::{
-    Band, Explanation, Head, Heads, Limit, Limits, Pick, Picked, QueueHandle, QueueOptions, Rate,
-    Refused, ResourceId, Scheduler, SchedulerOptions, Weight,
+    Band, Explanation, Head, Heads, Limit, Limits, Permit, Pick, Picked, QueueHandle, QueueOptions,
+    Rate, Refused, ResourceId, Scheduler, SchedulerOptions, Weight,
 };
 
+/// Steps have kinds below this.
+pub(super) const KINDS: u16 = 320;
 const N_QUEUES: usize = 10;
 /// The resource of both domains.
 const DOMAIN: usize = 4;
@@ -27,7 +31,7 @@ const PER_NS: u64 = 100;
 /// One step, as numbers: any three of them mean something.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    pub(super) kind: u8,
+    pub(super) kind: u16,
     pub(super) pick: u16,
     pub(super) amount: u16,
 }
@@ -44,8 +48,11 @@ struct ModelQueue {
 
 #[derive(Debug)]
 struct ModelPermit {
-    picked: Picked,
-    number: u64,
+    permit: Permit,
+    /// What it was picked or taken for, unless it was adopted.
+    picked: Option<Picked>,
+    /// Of its take; `None` if nothing is given back.
+    number: Option<u64>,
     resources: Vec<usize>,
 }
 
@@ -168,7 +175,8 @@ impl World {
                     stands.next().ok_or("there is always something promised")?;
                 }
             }
-            248.. => self.nobody_is_stranded()?,
+            248..256 => self.nobody_is_stranded()?,
+            256.. => self.later_step(step)?,
         }
         Ok(())
     }
@@ -229,7 +237,14 @@ impl World {
             Pick::Again => return Ok(true),
             Pick::Blocked | Pick::Paused | Pick::Idle => return Ok(false),
         };
-        self.check_served(scheduler, heads, &picked)?;
+        self.check_served(scheduler, &picked)?;
+        self.check_band(scheduler, heads, &picked)?;
+        self.hold(picked)?;
+        Ok(true)
+    }
+
+    /// Counts what a pick or a take holds.
+    fn hold(&mut self, picked: Picked) -> Checked {
         let number = self.n_picks;
         self.n_picks += 1;
         let resources = self.resources_of(&self.queues[picked.owner_slot as usize]);
@@ -240,11 +255,17 @@ impl World {
                 bucket.take(number, self.now_ns, 1);
             }
         }
-        self.held.push(ModelPermit { picked, number, resources });
-        Ok(true)
+        let permit = picked.permit.ok_or("a queue of a limited domain has a permit")?;
+        self.held.push(ModelPermit {
+            permit,
+            picked: Some(picked),
+            number: Some(number),
+            resources,
+        });
+        Ok(())
     }
 
-    fn check_served(&self, scheduler: usize, heads: Heads, picked: &Picked) -> Checked {
+    fn check_served(&self, scheduler: usize, picked: &Picked) -> Checked {
         let queue = &self.queues[picked.owner_slot as usize];
         if queue.head != Some(picked.cost) || picked.cost == 0 || queue.handle != picked.queue {
             return Err(format!("{picked:?} was picked from {queue:?}"));
@@ -255,6 +276,11 @@ impl World {
         if let Some(at) = self.short_of(queue) {
             return Err(format!("{queue:?} was picked, and resource {at} has nothing left"));
         }
+        Ok(())
+    }
+
+    fn check_band(&self, scheduler: usize, heads: Heads, picked: &Picked) -> Checked {
+        let queue = &self.queues[picked.owner_slot as usize];
         let band = self.schedulers[scheduler].queues[picked.queue.slot].band;
         let before = Band::ALL[..band.index()].iter();
         let n_before: usize = before.map(|band| self.schedulers[scheduler].n_eligible(*band)).sum();
@@ -273,17 +299,19 @@ impl World {
         if self.held.is_empty() {
             return Ok(());
         }
-        let ModelPermit { picked, number, resources } =
+        let ModelPermit { permit, picked, number, resources } =
             self.held.swap_remove(pick % self.held.len());
-        let permit = picked.permit.ok_or("a queue of a limited domain has a permit")?;
+        let given_back = picked.filter(|_| gives_back);
         for at in resources {
             let resource = &mut self.resources[at];
             resource.n_held -= 1;
-            if let Some(bucket) = resource.bucket.as_mut().filter(|_| gives_back) {
+            if let (Some(bucket), Some(number), Some(_)) =
+                (&mut resource.bucket, number, &given_back)
+            {
                 bucket.refund(number);
             }
         }
-        if gives_back {
+        if let Some(picked) = given_back {
             let subject = &mut self.schedulers[picked.owner_slot as usize % 2];
             subject.give_back(self.now_ns, &mut self.limits, picked).unwrap();
         } else {
@@ -347,6 +375,11 @@ impl World {
             if (usage.n_held, usage.concurrency) != (resource.n_held, resource.concurrency) {
                 return Err(format!("{usage:?}, and {resource:?} in the model"));
             }
+            let expected = resource.bucket.as_ref().map(|bucket| bucket.level(self.now_ns));
+            let level = self.limits.level(*id, self.now_ns);
+            if level != expected {
+                return Err(format!("level {level:?} of {id:?}, and {expected:?} in the model"));
+            }
         }
         if self.limits.n_permits() != self.held.len() {
             return Err(format!("{} permits are out", self.limits.n_permits()));
@@ -378,9 +411,9 @@ impl World {
                 break;
             }
             n_idle = if self.pick(turn % 2, Heads::Read)? { 0 } else { n_idle + 1 };
-            if let Some(served) = self.held.last() {
+            if let Some(picked) = self.held.last().and_then(|served| served.picked.as_ref()) {
                 n_served += 1;
-                let at = served.picked.owner_slot as usize;
+                let at = picked.owner_slot as usize;
                 self.set_head(at, None);
                 self.end_one(0, false)?;
             } else if n_idle > 3 {
