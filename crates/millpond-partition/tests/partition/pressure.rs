@@ -51,6 +51,7 @@ fn senders_wait_while_a_commit_is_held_and_then_proceed() {
 fn limits_of_zero_do_not_stop_a_partition() {
     let options = PartitionOptions {
         mailbox_capacity: 0,
+        mailbox_bytes_max: 0,
         commands_per_turn: 0,
         commits_in_flight_max: 0,
         batch_bytes_max: 0,
