@@ -25,7 +25,7 @@ use crate::core::{
 };
 use crate::end::End;
 use crate::executor::Executor;
-use crate::mailbox::{MailboxOwner, MailboxSender};
+use crate::mailbox::{MailboxOwner, MailboxSender, bytes};
 use crate::options::PartitionOptions;
 
 /// Control messages that one turn takes.
@@ -87,6 +87,11 @@ pub(crate) struct Driver {
     /// Taken from the mailbox and not handled yet.
     control: VecDeque<Message>,
     commands: VecDeque<Message>,
+    /// Of `commands`.
+    commands_bytes: usize,
+    /// At most so many bytes of commands wait in the core for a read of their queue. See
+    /// [`parked_bytes`](Self::parked_bytes).
+    parked_bytes: usize,
     deadline_turns_left: usize,
     closing: bool,
     end: Arc<End>,
@@ -120,6 +125,8 @@ impl Driver {
             rows: ScanRows::new(),
             control: VecDeque::new(),
             commands: VecDeque::new(),
+            commands_bytes: 0,
+            parked_bytes: 0,
             deadline_turns_left: DEADLINE_TURNS_PER_BATCH,
             closing: false,
             end,
@@ -151,7 +158,9 @@ impl Driver {
         self.mailbox.wait([control, commands], self.deadline());
         let started = self.clock.elapsed();
         self.mailbox.drain(&mut self.control, [control, 0]);
-        self.mailbox.drain(&mut self.commands, [0, commands]);
+        let n_commands = self.mailbox.drain(&mut self.commands, [0, commands]);
+        let came = self.commands.iter().rev().take(n_commands);
+        self.commands_bytes += came.map(bytes).sum::<usize>();
         let now = self.clock.now();
         self.core.set_clocks(now, Clock::wall());
         // Commits first: what they make ready is there for the commands of this turn.
@@ -177,16 +186,26 @@ impl Driver {
     }
 
     /// How many messages of each class this turn may take. Commands wait while the next batch is full:
-    /// that is the back-pressure, and it reaches the callers through the mailbox's capacity.
+    /// that is the back-pressure, and it reaches the callers through the mailbox's capacity. So they do while
+    /// those that were taken weigh as much as a mailbox may.
     fn shares(&self) -> [usize; 2] {
         let n_commands = self.options.commands_per_turn.saturating_sub(self.commands.len());
-        [SHARE, if self.is_full() { 0 } else { n_commands }]
+        let held_bytes = self.commands_bytes + self.parked_bytes();
+        let holds_enough = held_bytes >= self.options.mailbox_bytes_max;
+        [SHARE, if holds_enough || self.is_full() { 0 } else { n_commands }]
     }
 
     fn is_full(&self) -> bool {
         self.core.staged_bytes() >= self.options.batch_bytes_max
             || self.core.n_staged_effects() >= EFFECTS_PER_BATCH_MAX
             || self.core.n_parked() >= self.options.mailbox_capacity
+            || self.parked_bytes() >= self.options.mailbox_bytes_max
+    }
+
+    /// Bytes of commands that wait for their queue, or more: the core does not say which of them have been
+    /// handled, so all count until none waits.
+    fn parked_bytes(&self) -> usize {
+        if self.core.n_parked() == 0 { 0 } else { self.parked_bytes }
     }
 
     /// Handles messages for as long as one turn allows. What is left comes first in the next.
@@ -198,8 +217,8 @@ impl Driver {
             if self.is_full() {
                 return;
             }
-            let Some(message) = self.commands.pop_front() else { return };
-            self.handle(now, message);
+            let Some(command) = self.commands.pop_front() else { return };
+            self.handle_command(now, command);
             let looks = n % COMMANDS_PER_LOOK == 0;
             if looks && self.clock.elapsed().saturating_sub(started) > COMMANDS_TIME {
                 return;
@@ -229,6 +248,18 @@ impl Driver {
             return None;
         }
         self.core.poll_timeout().and_then(|time| self.clock.instant_at(time))
+    }
+
+    /// Handles a command, and notes its bytes where it is now.
+    fn handle_command(&mut self, now: UnixMillis, command: Message) {
+        let n_bytes = bytes(&command);
+        self.commands_bytes -= n_bytes;
+        self.parked_bytes = self.parked_bytes();
+        let n_parked = self.core.n_parked();
+        self.handle(now, command);
+        if self.core.n_parked() > n_parked {
+            self.parked_bytes += n_bytes;
+        }
     }
 
     fn handle(&mut self, now: UnixMillis, message: Message) {

@@ -1,8 +1,8 @@
 //! The way into the loop: one bounded mailbox, two classes.
 
-use millpond_wakeup::mailbox::{self, UNBOUNDED};
+use millpond_wakeup::mailbox::{self, Capacity, UNBOUNDED};
 
-use crate::command::Message;
+use crate::command::{Message, NewEntry, Settle};
 
 /// Closing, giving back grants that nobody received. Few, never refused while open.
 pub(crate) const CONTROL: usize = 0;
@@ -14,7 +14,18 @@ const N_CLASSES: usize = 2;
 pub(crate) type MailboxSender = mailbox::MailboxSender<Message, N_CLASSES>;
 pub(crate) type MailboxOwner = mailbox::MailboxOwner<Message, N_CLASSES>;
 
-/// Makes a mailbox that holds at most `capacity` commands.
-pub(crate) fn mailbox(capacity: usize) -> (MailboxSender, MailboxOwner) {
-    mailbox::mailbox([UNBOUNDED, capacity])
+/// Makes a mailbox that holds so many commands, and so many bytes of them.
+pub(crate) fn mailbox(commands: impl Into<Capacity>) -> (MailboxSender, MailboxOwner) {
+    mailbox::mailbox_weighing([UNBOUNDED.into(), commands.into()], bytes)
+}
+
+/// What a message takes beyond the fixed size that all have, in bytes.
+pub(crate) fn bytes(message: &Message) -> usize {
+    match message {
+        Message::Enqueue { entries, .. } => {
+            entries.iter().map(|entry| size_of::<NewEntry>() + entry.body.len()).sum()
+        }
+        Message::Settle { action: Settle::Nack { nack, .. }, .. } => nack.reason.len(),
+        _ => 0,
+    }
 }

@@ -81,6 +81,14 @@ impl RetryPolicy {
 pub struct PartitionOptions {
     /// Commands that may wait for the loop; senders wait for room beyond that.
     pub mailbox_capacity: usize,
+    /// Bytes of commands that may wait for the loop; senders wait for room beyond that. An entry counts with its
+    /// encoded body and some tens of bytes.
+    ///
+    /// A command comes in while fewer bytes wait, so that one of more bytes than this still passes. The loop
+    /// takes commands over while what it holds itself, unhandled or waiting for a read of their queue, is less
+    /// than this. So all that was accepted and not staged for a commit takes less than three times this and two
+    /// of the largest commands.
+    pub mailbox_bytes_max: usize,
     /// Commands that one turn of the loop takes.
     pub commands_per_turn: usize,
     /// Commits submitted and not yet durable.
@@ -124,6 +132,7 @@ impl Default for PartitionOptions {
     fn default() -> Self {
         Self {
             mailbox_capacity: 4096,
+            mailbox_bytes_max: 64 << 20,
             commands_per_turn: 4096,
             commits_in_flight_max: 2,
             batch_bytes_max: 8 << 20,
@@ -191,6 +200,7 @@ impl PartitionOptions {
     pub(crate) fn workable(mut self) -> Self {
         for limit in [
             &mut self.mailbox_capacity,
+            &mut self.mailbox_bytes_max,
             &mut self.commands_per_turn,
             &mut self.commits_in_flight_max,
             &mut self.batch_bytes_max,

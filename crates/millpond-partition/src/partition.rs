@@ -6,6 +6,7 @@ use std::sync::Arc;
 use millpond_storage_api::{Durable, PartitionStore, StoreError, StoreErrorKind};
 use millpond_sync::{oneshot, thread};
 use millpond_types::{EntryId, QueueId, UnixMillis};
+use millpond_wakeup::mailbox::Capacity;
 
 use crate::PartitionError;
 use crate::command::{
@@ -60,7 +61,10 @@ impl Partition {
         if options.leases_at_open == LeasesAtOpen::Release {
             recovered.release_leases(&*store).await?;
         }
-        let (sender, owner) = mailbox(options.mailbox_capacity);
+        let (sender, owner) = mailbox(Capacity {
+            n_messages: options.mailbox_capacity,
+            weight: options.mailbox_bytes_max,
+        });
         let ranges = store.capabilities().cheap_range_delete;
         let core = Core::new(recovered, options.clone(), ranges, sender.clone());
         let mail = (sender.clone(), owner);

@@ -1,8 +1,9 @@
 //! Many senders, one owner, and a guaranteed share for every class of messages.
 //!
 //! A mailbox has `N` classes, from the most urgent, class 0, to the least. Each has its own queue and its own
-//! capacity, and the owner says at every drain how many messages of each class it takes: its *share*. The
-//! owner sleeps as a thread ([`MailboxOwner::wait`]) or as a task ([`MailboxOwner::ready`]).
+//! capacity, in messages and, if they are [weighed](mailbox_weighing), in weight. The owner says at every drain
+//! how many messages of each class it takes: its *share*. It sleeps as a thread ([`MailboxOwner::wait`]) or as
+//! a task ([`MailboxOwner::ready`]).
 //!
 //! ```
 //! use millpond_sync::thread;
@@ -42,20 +43,22 @@
 //!   `n` messages of its class before it is taken by drain number `n / share + 1` after it came, and no drain
 //!   takes more than the sum of the shares.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
 use millpond_sync::{Arc, Condvar, Mutex};
 use thiserror::Error;
 
+mod class;
 mod merge;
 mod mutation;
 mod owner;
 mod send;
 mod sender;
 
+use class::Class;
 use mutation::Mutation;
 
+pub use class::Capacity;
 pub use merge::{DueShare, Event};
 pub use owner::{MailboxOwner, Ready};
 pub use send::Sending;
@@ -64,18 +67,43 @@ pub use sender::MailboxSender;
 /// The capacity of a class that refuses nothing for want of room.
 pub const UNBOUNDED: usize = usize::MAX;
 
-/// Makes a mailbox with `N` classes and the most messages that each may hold.
+/// Makes a mailbox with `N` classes and the most messages that each may hold, whatever they weigh.
 ///
 /// A capacity of 0 lets a class take pushes only.
 pub fn mailbox<T, const N: usize>(
     capacities: [usize; N],
 ) -> (MailboxSender<T, N>, MailboxOwner<T, N>) {
+    mailbox_weighing(capacities.map(Capacity::from), |_| 0)
+}
+
+/// Makes a mailbox with `N` classes, and what each may hold in messages and in weight.
+///
+/// `weigh` says what a message weighs, in whatever unit the capacities have. It is asked once for each
+/// message, by its sender and outside the lock.
+///
+/// A class takes a message while it holds less than its weight, so that one that is heavier than the whole
+/// capacity still passes. Together the messages that were sent to a class weigh less than its capacity and the
+/// heaviest of them.
+///
+/// ```
+/// use millpond_wakeup::mailbox::{Capacity, TrySendError, mailbox_weighing};
+///
+/// let capacity = Capacity { n_messages: 1024, weight: 8 };
+/// let (sender, mut owner) = mailbox_weighing::<&str, 1>([capacity], |text| text.len());
+/// sender.try_send::<0>("short")?;
+/// sender.try_send::<0>("one that is longer than 8 bytes")?;
+/// assert_eq!(sender.try_send::<0>("more"), Err(TrySendError::Full("more")));
+///
+/// owner.drain(&mut Vec::new(), [2]);
+/// sender.try_send::<0>("more")?;
+/// # Ok::<(), TrySendError<&str>>(())
+/// ```
+pub fn mailbox_weighing<T, const N: usize>(
+    capacities: [Capacity; N],
+    weigh: fn(&T) -> usize,
+) -> (MailboxSender<T, N>, MailboxOwner<T, N>) {
     let state = State {
-        classes: capacities.map(|capacity| Class {
-            queue: VecDeque::new(),
-            capacity,
-            waiting: BTreeMap::new(),
-        }),
+        classes: capacities.map(Class::new),
         notified: false,
         sealed: false,
         sleep: None,
@@ -84,7 +112,7 @@ pub fn mailbox<T, const N: usize>(
         #[cfg(test)]
         broken: None,
     };
-    let shared = Arc::new(Shared { state: Mutex::new(state), wake_up: Condvar::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), wake_up: Condvar::new(), weigh });
     (MailboxSender::new(shared.clone()), MailboxOwner::new(shared))
 }
 
@@ -114,35 +142,6 @@ impl<T> TrySendError<T> {
     }
 }
 
-#[derive(Debug)]
-struct Class<T> {
-    queue: VecDeque<T>,
-    capacity: usize,
-    /// Those who wait for room and have not been woken. By ticket, so that each future stands here once
-    /// however often it is polled, and not at all once it is dropped.
-    waiting: BTreeMap<u64, Waker>,
-}
-
-impl<T> Class<T> {
-    fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.queue.len())
-    }
-
-    /// Takes out those whose turn it is.
-    fn take_admitted(&mut self, woken: &mut Vec<Waker>) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if self.room() >= self.waiting.len() {
-            woken.extend(std::mem::take(&mut self.waiting).into_values());
-            return;
-        }
-        for _ in 0..self.room() {
-            woken.extend(self.waiting.pop_first().map(|(_, waker)| waker));
-        }
-    }
-}
-
 /// How the owner sleeps, and what for.
 #[derive(Debug, Clone)]
 struct Sleep<const N: usize> {
@@ -168,22 +167,17 @@ struct State<T, const N: usize> {
 impl<T, const N: usize> State<T, N> {
     fn has_work(&self, shares: [usize; N]) -> bool {
         let mut classes = self.classes.iter().zip(shares);
-        self.notified || classes.any(|(class, share)| share > 0 && !class.queue.is_empty())
+        self.notified || classes.any(|(class, share)| share > 0 && class.len() > 0)
     }
 
     /// Whether somebody with this ticket may come in: there is room, and nobody waits before it.
     fn admits<const CLASS: usize>(&self, ticket: u64) -> bool {
-        let class = &self.classes[CLASS];
-        let first = || class.waiting.first_key_value();
-        class.room() > 0
-            && (class.waiting.is_empty()
-                || first().is_some_and(|(first, _)| ticket <= *first)
-                || self.is_broken(Mutation::Overtake))
+        self.classes[CLASS].admits(ticket, self.broken())
     }
 
     /// Leaves a message. Gives the sleep that must be ended for it.
-    fn push<const CLASS: usize>(&mut self, message: T) -> Option<Sleep<N>> {
-        self.classes[CLASS].queue.push_back(message);
+    fn push<const CLASS: usize>(&mut self, message: T, weight: usize) -> Option<Sleep<N>> {
+        self.classes[CLASS].push(message, weight);
         if self.is_broken(Mutation::PushWakesNobody) {
             return None;
         }
@@ -202,8 +196,9 @@ impl<T, const N: usize> State<T, N> {
     /// Takes out those whose turn it is, to be woken outside the lock: waking may run anything.
     fn take_admitted(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
+        let broken = self.broken();
         for class in &mut self.classes {
-            class.take_admitted(&mut woken);
+            class.take_admitted(&mut woken, broken);
         }
         woken
     }
@@ -214,18 +209,22 @@ impl<T, const N: usize> State<T, N> {
         if self.is_broken(Mutation::CloseWakesNobody) {
             return Vec::new();
         }
-        let waiting = self.classes.iter_mut().map(|class| std::mem::take(&mut class.waiting));
-        waiting.flat_map(BTreeMap::into_values).collect()
+        self.classes.iter_mut().flat_map(Class::take_waiting).collect()
+    }
+
+    fn is_broken(&self, rule: Mutation) -> bool {
+        self.broken() == Some(rule)
     }
 
     #[cfg(test)]
-    fn is_broken(&self, rule: Mutation) -> bool {
-        self.broken == Some(rule)
+    fn broken(&self) -> Option<Mutation> {
+        self.broken
     }
 
     #[cfg(not(test))]
-    const fn is_broken(&self, _rule: Mutation) -> bool {
-        false
+    #[expect(clippy::unused_self, reason = "the tests look there")]
+    const fn broken(&self) -> Option<Mutation> {
+        None
     }
 }
 
@@ -233,6 +232,7 @@ impl<T, const N: usize> State<T, N> {
 struct Shared<T, const N: usize> {
     state: Mutex<State<T, N>>,
     wake_up: Condvar,
+    weigh: fn(&T) -> usize,
 }
 
 impl<T, const N: usize> Shared<T, N> {

@@ -1,15 +1,22 @@
 //! Limits that are hit slow callers down, and lose nothing.
 
 use std::collections::BTreeSet;
+use std::future::Future as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 
-use millpond_partition::{Clock, InboxLimits, LeaseCall, LeaseSource, Nack, PartitionOptions};
-use millpond_storage_memory::{BlockReads, MemoryDisk, MemoryOptions, SnapshotAt};
+use millpond_partition::{
+    Clock, InboxLimits, LeaseCall, LeaseSource, Nack, Partition, PartitionOptions,
+};
+use millpond_storage_api::{ScanRequest, StoreError, StoreErrorKind, Table};
+use millpond_storage_memory::{BlockReads, Intercept, MemoryDisk, MemoryOptions, SnapshotAt};
 use millpond_sync::thread::block_on;
+use millpond_sync::{Condvar, Mutex};
 
 use crate::fixture::{
-    answered, barrier, call, enqueue, entry, lease, lease_ref, on_new_disk, open, queue, start,
-    stepped, store,
+    answered, barrier, call, enqueue, entry, intercepted, lease, lease_ref, on_new_disk, open,
+    queue, start, stepped, store,
 };
 
 #[test]
@@ -47,10 +54,135 @@ fn senders_wait_while_a_commit_is_held_and_then_proceed() {
     assert_eq!(disk.durable_position().0, 9, "one entry per batch");
 }
 
+const LARGE_BYTES: usize = 10_000;
+const N_LARGE: usize = 100;
+
+/// Holds every lookup, and every read of the table that says which queues have work.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock() = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self, table: Table, may_wait: bool) -> Result<(), StoreError> {
+        let mut is_open = self.0.0.lock();
+        if *is_open || !matches!(table, Table::Active | Table::Queues) {
+            return Ok(());
+        }
+        if !may_wait {
+            return Err(StoreError::new(StoreErrorKind::WouldBlock, "not in memory"));
+        }
+        while !*is_open {
+            is_open = self.0.1.wait(is_open);
+        }
+        Ok(())
+    }
+}
+
+impl Intercept for Gate {
+    fn before_scan(&self, request: &ScanRequest, may_wait: bool) -> Result<(), StoreError> {
+        self.pass(request.table, may_wait)
+    }
+
+    fn before_get(&self, table: Table, _: &[u8], may_wait: bool) -> Result<(), StoreError> {
+        self.pass(table, may_wait)
+    }
+}
+
+/// Starts calls with a large entry each, polls them while `stir` does something, again and again, and drops
+/// them. Says how many had been accepted by then, once `release` has let the partition go on.
+fn n_accepted(
+    partition: &Partition,
+    mut stir: impl FnMut(),
+    release: impl FnOnce(&mut dyn FnMut()),
+) -> usize {
+    let a = queue("a");
+    let large = || start(partition.enqueue(&a, vec![entry(LARGE_BYTES)]));
+    let mut calls: Vec<_> = (0..N_LARGE).map(|_| large()).collect();
+    for _ in 0..10 {
+        for _ in 0..20 {
+            let mut context = Context::from_waker(Waker::noop());
+            calls.retain_mut(|call| call.as_mut().poll(&mut context).is_pending());
+            std::thread::yield_now();
+        }
+        stir();
+    }
+    drop(calls);
+    let mut n_enqueued = 0;
+    release(&mut || {
+        // It comes after everything that was accepted before.
+        enqueue(partition, &a, 1);
+        let report = block_on(partition.report(0)).expect("the partition is open");
+        n_enqueued = report.counters.n_enqueued;
+        block_on(partition.close()).expect("the store has not failed");
+    });
+    usize::try_from(n_enqueued).expect("a few") - 1
+}
+
+/// How many large entries are accepted when only the first ten commits become durable.
+fn n_accepted_by_a_slow_disk(mailbox_bytes_max: usize) -> usize {
+    let options = PartitionOptions {
+        mailbox_bytes_max,
+        commits_in_flight_max: 1,
+        batch_bytes_max: 1,
+        ..PartitionOptions::default()
+    };
+    let disk = MemoryDisk::new();
+    let partition = open(store(&disk, stepped()), options);
+    // With an entry in it the queue stays in memory, so that no command waits for a read of it.
+    while_syncing(&disk, || drop(enqueue(&partition, &queue("a"), 1)));
+    let sync_one = || {
+        while !disk.sync_next() {
+            std::thread::yield_now();
+        }
+    };
+    n_accepted(&partition, sync_one, |rest| while_syncing(&disk, rest)) - 1
+}
+
+/// How many large entries are accepted while nobody knows what their queue holds.
+fn n_accepted_without_reads(mailbox_bytes_max: usize) -> usize {
+    let options = PartitionOptions { mailbox_bytes_max, ..PartitionOptions::default() };
+    let gate = Gate::default();
+    let store = intercepted(&MemoryDisk::new(), MemoryOptions::default(), gate.clone());
+    let partition = open(store, options);
+    n_accepted(&partition, std::thread::yield_now, |rest| {
+        gate.open();
+        rest();
+    })
+}
+
+#[test]
+fn commands_wait_in_no_more_memory_than_the_mailbox_says_however_large_they_are() {
+    // Of ten that are durable one is submitted and one staged behind them. Less than three limits and two
+    // commands wait: in the mailbox, in the loop, and for their queue.
+    const N_WAITING_MAX: usize = 3 * 5 + 2;
+    let bytes_max = 5 * LARGE_BYTES;
+    let n_accepted = n_accepted_by_a_slow_disk(bytes_max);
+    assert!((10..=12 + N_WAITING_MAX).contains(&n_accepted), "{n_accepted} at a slow disk");
+    let n_accepted = n_accepted_without_reads(bytes_max);
+    assert!((1..=N_WAITING_MAX).contains(&n_accepted), "{n_accepted} without reads");
+}
+
+#[test]
+fn one_command_larger_than_the_mailbox_still_passes() {
+    assert!((10..=12 + 2).contains(&n_accepted_by_a_slow_disk(1)));
+    assert!((1..=2).contains(&n_accepted_without_reads(1)));
+}
+
+#[test]
+fn commands_without_a_limit_in_bytes_all_come_in() {
+    assert_eq!(n_accepted_by_a_slow_disk(usize::MAX), N_LARGE);
+    assert_eq!(n_accepted_without_reads(usize::MAX), N_LARGE);
+}
+
 #[test]
 fn limits_of_zero_do_not_stop_a_partition() {
     let options = PartitionOptions {
         mailbox_capacity: 0,
+        mailbox_bytes_max: 0,
         commands_per_turn: 0,
         commits_in_flight_max: 0,
         batch_bytes_max: 0,
@@ -121,7 +253,6 @@ fn a_head_that_memory_cannot_serve_is_waited_for() {
 
 #[test]
 fn a_row_that_cannot_be_decoded_is_passed_over() {
-    use millpond_storage_api::Table;
     use millpond_types::{EntryKey, Stage};
 
     let (disk, partition) = on_new_disk(PartitionOptions::default());
@@ -189,15 +320,20 @@ fn a_lease_ends_while_commands_fill_every_batch() {
     assert_eq!(answer.expect("it is open").accept()[0].get().attempt, 2);
     assert!(n_commits < N_COMMANDS / 2, "the lease ended after {n_commits} commits");
     drop((accepted, flood));
-    let is_closed = AtomicBool::new(false);
+    while_syncing(&disk, || block_on(partition.close()).expect("the store has not failed"));
+}
+
+/// Does something while every commit becomes durable.
+fn while_syncing(disk: &MemoryDisk, act: impl FnOnce()) {
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_closed.load(Ordering::Relaxed) {
+            while !is_done.load(Ordering::Relaxed) {
                 disk.sync_next();
                 std::thread::yield_now();
             }
         });
-        block_on(partition.close()).expect("the store has not failed");
-        is_closed.store(true, Ordering::Relaxed);
+        act();
+        is_done.store(true, Ordering::Relaxed);
     });
 }

@@ -18,6 +18,12 @@ fn small() -> (MailboxSender<u8, 2>, MailboxOwner<u8, 2>) {
     mailbox([UNBOUNDED, 1])
 }
 
+/// The data class has room for many messages and for no more weight than one of them has.
+fn weighing() -> (MailboxSender<u8, 2>, MailboxOwner<u8, 2>) {
+    let data = Capacity { n_messages: 9, weight: 1 };
+    mailbox_weighing([UNBOUNDED.into(), data], |message| (*message).into())
+}
+
 /// Sleeps as a thread and drains until there are `n` messages.
 fn take(owner: &mut MailboxOwner<u8, 2>, n: usize) -> Vec<u8> {
     let mut out = Vec::new();
@@ -144,6 +150,26 @@ fn room_made_while_a_sender_starts_to_wait_lets_it_in() {
 }
 
 #[test]
+fn weight_freed_while_a_sender_starts_to_wait_lets_it_in() {
+    model("shares_weight_against_full", || {
+        let (sender, mut owner) = weighing();
+        weight_against_full(sender, &mut owner);
+    });
+}
+
+fn weight_against_full(sender: MailboxSender<u8, 2>, owner: &mut MailboxOwner<u8, 2>) {
+    sender.try_send::<DATA>(1).expect("nothing is inside");
+    let second = thread::spawn(move || thread::block_on(sender.send::<DATA>(2)).map(|()| sender));
+    let mut out = Vec::new();
+    while out.len() < 2 {
+        owner.wait(EVERY, None);
+        assert!(owner.drain(&mut out, EVERY) <= 1, "each fills the class alone");
+    }
+    assert_eq!(out, [1, 2]);
+    second.join().expect("send does not panic").expect("the mailbox is open");
+}
+
+#[test]
 fn a_sender_behind_one_that_never_comes_gets_in() {
     model("shares_room_behind_a_stuck_sender", || {
         let (sender, mut owner) = small();
@@ -183,9 +209,21 @@ fn a_sender_behind_one_that_gives_up_gets_in() {
 /// survive once it has found a deadlock.
 #[cfg(millpond_loom)]
 fn broken(rule: Mutation) -> (MailboxSender<u8, 2>, ManuallyDrop<MailboxOwner<u8, 2>>) {
-    let (sender, owner) = small();
+    let (sender, owner) = weighing();
     owner.break_rule(Some(rule));
     (sender, ManuallyDrop::new(owner))
+}
+
+/// The broken twin: whoever waits for weight is never woken.
+#[cfg(millpond_loom)]
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_sender_that_no_freed_weight_wakes_is_found() {
+    model("broken_shares_weight_wakes_nobody", || {
+        let (sender, mut owner) = broken(Mutation::WeightWakesNobody);
+        weight_against_full(sender, &mut owner);
+        drop(ManuallyDrop::into_inner(owner));
+    });
 }
 
 /// The broken twin: a message does not end the sleep.

@@ -26,11 +26,19 @@ pub(super) enum Mutation {
     TakeWhenClosed,
     /// A drain takes from the most urgent class first what it may take from all (M4).
     OneShareForAll,
+    /// A message comes in whatever its class weighs (M5).
+    IgnoreWeight,
+    /// What was drained weighs on (M5).
+    WeightStays,
+    /// Weight that becomes free wakes nobody who waits for it (M3).
+    WeightWakesNobody,
+    /// More are woken than find room, because what they weigh is not counted (M3).
+    WakeBeyondWeight,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::PushWakesNobody,
         Self::NotifyWakesNobody,
         Self::WakeWithoutShare,
@@ -42,5 +50,9 @@ impl Mutation {
         Self::CloseWakesNobody,
         Self::TakeWhenClosed,
         Self::OneShareForAll,
+        Self::IgnoreWeight,
+        Self::WeightStays,
+        Self::WeightWakesNobody,
+        Self::WakeBeyondWeight,
     ];
 }

@@ -83,7 +83,9 @@ impl<T, const N: usize> MailboxOwner<T, N> {
     pub fn close(&mut self) -> Vec<T> {
         let mut state = self.shared.state.lock();
         let waiting = state.seal();
-        let left = state.classes.iter_mut().flat_map(|class| class.queue.drain(..)).collect();
+        let broken = state.broken();
+        let classes = state.classes.iter_mut();
+        let left = classes.flat_map(|class| class.drain(usize::MAX, broken)).collect();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
         left
@@ -92,7 +94,7 @@ impl<T, const N: usize> MailboxOwner<T, N> {
     /// How many messages of each class are inside.
     pub fn lens(&self) -> [usize; N] {
         let state = self.shared.state.lock();
-        std::array::from_fn(|class| state.classes[class].queue.len())
+        std::array::from_fn(|class| state.classes[class].len())
     }
 
     /// Whether no message is inside.
@@ -116,18 +118,25 @@ impl<T, const N: usize> MailboxOwner<T, N> {
         let mut state = self.shared.state.lock();
         state.notified = false;
         let mut n_taken = 0;
+        let broken = state.broken();
         let one_share = state.is_broken(Mutation::OneShareForAll);
         for (class, share) in state.classes.iter_mut().zip(shares) {
             let share = if one_share { share.saturating_sub(n_taken) } else { share };
-            let n = class.queue.len().min(share);
-            sink(class.queue.drain(..n));
-            n_taken += n;
+            let messages = class.drain(share, broken);
+            n_taken += messages.len();
+            sink(messages);
         }
         let wakes_nobody = state.is_broken(Mutation::DrainWakesNobody);
         let woken = if wakes_nobody { Vec::new() } else { state.take_admitted() };
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         n_taken
+    }
+
+    #[cfg(test)]
+    pub(super) fn weights(&self) -> [u128; N] {
+        let state = self.shared.state.lock();
+        std::array::from_fn(|class| state.classes[class].weight())
     }
 
     #[cfg(test)]

@@ -11,6 +11,7 @@ use super::{Closed, Shared};
 pub struct Sending<'a, T, const N: usize, const CLASS: usize> {
     shared: &'a Shared<T, N>,
     message: Option<T>,
+    weight: usize,
     /// Its place among those that wait for room, once it had to wait. It keeps it when it was woken and
     /// found the class full again.
     ticket: Option<u64>,
@@ -18,7 +19,8 @@ pub struct Sending<'a, T, const N: usize, const CLASS: usize> {
 
 impl<'a, T, const N: usize, const CLASS: usize> Sending<'a, T, N, CLASS> {
     pub(super) fn new(shared: &'a Shared<T, N>, message: T) -> Self {
-        Self { shared, message: Some(message), ticket: None }
+        let weight = (shared.weigh)(&message);
+        Self { shared, message: Some(message), weight, ticket: None }
     }
 }
 
@@ -39,8 +41,8 @@ impl<T, const N: usize, const CLASS: usize> Future for Sending<'_, T, N, CLASS> 
         if !state.admits::<CLASS>(self.ticket.unwrap_or(u64::MAX)) {
             let ticket = self.ticket.unwrap_or(state.last_ticket + 1);
             state.last_ticket = state.last_ticket.max(ticket);
-            let waiting = &mut state.classes[CLASS].waiting;
-            let replaced = waiting.insert(ticket, context.waker().clone());
+            let class = &mut state.classes[CLASS];
+            let replaced = class.wait(ticket, context.waker().clone(), self.weight);
             drop(guard);
             // Outside the lock, like every waker: dropping it may run anything.
             drop(replaced);
@@ -48,9 +50,9 @@ impl<T, const N: usize, const CLASS: usize> Future for Sending<'_, T, N, CLASS> 
             self.message = Some(message);
             return Poll::Pending;
         }
-        let waiting = &mut state.classes[CLASS].waiting;
-        let waker = self.ticket.take().and_then(|ticket| waiting.remove(&ticket));
-        let sleep = state.push::<CLASS>(message);
+        let class = &mut state.classes[CLASS];
+        let waker = self.ticket.take().and_then(|ticket| class.wait_no_longer(ticket));
+        let sleep = state.push::<CLASS>(message, self.weight);
         drop(guard);
         drop(waker);
         shared.end(sleep);
@@ -65,7 +67,7 @@ impl<T, const N: usize, const CLASS: usize> Drop for Sending<'_, T, N, CLASS> {
             if state.is_broken(Mutation::DroppedWaits) {
                 return;
             }
-            let waker = state.classes[CLASS].waiting.remove(&ticket);
+            let waker = state.classes[CLASS].wait_no_longer(ticket);
             drop(state);
             drop(waker);
         }

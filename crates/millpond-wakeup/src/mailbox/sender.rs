@@ -30,12 +30,13 @@ impl<T, const N: usize> MailboxSender<T, N> {
     /// [`Closed`].
     pub fn push<const CLASS: usize>(&self, message: T) -> Result<(), Closed<T>> {
         const { assert!(CLASS < N, "the mailbox has no such class") };
+        let weight = (self.shared.weigh)(&message);
         let sleep = {
             let mut state = self.shared.state.lock();
             if state.sealed {
                 return Err(Closed(message));
             }
-            state.push::<CLASS>(message)
+            state.push::<CLASS>(message, weight)
         };
         self.shared.end(sleep);
         Ok(())
@@ -48,6 +49,7 @@ impl<T, const N: usize> MailboxSender<T, N> {
     /// [`TrySendError`], which says whether it is worth trying again.
     pub fn try_send<const CLASS: usize>(&self, message: T) -> Result<(), TrySendError<T>> {
         const { assert!(CLASS < N, "the mailbox has no such class") };
+        let weight = (self.shared.weigh)(&message);
         let sleep = {
             let mut state = self.shared.state.lock();
             if state.sealed {
@@ -56,7 +58,7 @@ impl<T, const N: usize> MailboxSender<T, N> {
             if !state.admits::<CLASS>(u64::MAX) {
                 return Err(TrySendError::Full(message));
             }
-            state.push::<CLASS>(message)
+            state.push::<CLASS>(message, weight)
         };
         self.shared.end(sleep);
         Ok(())

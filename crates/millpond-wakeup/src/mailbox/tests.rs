@@ -146,6 +146,54 @@ fn one_that_was_woken_and_never_came_keeps_nobody_out() {
 }
 
 #[test]
+fn what_is_sent_exceeds_a_weight_by_less_than_one_message() {
+    for heavy in [3, 10, 11, usize::MAX] {
+        let capacity = Capacity { n_messages: UNBOUNDED, weight: 10 };
+        let (sender, owner) = mailbox_weighing::<usize, 1>([capacity], |weight| *weight);
+        let n_sent = (0..100).take_while(|_| sender.try_send::<0>(heavy).is_ok()).count();
+        assert_eq!(n_sent, 10_usize.div_ceil(heavy), "weight {heavy}");
+        assert!(owner.weights()[0] < 10 + heavy as u128);
+        assert_eq!(
+            sender.try_send::<0>(0),
+            Err(TrySendError::Full(0)),
+            "one of no weight waits, too"
+        );
+    }
+}
+
+#[test]
+fn messages_of_no_weight_are_bounded_by_their_number() {
+    let capacity = Capacity { n_messages: 3, weight: 1 };
+    let (sender, owner) = mailbox_weighing::<usize, 1>([capacity], |weight| *weight);
+    assert_eq!((0..100).take_while(|_| sender.try_send::<0>(0).is_ok()).count(), 3);
+    assert_eq!((owner.lens(), owner.weights()), ([3], [0]));
+}
+
+#[test]
+fn weight_that_is_freed_wakes_as_many_as_it_lets_in() {
+    let capacity = Capacity { n_messages: UNBOUNDED, weight: 10 };
+    let (sender, mut owner) = mailbox_weighing::<usize, 1>([capacity], |weight| *weight);
+    sender.push::<0>(9).unwrap();
+    sender.push::<0>(usize::MAX).unwrap();
+    sender.push::<0>(usize::MAX).unwrap();
+    let mut waiting = [6, 4, 1].map(|weight| (sender.send::<0>(weight), Arc::default()));
+    for (sending, counter) in &mut waiting {
+        assert!(poll(sending, counter).is_pending());
+    }
+    let n_woken = |waiting: &[(_, Arc<Counter>)]| -> Vec<usize> {
+        waiting.iter().map(|(_, counter)| counter.n()).collect()
+    };
+    for _ in 0..2 {
+        owner.drain(&mut Vec::new(), [1]);
+        assert_eq!(n_woken(&waiting), [0, 0, 0], "a heavy one is left");
+    }
+    owner.drain(&mut Vec::new(), [1]);
+    assert_eq!(n_woken(&waiting), [1, 1, 0], "with 6 and 4 the class is full");
+    assert!(waiting.iter_mut().take(2).all(|(sending, counter)| poll(sending, counter).is_ready()));
+    assert_eq!(owner.weights(), [10]);
+}
+
+#[test]
 fn a_dropped_future_has_left_nothing() {
     let (sender, mut owner) = mailbox::<u32, 1>([1]);
     let counter = Arc::new(Counter::default());

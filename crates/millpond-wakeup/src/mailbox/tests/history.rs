@@ -1,12 +1,24 @@
 //! Random histories against a model that says exactly who is woken when.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::backoff::splitmix64;
 
-const N: usize = 3;
-const CAPACITIES: [usize; N] = [UNBOUNDED, 2, 3];
+const N: usize = 4;
+const CAPACITIES: [Capacity; N] = [
+    Capacity { n_messages: UNBOUNDED, weight: UNBOUNDED },
+    Capacity { n_messages: 2, weight: UNBOUNDED },
+    Capacity { n_messages: UNBOUNDED, weight: 7 },
+    Capacity { n_messages: 3, weight: 5 },
+];
 const N_SEEDS: u64 = 200;
 const N_OPS: usize = 300;
+
+/// Some weigh nothing, and some more than a class may hold.
+fn weigh(message: &u32) -> usize {
+    [0, 1, 2, 3, 9][*message as usize % 5]
+}
 
 /// A future that somebody has started and not finished.
 struct Started<'a> {
@@ -52,8 +64,15 @@ impl<'a> World<'a> {
         self.n_messages
     }
 
-    fn room(&self, class: usize) -> usize {
-        CAPACITIES[class].saturating_sub(self.queues[class].len())
+    fn weight(&self, class: usize) -> usize {
+        self.queues[class].iter().map(weigh).sum()
+    }
+
+    /// Whether there is room for one more when these have come in.
+    fn has_room(&self, class: usize, coming: &[u32]) -> bool {
+        let weight = self.weight(class) + coming.iter().map(weigh).sum::<usize>();
+        let Capacity { n_messages: n_max, weight: weight_max } = CAPACITIES[class];
+        self.queues[class].len() + coming.len() < n_max && weight < weight_max
     }
 
     /// Those of a class who wait and have not been woken, in order.
@@ -67,12 +86,14 @@ impl<'a> World<'a> {
     fn admits(&mut self, class: usize, place: Option<u64>) -> bool {
         let place = place.unwrap_or(u64::MAX);
         let first = self.waiting(class).first().and_then(|one| one.place);
-        self.room(class) > 0 && first.is_none_or(|first| place <= first)
+        self.has_room(class, &[]) && first.is_none_or(|first| place <= first)
     }
 
-    fn wake(&mut self, n_max: impl Fn(usize) -> usize) {
+    /// As many as `wakes` says, which learns of each what class it is in and who was woken before it.
+    fn wake(&mut self, wakes: impl Fn(&Self, usize, &[u32]) -> bool) {
         for class in 0..N {
-            let n = n_max(self.room(class));
+            let waiting: Vec<u32> = self.waiting(class).iter().map(|one| one.message).collect();
+            let n = (0..waiting.len()).take_while(|n| wakes(self, class, &waiting[..*n])).count();
             for one in self.waiting(class).into_iter().take(n) {
                 one.n_wakes += 1;
                 one.waits = false;
@@ -85,6 +106,16 @@ impl<'a> World<'a> {
         if self.sleeps_for.take_if(|shares| shares[class] > 0).is_some() {
             self.n_owner_wakes += 1;
         }
+    }
+
+    /// As [`left`](Self::left), by somebody who must not exceed a limit but by this message.
+    fn sent(&mut self, class: usize, message: u32) -> Result<(), String> {
+        let rest = self.owner.weights()[class] - weigh(&message) as u128;
+        if rest >= CAPACITIES[class].weight as u128 {
+            return Err(format!("{message} came although the class held {rest}"));
+        }
+        self.left(class, message);
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -126,7 +157,8 @@ impl<'a> World<'a> {
         let result = match class {
             0 => self.sender.push::<0>(message),
             1 => self.sender.push::<1>(message),
-            _ => self.sender.push::<2>(message),
+            2 => self.sender.push::<2>(message),
+            _ => self.sender.push::<3>(message),
         };
         let expected = if self.sealed { Err(Closed(message)) } else { Ok(()) };
         if result.is_ok() {
@@ -137,23 +169,30 @@ impl<'a> World<'a> {
 
     fn try_send(&mut self) -> Result<(), String> {
         let message = self.message();
-        let expected = match (self.sealed, self.admits(1, None)) {
+        let class = 1 + self.random(N - 1);
+        let expected = match (self.sealed, self.admits(class, None)) {
             (true, _) => Err(TrySendError::Closed(message)),
             (false, false) => Err(TrySendError::Full(message)),
             (false, true) => Ok(()),
         };
-        let result = self.sender.try_send::<1>(message);
+        let result = match class {
+            1 => self.sender.try_send::<1>(message),
+            2 => self.sender.try_send::<2>(message),
+            _ => self.sender.try_send::<3>(message),
+        };
         if result.is_ok() {
-            self.left(1, message);
+            self.sent(class, message)?;
         }
         same("try_send", result, expected)
     }
 
     fn start(&mut self) {
         let (message, sender) = (self.message(), self.sender);
-        let (class, sending): (_, Box<dyn Future<Output = _> + Unpin>) = match self.random(2) {
-            0 => (1, Box::new(sender.send::<1>(message))),
-            _ => (2, Box::new(sender.send::<2>(message))),
+        let class = 1 + self.random(N - 1);
+        let sending: Box<dyn Future<Output = _> + Unpin> = match class {
+            1 => Box::new(sender.send::<1>(message)),
+            2 => Box::new(sender.send::<2>(message)),
+            _ => Box::new(sender.send::<3>(message)),
         };
         let counter = Arc::default();
         let one =
@@ -178,7 +217,7 @@ impl<'a> World<'a> {
             self.started.swap_remove(one);
         }
         if result == Poll::Ready(Ok(())) {
-            self.left(class, message);
+            self.sent(class, message)?;
         }
         same("send", result, expected)
     }
@@ -191,7 +230,7 @@ impl<'a> World<'a> {
         for (queue, share) in self.queues.iter_mut().zip(shares) {
             expected.extend(queue.drain(..queue.len().min(share)));
         }
-        self.wake(|room| room);
+        self.wake(Self::has_room);
         same("drain", result, expected)
     }
 
@@ -204,7 +243,7 @@ impl<'a> World<'a> {
         let result = self.owner.poll_ready(&mut Context::from_waker(&waker), shares);
         self.sleeps_for = result.is_pending().then_some(shares);
         if expected.is_pending() {
-            self.wake(|room| if room > 0 { usize::MAX } else { 0 });
+            self.wake(|world, class, _| world.has_room(class, &[]));
         }
         same("poll_ready", result, expected)
     }
@@ -218,7 +257,7 @@ impl<'a> World<'a> {
             result = self.owner.close();
             expected = self.queues.iter_mut().flat_map(|queue| queue.drain(..)).collect();
         }
-        self.wake(|_| usize::MAX);
+        self.wake(|_, _, _| true);
         same("close", result, expected)
     }
 
@@ -228,7 +267,9 @@ impl<'a> World<'a> {
             same(&format!("wakes of {}", one.message), one.counter.n(), one.n_wakes)?;
         }
         let lens = self.queues.each_ref().map(VecDeque::len);
-        same("lengths", self.owner.lens(), lens)
+        same("lengths", self.owner.lens(), lens)?;
+        let weights = std::array::from_fn(|class| self.weight(class) as u128);
+        same("weights", self.owner.weights(), weights)
     }
 }
 
@@ -237,7 +278,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: T, must: T) -> Result<()
 }
 
 fn play(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
-    let (sender, owner) = mailbox::<u32, N>(CAPACITIES);
+    let (sender, owner) = mailbox_weighing::<u32, N>(CAPACITIES, weigh);
     owner.break_rule(broken);
     let mut world = World {
         sender: &sender,
