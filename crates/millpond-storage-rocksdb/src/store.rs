@@ -295,6 +295,7 @@ impl PartitionStore for RocksStore {
             cheap_range_delete: true,
             shared: false,
             power_safe: true,
+            process_safe: true,
             typical_commit: Duration::from_millis(1),
         }
     }
