@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    CommitLog, CommitTicket, Epoch, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
-    WriteBatch,
+    BufferedTicket, CommitLog, CommitTicket, Epoch, LogPosition, ScanEnd, ScanRequest, ScanRows,
+    StoreError, Table, WriteBatch,
 };
 
 /// The outcome of [`StoreRead::scan`].
@@ -74,14 +74,27 @@ pub trait PartitionStore: StoreRead {
     /// `NoSpace`, `Io`. None of them is ever followed by a success.
     fn submit(&self, batch: WriteBatch) -> CommitTicket;
 
+    /// As [`submit`](Self::submit), in the same order, but the ticket resolves as soon as the batch would
+    /// survive the end of the process. A power cut may take it until a later batch is durable, which
+    /// covers it; where none follows, an empty one that was submitted with `submit` does.
+    ///
+    /// The ticket may resolve before those of earlier batches that wait for their sync. Its errors are
+    /// those of `submit`.
+    ///
+    /// A store that can do no better makes every batch durable: so does this implementation.
+    fn submit_buffered(&self, batch: WriteBatch) -> BufferedTicket {
+        self.submit(batch).into()
+    }
+
     /// The epoch claimed when the store was opened.
     fn epoch(&self) -> Epoch;
 
-    /// The position up to which everything is durable.
+    /// The position up to which everything is durable. Batches that are only buffered do not move it.
     fn durable_position(&self) -> LogPosition;
 
     /// A consistent, cheap view with the position it stands for. It stays as it is while the store moves
-    /// on, and costs space only until it is dropped.
+    /// on, and costs space only until it is dropped. It holds every batch whose ticket had resolved, and
+    /// only what is durable: where something is merely buffered, the checkpoint begins with a sync.
     fn checkpoint(&self) -> CheckpointFuture;
 
     /// The log of commits.
@@ -90,8 +103,8 @@ pub trait PartitionStore: StoreRead {
     /// What this kind of store can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Stops accepting, waits until every submitted batch is durable or has failed, and gives the store
-    /// up, so that it can be opened again. Idempotent. Reads fail with `Closed` afterwards.
+    /// Stops accepting, waits until every submitted batch, buffered ones too, is durable or has failed, and
+    /// gives the store up, so that it can be opened again. Idempotent. Reads fail with `Closed` afterwards.
     fn close(&self) -> CloseFuture;
 }
 
@@ -118,6 +131,8 @@ pub struct Capabilities {
     pub shared: bool,
     /// Whether a durable commit survives a power cut (and not only the end of the process).
     pub power_safe: bool,
+    /// Whether a buffered commit survives the end of the process.
+    pub process_safe: bool,
     /// How long a commit usually takes.
     pub typical_commit: Duration,
 }

@@ -5,6 +5,7 @@
 //! backend asserts both. The store underneath must never wait for anything, as the memory backend in its
 //! automatic mode does.
 
+mod buffered;
 mod defect;
 mod log;
 mod store;
@@ -52,6 +53,8 @@ struct State {
     /// Acknowledged, and not submitted.
     stash: Option<WriteBatch>,
     previous: WriteBatch,
+    /// The newest position that was buffered.
+    buffered: LogPosition,
     held: Vec<(CommitPromise, Outcome)>,
     failed: bool,
     poisoned: bool,
@@ -97,13 +100,13 @@ impl<H: Harness> Harness for BrokenHarness<H> {
     }
 
     fn crash(&mut self) {
-        // Whoever is told of a failure may use the store.
-        let (stash, held) = {
-            let mut state = self.lab.state.lock();
-            (state.stash.take(), std::mem::take(&mut state.held))
-        };
-        drop((stash, held));
+        self.lab.forget();
         self.inner.crash();
+    }
+
+    fn kill(&mut self) {
+        self.lab.forget();
+        self.inner.kill();
     }
 
     fn block_on<F: Future>(&mut self, future: F) -> F::Output {

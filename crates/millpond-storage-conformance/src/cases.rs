@@ -1,6 +1,7 @@
 //! The cases. Each is a function of its name and takes a fresh harness.
 
 pub(crate) mod batch;
+pub(crate) mod buffered;
 pub(crate) mod checkpoint;
 pub(crate) mod close;
 pub(crate) mod differential;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use millpond_storage_api::{
-    CommitTicket, Durable, LogPosition, PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreError,
-    StoreErrorKind, StoreRead, Table, WriteBatch,
+    BufferedTicket, CommitTicket, Durable, LogPosition, PartitionStore, ScanEnd, ScanRequest,
+    ScanRows, StoreError, StoreErrorKind, StoreRead, Table, WriteBatch,
 };
 
 use crate::Harness;
@@ -35,6 +35,16 @@ impl<H: Harness> Fixture<H> {
         self.store.submit(batch)
     }
 
+    /// Submits what `build` writes, to be buffered.
+    pub(crate) fn submit_buffered(
+        &mut self,
+        build: impl FnOnce(&mut WriteBatch),
+    ) -> BufferedTicket {
+        let batch = batch(build);
+        self.oracle.apply(&batch);
+        self.store.submit_buffered(batch)
+    }
+
     pub(crate) fn wait(
         &mut self,
         ticket: CommitTicket,
@@ -46,6 +56,12 @@ impl<H: Harness> Fixture<H> {
     pub(crate) fn commit(&mut self, build: impl FnOnce(&mut WriteBatch)) -> LogPosition {
         let ticket = self.submit(build);
         self.wait(ticket).expect("a healthy store commits").into_inner()
+    }
+
+    /// Submits what `build` writes and waits until it is buffered.
+    pub(crate) fn buffer(&mut self, build: impl FnOnce(&mut WriteBatch)) -> LogPosition {
+        let ticket = self.submit_buffered(build);
+        self.harness.block_on(ticket).expect("a healthy store commits").into_inner()
     }
 
     pub(crate) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> LogPosition {

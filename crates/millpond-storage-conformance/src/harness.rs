@@ -27,6 +27,10 @@ pub trait Harness {
     /// of the two it is.
     fn crash(&mut self);
 
+    /// Ends the process that has the store open: the place afterwards holds what was handed to the system,
+    /// synced or not. Otherwise as [`crash`](Self::crash), which is allowed to leave less.
+    fn kill(&mut self);
+
     /// Waits for a future in the way that suits the backend: park the thread, enter a runtime, step a
     /// simulated device. Futures given here resolve without further help from the case.
     fn block_on<F: Future>(&mut self, future: F) -> F::Output;

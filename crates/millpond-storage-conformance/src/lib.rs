@@ -22,6 +22,9 @@
 //!     fn crash(&mut self) {
 //!         self.0.crash(0);
 //!     }
+//!     fn kill(&mut self) {
+//!         self.0.kill(0);
+//!     }
 //!     fn block_on<F: Future>(&mut self, future: F) -> F::Output {
 //!         millpond_sync::thread::block_on(future)
 //!     }

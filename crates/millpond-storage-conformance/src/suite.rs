@@ -137,6 +137,8 @@ suite! { $
             earlier_commits_are_durable,
             reopening_is_the_cure,
             nothing_durable_is_lost,
+            a_failed_buffered_batch_says_why_and_stops_the_store,
+            buffered_batches_fail_after_a_failed_commit,
         }
     }
     order {
@@ -164,6 +166,20 @@ suite! { $
         reads_see_a_prefix_of_what_was_submitted,
         reads_never_go_back,
         a_batch_becomes_visible_as_a_whole,
+    }
+    buffered {
+        both_kinds_stand_in_one_order,
+        a_durable_ticket_resolves_after_those_before_it,
+        it_is_visible_once_its_ticket_resolves,
+        a_later_durable_batch_covers_it,
+        an_empty_durable_batch_covers_it,
+        it_survives_the_end_of_the_process,
+        a_crash_keeps_a_prefix_of_both_kinds,
+        it_survives_whole_or_not_at_all,
+        it_is_durable_after_a_close,
+        it_is_refused_after_a_close,
+        a_checkpoint_holds_it,
+        its_record_is_read_once_it_is_durable,
     }
     ownership {
         every_open_claims_a_higher_epoch,

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millpond_storage_api::{
-    CommitPromise, CommitTicket, Epoch, LogPin, LogPosition, LogRecord, OpenError, ScanRequest,
-    StoreError, StoreErrorKind, Table, WriteBatch, commit_ticket,
+    CommitPromise, Epoch, LogPin, LogPosition, LogRecord, OpenError, ScanRequest, StoreError,
+    StoreErrorKind, Table, WriteBatch,
 };
 use millpond_sync::oneshot;
 use millpond_types::{FORMAT_VERSION, SystemKey, decode_u64, encode_u64};
@@ -22,6 +22,7 @@ pub(crate) const PATH: &str = "memory";
 /// Something to deliver once the lock is released.
 pub(crate) enum Wake {
     Durable(CommitPromise, LogPosition),
+    Buffered(CommitPromise, LogPosition),
     Failed(CommitPromise, StoreError),
     Scanned(oneshot::Sender<Scanned>, Scanned),
     GivenUp(oneshot::Sender<()>),
@@ -32,6 +33,9 @@ impl Wake {
         // A receiver that has gone no longer wants to know.
         match self {
             Self::Durable(promise, position) => promise.durable(position),
+            Self::Buffered(promise, position) => {
+                promise.buffered(position).expect("no sync was asked for");
+            }
             Self::Failed(promise, error) => promise.failed(error),
             Self::Scanned(sender, scanned) => drop(sender.send(scanned)),
             Self::GivenUp(sender) => drop(sender.send(())),
@@ -43,7 +47,7 @@ impl Wake {
 struct Pending {
     position: LogPosition,
     batch: WriteBatch,
-    /// Gone when the submitting handle was dropped.
+    /// Gone when the submitting handle was dropped, or when being written was all that was asked for.
     promise: Option<CommitPromise>,
     fault: Option<(StoreError, FailedBatch)>,
 }
@@ -58,11 +62,16 @@ struct HeldScan {
 #[derive(Default)]
 pub(crate) struct Device {
     durable: Tables,
+    /// `durable` with the written batches on top. `None` until a batch is written before it is durable,
+    /// so that those who never ask for that do not pay for it.
+    written: Option<Tables>,
     /// `durable` with every pending batch on top.
     submitted: Tables,
     durable_position: LogPosition,
     submitted_position: LogPosition,
     pending: VecDeque<Pending>,
+    /// How many of `pending` are written: the first ones.
+    n_written: usize,
     held: VecDeque<HeldScan>,
     handles: BTreeMap<Epoch, Handle>,
     /// The one handle that is open or closing.
@@ -117,11 +126,10 @@ impl Device {
         row.map(|row| decode_u64(&row).map_err(|error| corrupt(error.to_string()))).transpose()
     }
 
-    pub(crate) fn submit(&mut self, epoch: Epoch, batch: WriteBatch) -> CommitTicket {
-        let (promise, ticket) = commit_ticket();
+    pub(crate) fn submit(&mut self, epoch: Epoch, batch: WriteBatch, promise: CommitPromise) {
         if let Err(error) = self.check_open(epoch) {
             self.wakes.push(Wake::Failed(promise, error));
-            return ticket;
+            return;
         }
         let position = self.submitted_position.next();
         self.submitted_position = position;
@@ -137,19 +145,43 @@ impl Device {
         let handle = self.handle_mut(epoch);
         handle.record(position, &batch);
         let automatic = handle.options.sync == SyncMode::Automatic;
+        let needs_sync = promise.needs_sync();
         self.pending.push_back(Pending { position, batch, promise: Some(promise), fault });
-        while automatic && self.sync_next() {}
-        ticket
+        if automatic && (needs_sync || !self.write_next()) {
+            while self.sync_next() {}
+        }
+    }
+
+    /// Writes the oldest batch that is not written, which resolves its ticket if that is all it asks for.
+    /// Returns whether there was one. A batch that is to fail is never written: it fails in
+    /// [`sync_next`](Self::sync_next).
+    pub(crate) fn write_next(&mut self) -> bool {
+        let keep_tombstones = self.keep_tombstones();
+        let Some(pending) = self.pending.get_mut(self.n_written) else { return false };
+        if pending.fault.is_some() {
+            return false;
+        }
+        let written = self.written.get_or_insert_with(|| self.durable.clone());
+        written.commit(pending.position, &pending.batch, keep_tombstones);
+        self.n_written += 1;
+        let promise = pending.promise.take_if(|promise| !promise.needs_sync());
+        self.wakes.extend(promise.map(|promise| Wake::Buffered(promise, pending.position)));
+        true
     }
 
     /// Makes the oldest pending batch durable, or fails it. Returns whether there was one.
     pub(crate) fn sync_next(&mut self) -> bool {
+        // What is durable was written first.
+        if self.n_written == 0 && self.written.is_some() {
+            self.write_next();
+        }
         let Some(pending) = self.pending.pop_front() else { return false };
+        self.n_written = self.n_written.saturating_sub(1);
         match pending.fault {
             None => self.make_durable(pending),
             Some((error, survives)) => {
                 if survives == FailedBatch::Survives {
-                    self.write(pending.position, &pending.batch);
+                    self.store(pending.position, &pending.batch);
                 }
                 let why = format!("the store has stopped after a failed commit: {error}");
                 self.wakes.extend(pending.promise.map(|promise| Wake::Failed(promise, error)));
@@ -166,29 +198,37 @@ impl Device {
     }
 
     fn make_durable(&mut self, pending: Pending) {
-        self.write(pending.position, &pending.batch);
+        self.store(pending.position, &pending.batch);
         if let Some(owner) = self.owner {
             self.handle_mut(owner).durable_position = pending.position;
         }
         self.wakes.extend(pending.promise.map(|promise| Wake::Durable(promise, pending.position)));
     }
 
-    fn write(&mut self, position: LogPosition, batch: &WriteBatch) {
+    fn store(&mut self, position: LogPosition, batch: &WriteBatch) {
         let keep_tombstones = self.keep_tombstones();
         self.durable.commit(position, batch, keep_tombstones);
         self.durable_position = position;
     }
 
+    /// Ends the process: what was written stays, and of the batches behind it the first `keep`.
+    pub(crate) fn kill(&mut self, keep: usize) {
+        self.interrupt(self.n_written.saturating_add(keep), "the process was killed");
+    }
+
     /// Cuts the power: of the pending batches the first `keep` reached the disk.
     pub(crate) fn crash(&mut self, keep: usize) {
-        const WHY: &str = "the power was cut";
+        self.interrupt(keep, "the power was cut");
+    }
+
+    fn interrupt(&mut self, keep: usize, why: &str) {
         for pending in &mut self.pending {
-            let error = StoreError::new(StoreErrorKind::Closed, WHY);
+            let error = closed(why);
             self.wakes.extend(pending.promise.take().map(|promise| Wake::Failed(promise, error)));
         }
         self.keep_pending(keep);
         if let Some(owner) = self.owner {
-            self.end(owner, StoreErrorKind::Closed, WHY);
+            self.end(owner, StoreErrorKind::Closed, why);
         }
     }
 
@@ -200,6 +240,10 @@ impl Device {
         handle.standing = Standing::Closing;
         let (sender, receiver) = oneshot::channel();
         handle.closers.push(sender);
+        if handle.options.sync == SyncMode::Automatic {
+            // Only what was buffered is left.
+            while self.sync_next() {}
+        }
         self.fail_held(epoch, &closed("the store is closed"));
         if self.pending.is_empty() {
             self.finish_closing();
@@ -255,7 +299,7 @@ impl Device {
         let kept = self.pending.iter().take(keep).take_while(|pending| pending.fault.is_none());
         let n_kept = kept.count();
         for pending in std::mem::take(&mut self.pending).into_iter().take(n_kept) {
-            self.write(pending.position, &pending.batch);
+            self.store(pending.position, &pending.batch);
         }
         self.forget_undurable();
     }
@@ -270,6 +314,8 @@ impl Device {
     }
 
     fn forget_undurable(&mut self) {
+        self.written = None;
+        self.n_written = 0;
         self.submitted = self.durable.clone();
         self.submitted_position = self.durable_position;
     }
@@ -279,12 +325,16 @@ impl Device {
         self.check_open(epoch)?;
         Ok(match self.handle(epoch).options.visibility {
             Visibility::AtSubmit => &self.submitted,
-            Visibility::AtSync => &self.durable,
+            Visibility::AtSync => self.written.as_ref().unwrap_or(&self.durable),
         })
     }
 
-    pub(crate) fn checkpoint(&self, epoch: Epoch) -> Result<(LogPosition, Tables), StoreError> {
+    /// The rows of everything that was written, which is made durable first.
+    pub(crate) fn checkpoint(&mut self, epoch: Epoch) -> Result<(LogPosition, Tables), StoreError> {
         self.check_open(epoch)?;
+        while self.n_written > 0 {
+            self.sync_next();
+        }
         Ok((self.durable_position, self.durable.clone()))
     }
 
@@ -363,13 +413,18 @@ impl Device {
         self.pending.len()
     }
 
+    pub(crate) fn n_unwritten(&self) -> usize {
+        self.pending.len() - self.n_written
+    }
+
     pub(crate) fn durable_position(&self) -> LogPosition {
         self.durable_position
     }
 
     /// Changes rows behind the back of every handle.
     pub(crate) fn tamper(&mut self, mut change: impl FnMut(&mut Tables) -> bool) -> bool {
-        change(&mut self.submitted) | change(&mut self.durable)
+        let written = self.written.as_mut().is_some_and(&mut change);
+        change(&mut self.submitted) | change(&mut self.durable) | written
     }
 
     pub(crate) fn handle(&self, epoch: Epoch) -> &Handle {

@@ -46,9 +46,26 @@ impl MemoryDisk {
         self.with(|device| device.n_pending())
     }
 
+    /// Number of batches that were submitted and are neither written nor failed.
+    pub fn n_unwritten(&self) -> usize {
+        self.with(|device| device.n_unwritten())
+    }
+
     /// The newest position that a power cut cannot take back.
     pub fn durable_position(&self) -> LogPosition {
         self.with(|device| device.durable_position())
+    }
+
+    /// Writes the oldest unwritten batch, without making it durable: what the end of the process can no
+    /// longer take. That resolves its ticket if it was submitted with `submit_buffered`. Returns whether
+    /// there was one. A batch for which a fault was armed is not written; it fails in its sync.
+    pub fn write_next(&self) -> bool {
+        self.with(Device::write_next)
+    }
+
+    /// As [`write_next`](Self::write_next), until nothing is unwritten or the next one is to fail.
+    pub fn write_all(&self) {
+        self.with(|device| while device.write_next() {});
     }
 
     /// Makes the oldest unsynced batch durable, or fails it if a fault was armed for it, and resolves
@@ -63,9 +80,16 @@ impl MemoryDisk {
     }
 
     /// Cuts the power. The open handle answers `Closed` from now on, outstanding tickets fail, and of
-    /// the unsynced batches the first `keep` survive: a device may have written more than it said.
+    /// the unsynced batches, buffered ones too, the first `keep` survive: a device may have written more
+    /// than it said.
     pub fn crash(&self, keep: usize) {
         self.with(|device| device.crash(keep));
+    }
+
+    /// Ends the process that has the store open. As [`crash`](Self::crash), but everything that was
+    /// written survives, and `keep` counts from there.
+    pub fn kill(&self, keep: usize) {
+        self.with(|device| device.kill(keep));
     }
 
     /// Makes a commit fail: the next one submitted if `after` is 0, the one after it if it is 1, and so

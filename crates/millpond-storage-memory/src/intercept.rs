@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millpond_storage_api::{
-    Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch, GetFuture,
-    LogPosition, PartitionStore, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreRead,
-    Table, WriteBatch,
+    BufferedTicket, Capabilities, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch,
+    GetFuture, LogPosition, PartitionStore, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError,
+    StoreRead, Table, WriteBatch,
 };
 
 use crate::MemoryStore;
@@ -47,7 +47,7 @@ pub trait Intercept: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A batch is about to be submitted.
+    /// A batch is about to be submitted, of either kind.
     ///
     /// It cannot be refused here, because one failed commit must stop the store:
     /// [`MemoryDisk::fail_commit`](crate::MemoryDisk::fail_commit) does both.
@@ -159,6 +159,11 @@ impl PartitionStore for InterceptedStore {
     fn submit(&self, batch: WriteBatch) -> CommitTicket {
         self.intercept.before_submit(&batch);
         self.store.submit(batch)
+    }
+
+    fn submit_buffered(&self, batch: WriteBatch) -> BufferedTicket {
+        self.intercept.before_submit(&batch);
+        self.store.submit_buffered(batch)
     }
 
     fn epoch(&self) -> Epoch {

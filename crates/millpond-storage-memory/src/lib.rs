@@ -32,13 +32,15 @@
 //! # The model
 //!
 //! The device holds the *durable* rows, and in order the batches that were submitted and are not durable
-//! yet. Every freedom that the [contract](millpond_storage_api#the-contract) leaves a backend is a lever:
+//! yet. The first of those may be *written*: a power cut can take them, the end of the process cannot. Every freedom that the [contract](millpond_storage_api#the-contract) leaves a backend is a lever:
 //!
 //! | the contract leaves open | lever |
 //! |---|---|
 //! | when a batch becomes durable | [`SyncMode`], [`MemoryDisk::sync_next`] |
+//! | when a batch is written before that | [`SyncMode`], [`MemoryDisk::write_next`] |
 //! | when it becomes visible before that | [`Visibility`] |
-//! | how much of what was not acknowledged survives a power cut | [`MemoryDisk::crash`] |
+//! | how much of what is not durable survives a power cut | [`MemoryDisk::crash`] |
+//! | how much of what is not written survives the end of the process | [`MemoryDisk::kill`] |
 //! | whether a batch whose commit failed is on the disk | [`FailedBatch`] |
 //! | what memory can serve | [`MemoryDisk::block_reads`], [`MemoryOptions::tombstones`] |
 //! | which moment a scan sees, and when it completes | [`MemoryDisk::hold_scans`] |
@@ -50,7 +52,8 @@
 //! What cannot be chosen:
 //!
 //! 1. Durable rows change only by the oldest pending batch becoming durable, so what survives is a prefix.
-//! 2. A ticket resolves as durable after the durable rows hold its batch, never before.
+//! 2. A ticket resolves as durable after the durable rows hold its batch, never before, and as buffered
+//!    after its batch and all before it are written.
 //! 3. At most one handle is open or closing; the others are closed, failed or fenced for good.
 //! 4. Tickets, scans and closings are answered after the device is unlocked, so a waker may use the store.
 //!

@@ -36,6 +36,23 @@ fn a_sync_reaches_the_waiter() {
     });
 }
 
+#[test]
+fn a_write_reaches_the_waiter_beside_a_sync() {
+    model("memory_write_against_sync_and_wait", || {
+        let disk = MemoryDisk::new();
+        let store = open(&disk);
+        let ticket = store.submit_buffered(put());
+        let syncer = {
+            let disk = disk.clone();
+            thread::spawn(move || disk.sync_next())
+        };
+        let writer = thread::spawn(move || disk.write_next());
+        thread::block_on(ticket).expect("the disk wrote the batch");
+        syncer.join().expect("syncing does not panic");
+        writer.join().expect("writing does not panic");
+    });
+}
+
 /// Whichever comes first, the ticket and the disk tell the same.
 #[test]
 fn a_batch_is_durable_or_refused_at_close() {

@@ -1,13 +1,16 @@
 //! How a handle on a [`MemoryDisk`](crate::MemoryDisk) behaves.
 
-/// When submitted batches become durable.
+/// When submitted batches are written and become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncMode {
-    /// Within `submit`, so that tickets are resolved when it returns.
+    /// Within `submit`, so that tickets are resolved when it returns. What is submitted as buffered is
+    /// written, and becomes durable with the next batch that is to be, with a checkpoint, or at the close.
     #[default]
     Automatic,
     /// When [`MemoryDisk::sync_next`](crate::MemoryDisk::sync_next) or
-    /// [`MemoryDisk::sync_all`](crate::MemoryDisk::sync_all) says so.
+    /// [`MemoryDisk::sync_all`](crate::MemoryDisk::sync_all) says so. They write what they make durable;
+    /// [`MemoryDisk::write_next`](crate::MemoryDisk::write_next) and
+    /// [`MemoryDisk::write_all`](crate::MemoryDisk::write_all) only write.
     Stepped,
 }
 
@@ -18,7 +21,7 @@ pub enum Visibility {
     /// Within `submit`, long before the ticket resolves.
     #[default]
     AtSubmit,
-    /// Together with the resolution of the ticket.
+    /// When it is written, or else durable: together with the resolution of the ticket, at the latest.
     AtSync,
 }
 
@@ -35,7 +38,7 @@ pub enum Sharing {
 /// Options of [`MemoryStore::open`](crate::MemoryStore::open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryOptions {
-    /// When batches become durable.
+    /// When batches are written and become durable.
     pub sync: SyncMode,
     /// When batches become visible.
     pub visibility: Visibility,

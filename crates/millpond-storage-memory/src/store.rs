@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_storage_api::{
-    Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch,
-    GetFuture, LogFuture, LogPin, LogPosition, OpenError, PartitionStore, ScanEnd, ScanFuture,
-    ScanRequest, ScanRows, StoreError, StoreRead, Table, WriteBatch,
+    BufferedTicket, Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog,
+    CommitTicket, Epoch, GetFuture, LogFuture, LogPin, LogPosition, OpenError, PartitionStore,
+    ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError, StoreRead, Table, WriteBatch,
+    buffered_ticket, commit_ticket,
 };
 
 use crate::device::closed;
@@ -18,7 +19,7 @@ use crate::{MemoryDisk, MemoryOptions, Sharing};
 ///
 /// Dropping it without [`close`](PartitionStore::close) is the end of a process without the end of the
 /// machine: tickets fail, and the next open recovers what was submitted, unless
-/// [`MemoryDisk::crash`] comes first.
+/// [`MemoryDisk::crash`] comes first. An end that leaves less is [`MemoryDisk::kill`].
 #[derive(Debug)]
 pub struct MemoryStore {
     disk: MemoryDisk,
@@ -88,7 +89,15 @@ impl StoreRead for MemoryStore {
 
 impl PartitionStore for MemoryStore {
     fn submit(&self, batch: WriteBatch) -> CommitTicket {
-        self.disk.with(|device| device.submit(self.epoch, batch))
+        let (promise, ticket) = commit_ticket();
+        self.disk.with(|device| device.submit(self.epoch, batch, promise));
+        ticket
+    }
+
+    fn submit_buffered(&self, batch: WriteBatch) -> BufferedTicket {
+        let (promise, ticket) = buffered_ticket();
+        self.disk.with(|device| device.submit(self.epoch, batch, promise));
+        ticket
     }
 
     fn epoch(&self) -> Epoch {
@@ -115,8 +124,9 @@ impl PartitionStore for MemoryStore {
         Capabilities {
             cheap_range_delete: true,
             shared: self.options.sharing == Sharing::Shared,
-            // The power cuts that it survives are simulated ones.
+            // The power cuts and the ends of processes that it survives are simulated ones.
             power_safe: false,
+            process_safe: false,
             typical_commit: Duration::ZERO,
         }
     }

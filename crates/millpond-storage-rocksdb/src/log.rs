@@ -44,7 +44,7 @@ impl LogState {
         self.durable.store(position.0, Ordering::Release);
     }
 
-    /// Notes that the records `first..=last` are durable; extends the run they continue, or begins one.
+    /// Notes that the records `first..=last` are written; extends the run they continue, or begins one.
     pub(crate) fn recorded(&self, first: LogPosition, last: LogPosition) {
         let mut run = self.run.lock();
         *run = match *run {

@@ -7,15 +7,17 @@ use millpond_sync::atomic::{AtomicU64, Ordering};
 /// Totals since the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CommitStats {
-    /// Groups written, each with one sync.
+    /// Groups written.
     pub n_groups: u64,
+    /// Of them, those that were synced; the others hold only batches that nobody asked a sync for.
+    pub n_synced_groups: u64,
     /// Batches in them.
     pub n_batches: u64,
     /// Changes in these batches.
     pub n_ops: u64,
     /// Bytes of these batches.
     pub batch_bytes: u64,
-    /// Time spent in writing and syncing groups, in microseconds.
+    /// Time spent in writing groups and syncing them, in microseconds.
     pub write_us_total: u64,
     /// The slowest of them, in microseconds.
     pub write_us_max: u64,
@@ -34,6 +36,7 @@ impl CommitStats {
 #[derive(Debug, Default)]
 pub(crate) struct CommitCounters {
     n_groups: AtomicU64,
+    n_synced_groups: AtomicU64,
     n_batches: AtomicU64,
     n_ops: AtomicU64,
     batch_bytes: AtomicU64,
@@ -48,10 +51,12 @@ impl CommitCounters {
         n_batches: usize,
         n_ops: usize,
         batch_bytes: usize,
+        synced: bool,
         took: Duration,
     ) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         add(&self.n_groups, 1);
+        add(&self.n_synced_groups, synced.into());
         add(&self.n_batches, n_batches as u64);
         add(&self.n_ops, n_ops as u64);
         add(&self.batch_bytes, batch_bytes as u64);
@@ -64,6 +69,7 @@ impl CommitCounters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CommitStats {
             n_groups: get(&self.n_groups),
+            n_synced_groups: get(&self.n_synced_groups),
             n_batches: get(&self.n_batches),
             n_ops: get(&self.n_ops),
             batch_bytes: get(&self.batch_bytes),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_storage_api::{
-    Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch,
-    GetFuture, LogPosition, OpenError, PartitionStore, ScanEnd, ScanFuture, ScanRequest, ScanRows,
-    StoreError, StoreErrorKind, StoreRead, Table, WriteBatch, commit_ticket,
+    BufferedTicket, Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog,
+    CommitPromise, CommitTicket, Epoch, GetFuture, LogPosition, OpenError, PartitionStore, ScanEnd,
+    ScanFuture, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead, Table, WriteBatch,
+    buffered_ticket, commit_ticket,
 };
 use millpond_sync::atomic::{AtomicU64, Ordering};
 use millpond_sync::thread::{Builder, JoinHandle, block_on, current};
@@ -138,6 +139,14 @@ impl RocksStore {
 }
 
 impl Shared {
+    fn submit(&self, batch: WriteBatch, promise: CommitPromise) {
+        if let Err((refused, error)) = self.queue.push_commit(Request::Commit(batch, promise))
+            && let Request::Commit(_, promise) = refused
+        {
+            promise.failed(error);
+        }
+    }
+
     fn writer(&self, position: LogPosition) -> Writer {
         Writer {
             queue: self.queue.clone(),
@@ -146,6 +155,7 @@ impl Shared {
             counters: self.counters.clone(),
             closers: self.closers.clone(),
             position,
+            memtables: None,
             group: Vec::new(),
             group_bytes: 0,
             failure: None,
@@ -264,12 +274,13 @@ impl StoreRead for RocksStore {
 impl PartitionStore for RocksStore {
     fn submit(&self, batch: WriteBatch) -> CommitTicket {
         let (promise, ticket) = commit_ticket();
-        if let Err((refused, error)) =
-            self.shared.queue.push_commit(Request::Commit(batch, promise))
-            && let Request::Commit(_, promise) = refused
-        {
-            promise.failed(error);
-        }
+        self.shared.submit(batch, promise);
+        ticket
+    }
+
+    fn submit_buffered(&self, batch: WriteBatch) -> BufferedTicket {
+        let (promise, ticket) = buffered_ticket();
+        self.shared.submit(batch, promise);
         ticket
     }
 
@@ -295,17 +306,19 @@ impl PartitionStore for RocksStore {
             cheap_range_delete: true,
             shared: false,
             power_safe: true,
+            process_safe: true,
             typical_commit: Duration::from_millis(1),
         }
     }
 
     fn close(&self) -> CloseFuture {
         self.shared.queue.close(closed());
-        let done = self.shared.closers.wait();
+        let closers = self.shared.closers.clone();
+        let done = closers.wait();
         Box::pin(async move {
             // Resolves by dropping the sender.
             let _ = done.await;
-            Ok(())
+            closers.outcome()
         })
     }
 }

@@ -58,10 +58,11 @@ fn a_pin_ahead_of_what_is_recorded_prunes_only_what_is_there() {
 fn write_times_fall_into_classes() {
     let counters = CommitCounters::default();
     for (took_us, batches) in [(0, 1), (63, 1), (64, 2), (127, 2), (128, 3), (u64::MAX / 2, 4)] {
-        counters.record(batches, 2 * batches, 10, Duration::from_micros(took_us));
+        counters.record(batches, 2 * batches, 10, batches > 2, Duration::from_micros(took_us));
     }
     let stats = counters.read();
     assert_eq!((stats.n_groups, stats.n_batches, stats.n_ops), (6, 13, 26));
+    assert_eq!(stats.n_synced_groups, 2);
     assert_eq!(stats.batch_bytes, 60);
     assert_eq!(stats.write_us_classes[..4], [2, 2, 1, 0]);
     assert_eq!(stats.write_us_classes[15], 1);
@@ -140,6 +141,7 @@ fn written(batch_bytes: &[usize]) -> (CommitStats, Vec<u64>) {
         counters: counters.clone(),
         closers: Arc::new(Closers::new()),
         position,
+        memtables: None,
         group: Vec::new(),
         group_bytes: 0,
         failure: None,

@@ -1,5 +1,5 @@
-//! The writer thread of a store: it turns what was submitted into groups, and each group into one synced
-//! write.
+//! The writer thread of a store: it turns what was submitted into groups, and each group into one write,
+//! synced if anybody in it asked for that.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use millpond_storage_api::{
 };
 use millpond_sync::{Arc, Mutex, oneshot};
 use millpond_types::{SystemKey, encode_u64};
-use rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
+use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, CURRENT_SUPER_VERSION_NUMBER};
 use rocksdb::{ColumnFamily, DB, WriteOptions};
 
 use crate::checkpoint::CheckpointDir;
@@ -25,7 +25,7 @@ pub(crate) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// What the writer is asked for.
 pub(crate) enum Request {
-    /// Make the batch durable.
+    /// Write the batch, and sync it if the promise asks for that.
     Commit(WriteBatch, CommitPromise),
     /// Link the files of a checkpoint, between two groups.
     Checkpoint(CheckpointDir, oneshot::Sender<CheckpointOutcome>),
@@ -37,6 +37,8 @@ pub(crate) type CheckpointOutcome = Result<(CheckpointDir, LogPosition), StoreEr
 pub(crate) struct Closers {
     /// `None` once it is closed.
     waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
+    /// What went wrong at the very end, when no ticket was left that could tell.
+    failure: Mutex<Option<StoreError>>,
 }
 
 /// Options of a write that is durable when it returns.
@@ -44,6 +46,12 @@ pub(crate) fn synced() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.set_sync(true);
     options
+}
+
+/// A write that is in the log file when it returns, and not in any buffer of this process: the log is not
+/// flushed by hand (`manual_wal_flush`), so `log::Writer::AddRecord` ends with a flush to the system.
+fn unsynced() -> WriteOptions {
+    WriteOptions::default()
 }
 
 pub(crate) struct Writer {
@@ -54,6 +62,8 @@ pub(crate) struct Writer {
     pub(crate) closers: Arc<Closers>,
     /// Position of the last batch that was written.
     pub(crate) position: LogPosition,
+    /// Which memtables were being filled after the last group, if it was not synced.
+    pub(crate) memtables: Option<u64>,
     pub(crate) group: Vec<(WriteBatch, CommitPromise)>,
     pub(crate) group_bytes: usize,
     /// Why no later group may be written.
@@ -79,15 +89,40 @@ impl Writer {
                     }
                     Request::Checkpoint(dir, sender) => {
                         self.commit();
+                        let linked = self.sync().and_then(|()| self.link(dir));
                         // Whoever asked may be gone; the directory then goes too.
-                        let _ = sender.send(self.link(dir));
+                        let _ = sender.send(linked);
                     }
                 }
             }
             self.commit();
         }
         if self.failure.is_none() {
-            self.shorten_next_open();
+            match self.sync() {
+                Ok(()) => self.shorten_next_open(),
+                Err(error) => self.closers.failed(error),
+            }
+        }
+    }
+
+    /// Makes everything that was written durable.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.log.durable() == self.position {
+            return Ok(());
+        }
+        match self.reads.db.with(sync_logs) {
+            Ok(()) => {
+                self.memtables = None;
+                self.log.set_durable(self.position);
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(error.clone());
+                Err(error)
+            }
         }
     }
 
@@ -107,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// Writes the group with one sync and resolves its promises (invariants 3 and 4).
+    /// Writes the group and resolves its promises (invariants 3 and 4).
     fn commit(&mut self) {
         if self.group.is_empty() {
             return;
@@ -115,12 +150,17 @@ impl Writer {
         let n_batches = self.group.len();
         let first = self.position.next();
         match self.write(first) {
-            Ok(last) => {
-                self.position = last;
-                self.log.set_durable(last);
+            Ok(written) => {
+                self.position = written.last;
+                if written.synced {
+                    self.log.set_durable(written.last);
+                }
                 let mut position = first;
                 for (_, promise) in self.group.drain(..) {
-                    promise.durable(position);
+                    match written.synced {
+                        true => promise.durable(position),
+                        false => promise.buffered(position).expect("nobody asked for a sync"),
+                    }
                     position = position.next();
                 }
             }
@@ -148,18 +188,46 @@ impl Writer {
         clippy::disallowed_methods,
         reason = "the writer is a driver and times its own writes"
     )]
-    fn write(&self, first: LogPosition) -> Result<LogPosition, StoreError> {
+    fn write(&mut self, first: LogPosition) -> Result<Written, StoreError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         let started = Instant::now();
-        let last = self.reads.db.with(|db| self.write_to(db, first))?;
+        let needs_sync = self.group.iter().any(|(_, promise)| promise.needs_sync());
+        let (last, memtables) = self.reads.db.with(|db| {
+            let last = self.write_to(db, first, needs_sync)?;
+            Ok((last, if needs_sync { None } else { self.leave_unsynced(db)? }))
+        })?;
+        self.memtables = memtables;
+        let synced = memtables.is_none();
         let n_ops = self.group.iter().map(|(batch, _)| batch.len()).sum();
-        self.counters.record(self.group.len(), n_ops, self.group_bytes, started.elapsed());
-        Ok(last)
+        let n_batches = self.group.len();
+        self.counters.record(n_batches, n_ops, self.group_bytes, synced, started.elapsed());
+        Ok(Written { last, synced })
     }
 
-    fn write_to(&self, db: &DB, first: LogPosition) -> Result<LogPosition, StoreError> {
+    /// Which memtables are being filled, if what was written last can stay unsynced. Otherwise syncs it.
+    ///
+    /// A full memtable begins another log file, also in the middle of the write that finds it full. From
+    /// then on two files hold batches that are not synced, and a file system may store the newer first:
+    /// after a power cut RocksDB sees a hole between them only if the older one ends inside a record. So
+    /// the first group that may have met another file is synced before its tickets resolve, and that
+    /// covers both files (invariant 8).
+    fn leave_unsynced(&self, db: &DB) -> Result<Option<u64>, StoreError> {
+        let memtables = memtables(db)?;
+        if self.memtables.is_none_or(|before| before == memtables) {
+            return Ok(Some(memtables));
+        }
+        sync_logs(db)?;
+        Ok(None)
+    }
+
+    fn write_to(
+        &self,
+        db: &DB,
+        first: LogPosition,
+        needs_sync: bool,
+    ) -> Result<LogPosition, StoreError> {
         let tables = Handles::new(db)?;
         let pinned = self.log.pins.oldest();
         // Whoever records keeps every batch twice in the write.
@@ -180,7 +248,8 @@ impl Writer {
         }
         let name = SystemKey::LogPosition.encode();
         out.put_cf(tables.get(Table::System), name, encode_u64(position.0));
-        db.write_opt(out, &synced()).map_err(|error| commit_error(&error))?;
+        let options = if needs_sync { synced() } else { unsynced() };
+        db.write_opt(out, &options).map_err(|error| commit_error(&error))?;
         if let Some(recorded) = recorded {
             self.log.recorded(recorded, position);
         }
@@ -191,6 +260,25 @@ impl Writer {
         self.reads.db.with(|db| dir.link(db))?;
         Ok((dir, self.position))
     }
+}
+
+/// A group that was written.
+struct Written {
+    last: LogPosition,
+    synced: bool,
+}
+
+/// Syncs every log file that is not synced yet, the newest included.
+fn sync_logs(db: &DB) -> Result<(), StoreError> {
+    db.flush_wal(true).map_err(|error| commit_error(&error))
+}
+
+/// A number that grows whenever a table begins another memtable, and now and then without that.
+fn memtables(db: &DB) -> Result<u64, StoreError> {
+    Table::ALL.into_iter().try_fold(0, |sum, table| {
+        let number = db.property_int_value_cf(handle(db, table)?, CURRENT_SUPER_VERSION_NUMBER);
+        Ok(sum + number.map_err(|error| read_error(&error))?.unwrap_or_default())
+    })
 }
 
 impl Drop for Writer {
@@ -210,7 +298,16 @@ impl Drop for Writer {
 
 impl Closers {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(Some(Vec::new())) }
+        Self { waiting: Mutex::new(Some(Vec::new())), failure: Mutex::new(None) }
+    }
+
+    /// The outcome of a close that has ended.
+    pub(crate) fn outcome(&self) -> Result<(), StoreError> {
+        self.failure.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn failed(&self, error: StoreError) {
+        *self.failure.lock() = Some(error);
     }
 
     /// Resolves when the store is closed.

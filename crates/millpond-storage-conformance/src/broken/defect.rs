@@ -151,4 +151,26 @@ defects! {
     FailureTakesEarlierTickets,
     /// Loses durable rows after a failed commit.
     FailureLosesData,
+    /// Writes a buffered batch after the next durable one.
+    WritesBufferedBatchesLast,
+    /// Shows a buffered batch only when something else is written.
+    HidesBufferedBatches,
+    /// Makes durable only what was submitted as durable: a crash takes buffered batches from the middle.
+    SyncsAroundBufferedBatches,
+    /// Keeps buffered batches in the process: its end takes them.
+    KeepsBufferedBatches,
+    /// Writes half of each buffered batch late.
+    TearsBufferedBatches,
+    /// Closes without the newest buffered batch.
+    LosesBufferedBatchesOnClose,
+    /// Takes the batches that are buffered for durable ones.
+    CountsBufferedBatchesAsDurable,
+    /// Makes checkpoints without the newest buffered batch.
+    OmitsBufferedBatchesFromCheckpoints,
+    /// Resolves the ticket of a failed buffered batch as buffered.
+    HidesFailureOfBufferedBatches,
+    /// Resolves the tickets of buffered batches after a failed commit as buffered.
+    BuffersAfterFailure,
+    /// Accepts buffered batches after `close`.
+    BuffersAfterClose,
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millpond_storage_api::{
-    Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog, CommitTicket, Epoch,
-    GetFuture, LogPosition, PartitionStore, ScanEnd, ScanFuture, ScanRequest, ScanRows, StoreError,
-    StoreErrorKind, StoreRead, Table, WriteBatch, commit_ticket,
+    BufferedTicket, Capabilities, Checkpoint, CheckpointFuture, CloseFuture, CommitLog,
+    CommitTicket, Epoch, GetFuture, LogPosition, PartitionStore, ScanEnd, ScanFuture, ScanRequest,
+    ScanRows, StoreError, StoreErrorKind, StoreRead, Table, WriteBatch, commit_ticket,
 };
 use millpond_sync::Mutex;
 
+use super::buffered::Before;
 use super::log::BrokenLog;
 use super::view::{Live, PoisonOnDrop, StaleView};
 use super::{Defect, Lab, at_once, write};
@@ -68,6 +69,7 @@ impl BrokenStore {
         ) {
             self.lab.flush();
         }
+        self.lab.catch_up(Before::Read);
         let n_reads = {
             let mut n_reads = self.n_reads.lock();
             *n_reads += 1;
@@ -230,10 +232,14 @@ fn leak_next_table(source: &dyn StoreRead, request: &ScanRequest, out: &mut Scan
 impl PartitionStore for BrokenStore {
     fn submit(&self, batch: WriteBatch) -> CommitTicket {
         let (promise, ticket) = commit_ticket();
+        self.lab.catch_up(Before::Submit);
         self.keep_stale();
         *self.has_written.lock() = true;
         let outcome = self.lab.write(&self.inner, self.epoch, batch);
         let outcome = outcome.map(|position| self.position(position));
+        if self.is(Defect::WritesBufferedBatchesLast) {
+            self.lab.flush();
+        }
         let held = matches!(
             self.lab.defect,
             Defect::ResolvesBackwards
@@ -248,6 +254,14 @@ impl PartitionStore for BrokenStore {
         ticket
     }
 
+    fn submit_buffered(&self, batch: WriteBatch) -> BufferedTicket {
+        match self.lab.buffer(&self.inner, batch) {
+            Ok(ticket) => ticket,
+            // The other defects have all batches alike.
+            Err(batch) => self.submit(batch).into(),
+        }
+    }
+
     fn epoch(&self) -> Epoch {
         let newest = self.lab.state.lock().newest.clone();
         match newest {
@@ -260,11 +274,13 @@ impl PartitionStore for BrokenStore {
         let position = self.position(self.inner.durable_position());
         match self.lab.defect {
             Defect::ReportsAnOldPosition => LogPosition(position.0.saturating_sub(1)),
+            Defect::CountsBufferedBatchesAsDurable => position.max(self.lab.state.lock().buffered),
             _ => position,
         }
     }
 
     fn checkpoint(&self) -> CheckpointFuture {
+        self.lab.catch_up(Before::Checkpoint);
         let checkpoint = at_once(self.inner.checkpoint()).map(|checkpoint| match self.lab.defect {
             Defect::MovesCheckpoints => {
                 Checkpoint { view: Box::new(Live(self.inner.clone())), ..checkpoint }
@@ -293,6 +309,7 @@ impl PartitionStore for BrokenStore {
             *n_closes += 1;
             *n_closes
         };
+        self.lab.catch_up(Before::Close);
         match self.lab.defect {
             Defect::ClosesOnlyOnce if n_closes > 1 => return Box::pin(ready(Err(closed))),
             Defect::LosesOnClose => self.lab.state.lock().stash = None,

@@ -34,6 +34,17 @@ impl Lab {
         }
     }
 
+    /// The process has ended: what it had not written is gone.
+    pub(super) fn forget(&self) {
+        let (stash, held) = {
+            let mut state = self.state.lock();
+            state.buffered = LogPosition(0);
+            (state.stash.take(), std::mem::take(&mut state.held))
+        };
+        // Whoever is told of a failure may use the store.
+        drop((stash, held));
+    }
+
     pub(super) fn fail_held(&self, error: &StoreError) {
         let held = std::mem::take(&mut self.state.lock().held);
         held.into_iter().for_each(|(promise, _)| promise.failed(error.clone()));
@@ -151,7 +162,7 @@ fn push(batch: &mut WriteBatch, op: Op<'_>) {
     }
 }
 
-fn split(batch: &WriteBatch) -> (WriteBatch, WriteBatch) {
+pub(super) fn split(batch: &WriteBatch) -> (WriteBatch, WriteBatch) {
     let (mut head, mut tail) = (WriteBatch::new(), WriteBatch::new());
     for (index, op) in batch.ops().enumerate() {
         push(if index < batch.len().div_ceil(2) { &mut head } else { &mut tail }, op);

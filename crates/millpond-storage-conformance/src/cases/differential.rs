@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use millpond_storage_api::{CommitTicket, LogPosition, ScanRequest, Table, WriteBatch};
+use millpond_storage_api::{
+    Buffered, BufferedTicket, CommitTicket, Durable, LogPosition, ScanRequest, Table, WriteBatch,
+};
 
 use crate::Harness;
 use crate::fixture::{Fixture, TABLES, find_in_history, range};
@@ -32,7 +34,14 @@ struct History<H> {
     /// States since the last one known to be durable, that one first.
     states: Vec<Oracle>,
     durable: LogPosition,
-    tickets: Vec<CommitTicket>,
+    /// The last one that was waited for.
+    waited: LogPosition,
+    tickets: Vec<Ticket>,
+}
+
+enum Ticket {
+    Durable(CommitTicket),
+    Buffered(BufferedTicket),
 }
 
 impl<H: Harness> History<H> {
@@ -42,6 +51,7 @@ impl<H: Harness> History<H> {
             random: Random::new(seed),
             states: vec![Oracle::default()],
             durable: LogPosition(0),
+            waited: LogPosition(0),
             tickets: Vec::new(),
         }
     }
@@ -63,6 +73,7 @@ impl<H: Harness> History<H> {
             38 => {
                 self.fixture.reopen_clean();
                 self.wait_for_all();
+                self.covered(self.waited);
                 self.fixture.check();
             }
             _ => self.crash(),
@@ -71,7 +82,11 @@ impl<H: Harness> History<H> {
 
     fn submit(&mut self) {
         let batch = self.batch();
-        self.tickets.push(self.fixture.submit(|to| *to = batch));
+        self.tickets.push(if self.random.one_in(2) {
+            Ticket::Buffered(self.fixture.submit_buffered(|to| *to = batch))
+        } else {
+            Ticket::Durable(self.fixture.submit(|to| *to = batch))
+        });
         self.states.push(self.fixture.oracle.clone());
     }
 
@@ -125,12 +140,31 @@ impl<H: Harness> History<H> {
     }
 
     fn wait_for(&mut self, n_tickets: usize) {
-        for ticket in self.tickets.drain(..n_tickets) {
-            let durable = self.fixture.harness.block_on(ticket).expect("a healthy store commits");
-            assert_eq!(durable.into_inner(), self.durable.next());
-            self.durable = self.durable.next();
-            self.states.remove(0);
+        let tickets: Vec<_> = self.tickets.drain(..n_tickets).collect();
+        for ticket in tickets {
+            let harness = &mut self.fixture.harness;
+            let (position, durable) = match ticket {
+                Ticket::Durable(ticket) => {
+                    (harness.block_on(ticket).map(Durable::into_inner), true)
+                }
+                Ticket::Buffered(ticket) => {
+                    (harness.block_on(ticket).map(Buffered::into_inner), false)
+                }
+            };
+            let position = position.expect("a healthy store commits");
+            assert_eq!(position, self.waited.next());
+            self.waited = position;
+            if durable {
+                self.covered(position);
+            }
         }
+    }
+
+    /// Everything up to `position` is durable.
+    fn covered(&mut self, position: LogPosition) {
+        let n_covered = usize::try_from(position.0 - self.durable.0).expect("few are in flight");
+        self.states.drain(..n_covered);
+        self.durable = position;
     }
 
     fn scan(&mut self) {
@@ -158,6 +192,6 @@ impl<H: Harness> History<H> {
         find_in_history(&mut self.fixture.harness, &*store, std::slice::from_ref(&state));
         self.fixture.oracle = state.clone();
         self.states = vec![state];
-        self.durable = position;
+        (self.durable, self.waited) = (position, position);
     }
 }

@@ -87,3 +87,40 @@ pub(crate) fn nothing_durable_is_lost<H: FaultHarness>(harness: H) {
     let store = fixture.store.clone();
     find_in_history(&mut fixture.harness, &*store, &history);
 }
+
+pub(crate) fn a_failed_buffered_batch_says_why_and_stops_the_store<H: FaultHarness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    fixture.put(Table::Active, b"durable", b"value");
+    let mut history = vec![fixture.oracle.clone()];
+    fixture.harness.fail_next_commit();
+    let failing = fixture.submit_buffered(|batch| batch.put(Table::Active, b"fails", b""));
+    history.push(fixture.oracle.clone());
+    let kind = fixture.harness.block_on(failing).expect_err("the device fails").kind();
+    assert!(matches!(kind, StoreErrorKind::NoSpace | StoreErrorKind::Io), "{kind:?}");
+    assert_eq!(put(&mut fixture, 1), Err(StoreErrorKind::Closed));
+    fixture.reopen_crash();
+    let store = fixture.store.clone();
+    find_in_history(&mut fixture.harness, &*store, &history);
+}
+
+pub(crate) fn buffered_batches_fail_after_a_failed_commit<H: FaultHarness>(harness: H) {
+    let mut fixture = Fixture::new(harness);
+    let mut history = vec![fixture.oracle.clone()];
+    fixture.harness.fail_next_commit();
+    let failing = fixture.submit(|batch| batch.put(Table::Active, b"fails", b""));
+    history.push(fixture.oracle.clone());
+    fixture.wait(failing).expect_err("the device fails");
+    for n in 1..5 {
+        let later = batch(|batch| batch.put(Table::Active, &[n], b"value"));
+        let later = fixture.store.submit_buffered(later);
+        let error = fixture.harness.block_on(later).expect_err("the store has stopped");
+        assert_eq!(error.kind(), StoreErrorKind::Closed);
+    }
+    fixture.close();
+    fixture.reopen();
+    let store = fixture.store.clone();
+    let kept = find_in_history(&mut fixture.harness, &*store, &history);
+    fixture.oracle = history.swap_remove(kept);
+    fixture.buffer(|batch| batch.put(Table::Active, b"cured", b"value"));
+    fixture.check();
+}

@@ -46,13 +46,22 @@ impl Harness for MemoryHarness {
         self.disk.crash(self.n_crashes * 7 % (self.disk.n_unsynced() + 1));
     }
 
+    fn kill(&mut self) {
+        self.n_crashes += 1;
+        self.disk.kill(self.n_crashes * 7 % (self.disk.n_unwritten() + 1));
+    }
+
     fn block_on<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut context = Context::from_waker(Waker::noop());
         loop {
             match future.as_mut().poll(&mut context) {
                 Poll::Ready(output) => return output,
-                Poll::Pending => assert!(self.disk.sync_next(), "nothing is left to wait for"),
+                // Writes what it can first: nobody is helped by a sync who can do without.
+                Poll::Pending => assert!(
+                    self.disk.write_next() || self.disk.sync_next(),
+                    "nothing is left to wait for"
+                ),
             }
         }
     }

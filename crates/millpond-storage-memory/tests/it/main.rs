@@ -5,6 +5,7 @@
 #![cfg(not(millpond_loom))]
 
 mod broken;
+mod buffered;
 mod crash;
 mod faults;
 mod harness;

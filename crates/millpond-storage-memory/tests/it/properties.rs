@@ -101,33 +101,44 @@ proptest! {
         }
     }
 
-    /// After a crash the store holds the batches up to where the caller cut, and nothing else.
+    /// After a crash or the end of the process the store holds the batches up to where the caller cut, and
+    /// nothing else. Every ticket that resolved had a right to.
     #[test]
     fn a_crash_cuts_where_it_is_told(
-        batches in vec(vec(change(), 0..6), 0..12),
-        n_synced in 0..12_usize,
+        batches in vec((vec(change(), 0..6), any::<bool>()), 0..12),
+        steps in vec(any::<bool>(), 0..16),
         keep in 0..12_usize,
+        power_cut: bool,
         tombstones: bool,
     ) {
         let disk = MemoryDisk::new();
         let options =
             MemoryOptions { sync: SyncMode::Stepped, tombstones, ..MemoryOptions::default() };
         let store = MemoryStore::open(&disk, options).unwrap();
-        let tickets: Vec<_> =
-            batches.iter().map(|changes| store.submit(batch(Table::Active, changes))).collect();
-        for _ in 0..n_synced {
-            disk.sync_next();
+        let mut tickets: Vec<_> = batches
+            .iter()
+            .map(|(changes, needs_sync)| match (batch(Table::Active, changes), needs_sync) {
+                (batch, true) => (Some(store.submit(batch)), None),
+                (batch, false) => (None, Some(store.submit_buffered(batch))),
+            })
+            .collect();
+        for &sync in &steps {
+            if sync { disk.sync_next() } else { disk.write_next() };
         }
-        disk.crash(keep);
-        let n_acknowledged = tickets
-            .into_iter()
-            .filter_map(|mut ticket| ticket.try_outcome().expect("no ticket stays open").ok())
-            .count();
-        prop_assert_eq!(n_acknowledged, n_synced.min(batches.len()));
+        let n_durable = batches.len() - disk.n_unsynced();
+        let n_written = batches.len() - disk.n_unwritten();
+        if power_cut { disk.crash(keep) } else { disk.kill(keep) }
+        for (index, (durable, buffered)) in tickets.iter_mut().enumerate() {
+            let durable = durable.as_mut().map(|ticket| ticket.try_outcome().expect("resolved"));
+            let buffered = buffered.as_mut().map(|ticket| ticket.try_outcome().expect("resolved"));
+            prop_assert!(durable.is_none_or(|outcome| outcome.is_ok() == (index < n_durable)));
+            prop_assert!(buffered.is_none_or(|outcome| outcome.is_ok() == (index < n_written)));
+        }
 
-        let n_left = (n_acknowledged + keep).min(batches.len());
+        let n_safe = if power_cut { n_durable } else { n_written };
+        let n_left = (n_safe + keep).min(batches.len());
         let mut expected = BTreeMap::new();
-        for changes in &batches[..n_left] {
+        for (changes, _) in &batches[..n_left] {
             for change in changes {
                 match *change {
                     Change::Put(key, value) => drop(expected.insert(key, value)),

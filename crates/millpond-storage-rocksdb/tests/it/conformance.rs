@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use millpond_storage_api::{OpenError, PartitionStore};
+use millpond_storage_api::{LogPosition, OpenError, PartitionStore};
 use millpond_storage_conformance::{FaultHarness, Harness};
 use millpond_storage_rocksdb::{OpenMode, RocksBudget, RocksStore};
 use millpond_sync::thread::{block_on, yield_now};
@@ -18,6 +18,8 @@ struct RocksHarness {
     path: PathBuf,
     budget: RocksBudget,
     store: Weak<RocksStore>,
+    /// Where the open store began.
+    base: LogPosition,
     n_crashes: usize,
     /// Where the files are while the store's own directory is gone.
     moved: Option<PathBuf>,
@@ -28,7 +30,15 @@ impl RocksHarness {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let path = scratch.path().join("store");
         let budget = small_budget();
-        Self { scratch, path, budget, store: Weak::new(), n_crashes: 0, moved: None }
+        Self {
+            scratch,
+            path,
+            budget,
+            store: Weak::new(),
+            base: LogPosition(0),
+            n_crashes: 0,
+            moved: None,
+        }
     }
 }
 
@@ -39,6 +49,7 @@ impl Harness for RocksHarness {
         }
         let store = Arc::new(RocksStore::open(&self.path, &self.budget, OpenMode::Create)?);
         self.store = Arc::downgrade(&store);
+        self.base = store.durable_position();
         Ok(store)
     }
 
@@ -48,6 +59,10 @@ impl Harness for RocksHarness {
         copy_live(self.moved.as_ref().unwrap_or(&self.path), &copy);
         self.moved = None;
         self.path = copy;
+    }
+
+    fn kill(&mut self) {
+        self.crash();
     }
 
     fn block_on<F: Future>(&mut self, future: F) -> F::Output {
@@ -61,7 +76,7 @@ impl FaultHarness for RocksHarness {
     fn fail_next_commit(&mut self) {
         let store = self.store.upgrade().expect("the case holds the store");
         let newest = store.log().pin().position();
-        while store.durable_position() < newest {
+        while self.base.0 + store.commit_stats().n_batches < newest.0 {
             yield_now();
         }
         let moved = self.path.with_extension("moved");
