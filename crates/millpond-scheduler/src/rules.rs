@@ -72,11 +72,17 @@ pub(crate) enum Mutation {
     RebaseRefunds,
     /// A permit that counts elsewhere is released before.
     RebaseReleasesFirst,
+    /// A bucket is full after a restart.
+    RestartsFull,
+    /// A resource that is replaced keeps its tokens.
+    TokensCopied,
+    /// A resource is at rest although its bucket is not full.
+    RestsWhileFilling,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -111,6 +117,9 @@ impl Mutation {
         Self::AdoptCharged,
         Self::RebaseRefunds,
         Self::RebaseReleasesFirst,
+        Self::RestartsFull,
+        Self::TokensCopied,
+        Self::RestsWhileFilling,
     ];
 }
 
