@@ -78,11 +78,15 @@ pub(crate) enum Mutation {
     TokensCopied,
     /// A resource is at rest although its bucket is not full.
     RestsWhileFilling,
+    /// A smaller quantum leaves credit as it was.
+    QuantumUncut,
+    /// Ageing stays as it was at first.
+    AgeingFixed,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -120,6 +124,8 @@ impl Mutation {
         Self::RestartsFull,
         Self::TokensCopied,
         Self::RestsWhileFilling,
+        Self::QuantumUncut,
+        Self::AgeingFixed,
     ];
 }
 
