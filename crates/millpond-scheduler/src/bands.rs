@@ -47,6 +47,16 @@ impl Bands {
         Self { classes: Band::ALL.map(class), ageing, rules }
     }
 
+    pub(crate) fn set_ageing(&mut self, ageing: Option<NonZeroU32>) {
+        if self.rules.lacks(Mutation::AgeingFixed) {
+            return;
+        }
+        if self.ageing.is_none() {
+            self.classes.iter_mut().for_each(|class| class.n_passed = 0);
+        }
+        self.ageing = ageing;
+    }
+
     pub(crate) const fn class(&self, band: Band) -> &Class {
         &self.classes[band.index()]
     }

@@ -144,6 +144,10 @@ impl Scheduler {
         if self.queues[slot].head_is_unknown() {
             return Some(self.ask_for_head(limits, slot));
         }
+        if self.queues[slot].n_quanta != self.n_quanta && !self.rules.lacks(Mutation::QuantumUncut)
+        {
+            self.cut_credit(slot);
+        }
         self.begin_turn(slot);
         let queue = &self.queues[slot];
         if u64::from(queue.cost) > queue.credit {

@@ -65,6 +65,8 @@ pub(crate) struct Queue {
     pub(crate) owner_slot: u32,
     pub(crate) leaf: u32,
     pub(crate) ticket: u32,
+    /// The changes of the quantum that its credit has seen.
+    pub(crate) n_quanta: u32,
     pub(crate) band: Band,
     pub(crate) place: Place,
     pub(crate) turn: Turn,
@@ -83,6 +85,7 @@ impl Queue {
             owner_slot: options.owner_slot,
             leaf,
             ticket: NONE,
+            n_quanta: 0,
             band: options.band,
             place: Place::Out,
             turn: Turn::Ahead,

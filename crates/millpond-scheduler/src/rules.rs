@@ -72,11 +72,21 @@ pub(crate) enum Mutation {
     RebaseRefunds,
     /// A permit that counts elsewhere is released before.
     RebaseReleasesFirst,
+    /// A bucket is full after a restart.
+    RestartsFull,
+    /// A resource that is replaced keeps its tokens.
+    TokensCopied,
+    /// A resource is at rest although its bucket is not full.
+    RestsWhileFilling,
+    /// A smaller quantum leaves credit as it was.
+    QuantumUncut,
+    /// Ageing stays as it was at first.
+    AgeingFixed,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -111,6 +121,11 @@ impl Mutation {
         Self::AdoptCharged,
         Self::RebaseRefunds,
         Self::RebaseReleasesFirst,
+        Self::RestartsFull,
+        Self::TokensCopied,
+        Self::RestsWhileFilling,
+        Self::QuantumUncut,
+        Self::AgeingFixed,
     ];
 }
 

@@ -7,7 +7,9 @@ use crate::bands::Bands;
 use crate::limits::{DomainId, Limits};
 use crate::queue::{Place, Queue, Turn};
 use crate::rules::{Mutation, Rules};
-use crate::{Band, Head, QueueHandle, QueueOptions, Refused, ResourceId, SchedulerOptions, Weight};
+use crate::{
+    Band, Head, Invalid, QueueHandle, QueueOptions, Refused, ResourceId, SchedulerOptions, Weight,
+};
 
 /// Picks the next queue of one dispatch domain. See the [crate documentation](crate).
 #[derive(Debug)]
@@ -15,6 +17,9 @@ pub struct Scheduler {
     pub(crate) queues: Arena<Queue>,
     pub(crate) bands: Bands,
     pub(crate) quantum: NonZeroU32,
+    /// How often the quantum was changed: a queue that has seen fewer changes has credit to be cut. Walking
+    /// all queues at the change would take time in proportion to their number.
+    pub(crate) n_quanta: u32,
     pub(crate) is_paused: bool,
     limits_tag: u32,
     pub(crate) domain: DomainId,
@@ -50,6 +55,7 @@ impl Scheduler {
             queues: Arena::new(next_tag(), rules),
             bands: Bands::new(ageing, rules),
             quantum: NonZeroU32::new(quantum).expect("the options refuse a quantum of 0"),
+            n_quanta: 0,
             is_paused: false,
             limits_tag: limits.tag(),
             domain,
@@ -206,10 +212,9 @@ impl Scheduler {
     /// [`Refused::UnknownQueue`].
     pub fn set_weight(&mut self, queue: QueueHandle, weight: Weight) -> Result<(), Refused> {
         let slot = self.known(queue)?;
-        let one_quantum = u64::from(self.quantum.get()) * u64::from(weight.get());
-        let queue = &mut self.queues[slot];
-        let before = std::mem::replace(&mut queue.weight, weight.get());
-        queue.credit = queue.credit.min(one_quantum.max(u64::from(queue.cost)));
+        let before = std::mem::replace(&mut self.queues[slot].weight, weight.get());
+        self.cut_credit(slot);
+        let queue = &self.queues[slot];
         let class = self.bands.class_mut(queue.band);
         match queue.place {
             _ if self.rules.lacks(Mutation::TotalForgotten) => {}
@@ -217,6 +222,37 @@ impl Scheduler {
             Place::Due => class.due.reweigh(before, weight.get()),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Changes how much a queue of weight 1 may use up in a turn, in units of cost. It counts from each queue's
+    /// next quantum on; of the credit that is left, a queue keeps at most one new quantum, or what its
+    /// head costs when it is looked at next.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Quantum`] for 0.
+    pub fn set_quantum(&mut self, cost: u32) -> Result<(), Invalid> {
+        let quantum = NonZeroU32::new(cost).ok_or(Invalid::Quantum)?;
+        if quantum != self.quantum {
+            self.quantum = quantum;
+            self.n_quanta = self.n_quanta.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Changes after how many picks a band that was passed over gets the next one; `None`: never, bands are
+    /// strict. Picks in a row count from the time on at which there is an ageing.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Ageing`] for 0.
+    pub fn set_ageing(&mut self, n_picks: Option<u32>) -> Result<(), Invalid> {
+        let ageing = match n_picks {
+            Some(n_picks) => Some(NonZeroU32::new(n_picks).ok_or(Invalid::Ageing)?),
+            None => None,
+        };
+        self.bands.set_ageing(ageing);
         Ok(())
     }
 
@@ -263,6 +299,20 @@ impl Scheduler {
             limits.count_user(before, false);
         }
         Ok(())
+    }
+
+    /// The innermost resource that a queue is subject to.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::UnknownQueue`], [`Refused::ForeignLimits`].
+    pub fn resource(
+        &self,
+        limits: &Limits,
+        queue: QueueHandle,
+    ) -> Result<Option<ResourceId>, Refused> {
+        let leaf = self.queues[self.known_in(limits, queue)?].leaf;
+        Ok((leaf != NONE).then(|| limits.id_of(leaf)))
     }
 
     /// Queues of all kinds.
@@ -336,6 +386,14 @@ impl Scheduler {
             queue.place = Place::Due;
             class.due.push_back(&mut self.queues, slot);
         }
+    }
+
+    /// The quantum or the weight has changed, and the credit is of the one before.
+    pub(crate) fn cut_credit(&mut self, slot: u32) {
+        let queue = &mut self.queues[slot];
+        let one_quantum = u64::from(self.quantum.get()) * u64::from(queue.weight);
+        queue.credit = queue.credit.min(one_quantum.max(u64::from(queue.cost)));
+        queue.n_quanta = self.n_quanta;
     }
 
     pub(crate) fn end_ticket(&mut self, limits: &mut Limits) {

@@ -56,6 +56,27 @@ impl Bucket {
         self.notes = VecDeque::from([Note { take, room: 0 }]);
     }
 
+    /// It was empty at that time and has been filling since; `take` is the first take that can be refunded.
+    pub(super) fn empty_since(&mut self, at_ns: u64, now_ns: u64, take: u64) {
+        (self.level, self.at_ns) = (0, at_ns);
+        self.refill(now_ns);
+        self.notes = VecDeque::from([Note { take, room: 0 }]);
+    }
+
+    /// Hands its tokens and its debt to a bucket of another rate. It goes on without tokens, as both would
+    /// let the same ones through, and keeps the debt.
+    pub(super) fn hand_over(&mut self, now_ns: u64, rate: Rate, take: u64) -> Self {
+        self.refill(now_ns);
+        let Self { level, at_ns, rules, .. } = *self;
+        let mut heir = Self { rate: self.rate, level, at_ns, notes: VecDeque::new(), rules };
+        heir.change(rate, take);
+        if !rules.lacks(Mutation::TokensCopied) {
+            self.level = level.min(0);
+        }
+        self.notes.clone_from(&heir.notes);
+        heir
+    }
+
     /// Adds the tokens that time has brought.
     pub(super) fn refill(&mut self, now_ns: u64) {
         self.level = self.level_at(now_ns);

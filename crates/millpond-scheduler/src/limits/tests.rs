@@ -114,6 +114,14 @@ impl Limits {
                     }
                 }
             }
+            let is_quiet = n_waiting.keys().all(|(of, _)| *of != slot)
+                && promised.iter().all(|((of, ..), amount)| *of != slot || *amount == 0);
+            let bucket = resource.throttle.as_ref().and_then(|of| of.bucket.as_ref());
+            let is_full = bucket.is_none_or(|bucket| bucket.is_full(self.now_ns));
+            let is_at_rest = self.is_at_rest(self.now_ns, self.id_of(slot)).unwrap();
+            if is_at_rest != (is_quiet && is_full && resource.n_held == 0) {
+                return Err(format!("at rest {is_at_rest}, and quiet {is_quiet}: {resource:?}"));
+            }
             self.audit_l3(slot)?;
             if resource.armed_ns.is_some_and(|at_ns| !self.armed.contains(&(at_ns, slot))) {
                 return Err(format!("resource {slot} is not armed as it says"));

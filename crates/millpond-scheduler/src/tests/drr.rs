@@ -9,11 +9,13 @@ use crate::{
 };
 
 const QUANTUM: u32 = 5;
-/// Calls that a pick may take: it visits 64 queues in each, and none more than four times.
+/// Calls that a pick may take: it visits 64 queues in each, and none more often than quanta
+/// are missing.
 const AGAIN_MAX: usize = 10;
 
 #[derive(Debug, Default)]
 struct Textbook {
+    quantum: u64,
     queues: Vec<Entry>,
     /// Turns that were interrupted go before the ring.
     due: VecDeque<usize>,
@@ -30,6 +32,8 @@ struct Entry {
     turn_came: bool,
     paused: bool,
     loading: bool,
+    /// The quantum has changed since its turn was looked at.
+    old_credit: bool,
 }
 
 impl Textbook {
@@ -69,6 +73,12 @@ impl Textbook {
         }
     }
 
+    fn set_quantum(&mut self, quantum: u64) {
+        if std::mem::replace(&mut self.quantum, quantum) != quantum {
+            self.queues.iter_mut().for_each(|entry| entry.old_credit = true);
+        }
+    }
+
     fn end_turn(&mut self, at: usize) {
         let entry = &mut self.queues[at];
         (entry.in_turn, entry.turn_came) = (false, false);
@@ -89,11 +99,15 @@ impl Textbook {
                 self.leave(at);
                 return Some((at, true));
             }
+            let one_quantum = self.quantum * entry.weight;
+            if std::mem::take(&mut entry.old_credit) {
+                entry.credit = entry.credit.min(one_quantum.max(cost));
+            }
             if !entry.in_turn {
                 entry.in_turn = true;
-                entry.credit += u64::from(QUANTUM) * entry.weight;
+                entry.credit += one_quantum;
                 while is_alone && entry.credit < cost {
-                    entry.credit += u64::from(QUANTUM) * entry.weight;
+                    entry.credit += one_quantum;
                 }
             }
             if entry.credit < cost {
@@ -124,7 +138,7 @@ fn one_history(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
     let mut limits = Limits::with_rules(with(broken));
     let options = SchedulerOptions::new().quantum(QUANTUM).unwrap();
     let mut scheduler = Scheduler::with_rules(options, &mut limits, with(broken)).unwrap();
-    let mut textbook = Textbook::default();
+    let mut textbook = Textbook { quantum: u64::from(QUANTUM), ..Textbook::default() };
     let n_queues = 1 + random.below(12);
     let mut handles = Vec::new();
     for owner_slot in 0..n_queues {
@@ -158,6 +172,11 @@ fn one_history(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
             6 | 7 => {
                 scheduler.resume(handles[at]).unwrap();
                 textbook.pause(at, false);
+            }
+            9 if random.below(4) == 0 => {
+                let quantum = 1 + random.below(4 * QUANTUM);
+                scheduler.set_quantum(quantum).unwrap();
+                textbook.set_quantum(u64::from(quantum));
             }
             8 => {
                 let entry = &textbook.queues[at];

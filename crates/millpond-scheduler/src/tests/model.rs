@@ -18,6 +18,22 @@ impl ModelBucket {
         Self { n_tokens: i128::from(n_tokens), per_ns, burst, start, takes: Vec::new() }
     }
 
+    pub(super) fn empty_since(n_tokens: u32, per_ns: u64, burst: u32, at_ns: u64) -> Self {
+        Self { start: (at_ns, 0), ..Self::new(n_tokens, per_ns, burst, at_ns) }
+    }
+
+    pub(super) const fn full(&self) -> i128 {
+        self.burst * self.per_ns
+    }
+
+    /// The bucket that has its tokens from now on; this one keeps none.
+    pub(super) fn hand_over(&mut self, now_ns: u64) -> Self {
+        self.forget_takes(now_ns);
+        let heir = self.clone();
+        self.start.1 = self.start.1.min(0);
+        heir
+    }
+
     pub(crate) fn take(&mut self, number: u64, now_ns: u64, n_tokens: u32) {
         self.takes.push((number, now_ns, i128::from(n_tokens)));
     }
@@ -50,6 +66,8 @@ impl ModelBucket {
 pub(super) struct ModelResource {
     pub(super) parent: Option<usize>,
     pub(super) concurrency: Option<u32>,
+    /// Tokens per period and burst, unless its rate is lifted.
+    pub(super) rate: Option<(u32, u32)>,
     pub(super) bucket: Option<ModelBucket>,
     pub(super) n_held: u32,
 }

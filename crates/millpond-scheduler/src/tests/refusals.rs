@@ -60,6 +60,21 @@ fn figures_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn changes_that_make_no_sense_are_refused() {
+    let mut limits = Limits::new();
+    let mut scheduler = Scheduler::new(SchedulerOptions::new(), &mut limits).unwrap();
+    assert_eq!(scheduler.set_quantum(0), Err(Invalid::Quantum));
+    assert_eq!(scheduler.set_ageing(Some(0)), Err(Invalid::Ageing));
+    let queue = scheduler.add(&mut limits, QueueOptions::default()).unwrap();
+    assert_eq!(scheduler.resource(&limits, queue), Ok(None));
+    let tenant = limits.add(0, Limit::none(), None).unwrap();
+    scheduler.set_resource(&mut limits, queue, Some(tenant)).unwrap();
+    assert_eq!(scheduler.resource(&limits, queue), Ok(Some(tenant)));
+    scheduler.remove(&mut limits, queue).unwrap();
+    assert_eq!(scheduler.resource(&limits, queue), Err(Refused::UnknownQueue));
+}
+
+#[test]
 fn names_of_others_are_refused() {
     let (mut limits, mut others) = (Limits::new(), Limits::new());
     let mut scheduler = Scheduler::new(SchedulerOptions::new(), &mut limits).unwrap();

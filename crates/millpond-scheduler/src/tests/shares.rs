@@ -286,6 +286,21 @@ pub(super) fn aged_bands_are_served(broken: Option<Mutation>) -> Checked {
             return Err(format!("band {band} was passed over for too long"));
         }
     }
+    // Sooner, once it was changed; and never, once there is none.
+    bench.scheduler.set_ageing(Some(2)).unwrap();
+    for number in N_PICKS + 1..=2 * N_PICKS {
+        last[bands[bench.must_pick()?.owner_slot as usize]] = number;
+        let is_new = number > N_PICKS + AGEING + Band::COUNT;
+        if is_new && last.iter().any(|last| number - last > 2 + Band::COUNT) {
+            return Err("a band was passed over for longer than the new ageing".to_owned());
+        }
+    }
+    bench.scheduler.set_ageing(None).unwrap();
+    for _ in 0..100 {
+        if bands[bench.must_pick()?.owner_slot as usize] != 0 {
+            return Err("a band was served before the first".to_owned());
+        }
+    }
     // Without ageing the first band has everything.
     let mut strict = Bench::new(SchedulerOptions::new(), broken);
     let (first, second) = (Band::FIRST, Band::LAST);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Steps have kinds below this.
-pub(super) const KINDS: u16 = 320;
+pub(super) const KINDS: u16 = 330;
 const N_QUEUES: usize = 10;
 /// The resource of both domains.
 const DOMAIN: usize = 4;
@@ -60,8 +60,11 @@ pub(super) struct World {
     limits: Limits,
     schedulers: [Scheduler; 2],
     paused: [bool; 2],
+    /// Those in [`RESOURCES`] first; then what has replaced them.
     ids: Vec<ResourceId>,
     resources: Vec<ModelResource>,
+    /// What stands for each in [`RESOURCES`] now.
+    current: [usize; RESOURCES.len()],
     queues: Vec<ModelQueue>,
     held: Vec<ModelPermit>,
     ageing: bool,
@@ -80,7 +83,7 @@ impl World {
             let limit = limit_of(concurrency, rate);
             ids.push(limits.add(0, limit, parent.map(|parent| ids[parent])).unwrap());
             let bucket = rate.map(|(n_tokens, burst)| ModelBucket::new(n_tokens, PER_NS, burst, 0));
-            resources.push(ModelResource { parent, concurrency, bucket, n_held: 0 });
+            resources.push(ModelResource { parent, concurrency, rate, bucket, n_held: 0 });
         }
         let options = SchedulerOptions::new().resource(ids[DOMAIN]).quantum(3).unwrap();
         let options = if ageing { options.ageing(3).unwrap() } else { options };
@@ -92,6 +95,7 @@ impl World {
             paused: [false; 2],
             ids,
             resources,
+            current: [0, 1, 2, 3, DOMAIN],
             queues: Vec::new(),
             held: Vec::new(),
             ageing,
@@ -107,7 +111,7 @@ impl World {
 
     fn new_queue(&mut self, number: usize, choice: usize) -> ModelQueue {
         let scheduler = number % 2;
-        let resource = resource_of(choice);
+        let resource = self.resource_of(choice);
         let options = QueueOptions {
             owner_slot: u32::try_from(number).unwrap(),
             weight: Weight::new(1 + u32::try_from(choice).unwrap()).unwrap(),
@@ -152,10 +156,8 @@ impl World {
             }
             198..206 => subject.set_band(limits, handle, Band::ALL[amount % 4]).unwrap(),
             206..214 => {
-                let resource = resource_of(amount % 5);
-                let id = resource.map(|at| self.ids[at]);
-                subject.set_resource(limits, handle, id).unwrap();
-                self.queues[at].resource = resource;
+                let resource = self.resource_of(amount % 5);
+                self.set_resource(at, resource);
             }
             214..222 => {
                 subject.remove(limits, handle).unwrap();
@@ -164,7 +166,7 @@ impl World {
                 }
                 self.queues[at] = self.new_queue(at, amount % 5);
             }
-            222..232 => self.change_limit(pick % RESOURCES.len(), amount),
+            222..232 => self.change_limit(self.current[pick % RESOURCES.len()], amount),
             232..244 => {
                 self.now_ns += u64::from(step.amount % 64);
                 self.limits.advance(self.now_ns);
@@ -195,8 +197,7 @@ impl World {
     /// Changes the concurrency, and sometimes lifts the rate; that of the domains stays, so that there is an
     /// end to picking.
     fn change_limit(&mut self, at: usize, amount: usize) {
-        let (_, _, rate) = RESOURCES[at];
-        let rate = rate.filter(|_| at == DOMAIN || !amount.is_multiple_of(7));
+        let rate = self.resources[at].rate.filter(|_| at == DOMAIN || !amount.is_multiple_of(7));
         let concurrency = [None, Some(0), Some(1), Some(2), Some(5)][amount % 5];
         self.limits.change(self.now_ns, self.ids[at], limit_of(concurrency, rate)).unwrap();
         let resource = &mut self.resources[at];
@@ -208,6 +209,18 @@ impl World {
                 *bucket = rate.map(new);
             }
         }
+    }
+
+    fn set_resource(&mut self, at: usize, resource: Option<usize>) {
+        let queue = &mut self.queues[at];
+        let id = resource.map(|at| self.ids[at]);
+        let subject = &mut self.schedulers[queue.scheduler];
+        subject.set_resource(&mut self.limits, queue.handle, id).unwrap();
+        queue.resource = resource;
+    }
+
+    fn resource_of(&self, choice: usize) -> Option<usize> {
+        choice.checked_sub(1).map(|of| self.current[of])
     }
 
     fn chain(&self, leaf: Option<usize>) -> Vec<usize> {
@@ -377,6 +390,11 @@ impl World {
             }
             let expected = resource.bucket.as_ref().map(|bucket| bucket.level(self.now_ns));
             let level = self.limits.level(*id, self.now_ns);
+            let is_full = resource.bucket.as_ref().is_none_or(|of| Some(of.full()) == level);
+            let is_at_rest = self.limits.is_at_rest(self.now_ns, *id).unwrap();
+            if is_at_rest && (resource.n_held > 0 || !is_full) {
+                return Err(format!("{id:?} is at rest: {usage:?}, and its level is {level:?}"));
+            }
             if level != expected {
                 return Err(format!("level {level:?} of {id:?}, and {expected:?} in the model"));
             }
@@ -394,7 +412,7 @@ impl World {
             self.end_one(0, false)?;
         }
         self.audit()?;
-        for at in 0..RESOURCES.len() {
+        for at in 0..self.ids.len() {
             self.change_limit(at, 2);
         }
         for at in 0..N_QUEUES {
@@ -435,10 +453,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn resource_of(choice: usize) -> Option<usize> {
-    [None, Some(0), Some(1), Some(2), Some(3)][choice]
 }
 
 fn limit_of(concurrency: Option<u32>, rate: Option<(u32, u32)>) -> Limit {

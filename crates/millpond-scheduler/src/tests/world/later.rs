@@ -1,6 +1,7 @@
 //! The steps of owners that serve particular queues, and of those that start again.
 
-use super::{Checked, ModelPermit, N_QUEUES, Step, World};
+use super::super::model::{ModelBucket, ModelResource};
+use super::{Checked, DOMAIN, ModelPermit, N_QUEUES, PER_NS, RESOURCES, Step, World, limit_of};
 use crate::{Explanation, Take, Woken};
 
 impl World {
@@ -10,7 +11,8 @@ impl World {
             256..280 => self.take(pick % N_QUEUES),
             280..300 => self.hear(pick % 2, amount % 4),
             300..310 => self.adopt(pick % N_QUEUES),
-            _ => self.rebase(pick, amount % N_QUEUES),
+            310..320 => self.rebase(pick, amount % N_QUEUES),
+            _ => self.renew(pick % DOMAIN, amount),
         }
     }
 
@@ -90,6 +92,40 @@ impl World {
             self.resources[*at].n_held += 1;
         }
         (held.resources, held.number) = (resources, None);
+        Ok(())
+    }
+
+    /// Another resource takes the place of one, with its tokens or with those that a restart leaves. Some of the
+    /// queues follow.
+    fn renew(&mut self, of: usize, amount: usize) -> Checked {
+        let old = self.current[of];
+        let parent = RESOURCES[of].0.map(|parent| self.current[parent]);
+        let parent_id = parent.map(|at| self.ids[at]);
+        let (base, now_ns) = (self.resources[old].rate, self.now_ns);
+        let rate = base.filter(|_| !amount.is_multiple_of(7));
+        let limit = limit_of(Some(2), rate);
+        let (id, bucket) = if amount.is_multiple_of(3) {
+            let since_ns = now_ns.saturating_sub(amount as u64 % 64);
+            let id = self.limits.add_since(now_ns, limit, parent_id, since_ns).unwrap();
+            let empty = |(n, burst)| ModelBucket::empty_since(n, PER_NS, burst, since_ns);
+            (id, rate.map(empty))
+        } else {
+            let id = self.limits.replace(now_ns, self.ids[old], limit, parent_id).unwrap();
+            let new = |(n, burst)| match &mut self.resources[old].bucket {
+                Some(bucket) => bucket.hand_over(now_ns),
+                None => ModelBucket::new(n, PER_NS, burst, now_ns),
+            };
+            (id, rate.map(new))
+        };
+        let new = ModelResource { parent, concurrency: Some(2), rate: base, bucket, n_held: 0 };
+        self.current[of] = self.ids.len();
+        self.ids.push(id);
+        self.resources.push(new);
+        for at in 0..N_QUEUES {
+            if self.queues[at].resource == Some(old) && !(amount + at).is_multiple_of(4) {
+                self.set_resource(at, Some(self.current[of]));
+            }
+        }
         Ok(())
     }
 }
