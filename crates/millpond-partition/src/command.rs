@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millpond_storage_api::Durable;
 use millpond_sync::{Mutex, oneshot};
 use millpond_types::{
-    DelayedKey, DelayedRow, EntryId, LeaseToken, Priority, QueueId, QueueKey, TopicId, TopicName,
+    DelayedKey, DelayedRow, EntryId, LeaseToken, Priority, QueueId, QueueKey, SettingsRow, TopicId, TopicName,
     UnixMillis,
 };
 
@@ -281,6 +281,10 @@ pub(crate) enum Message {
     },
     /// An entry of a queue that has to be looked up is due. It comes from the loop itself.
     Due(DelayedKey, DelayedRow),
+    Configure {
+        row: SettingsRow,
+        reply: Reply<()>,
+    },
     ReportQueue {
         id: QueueId,
         reply: oneshot::Sender<Answer<Option<QueueReport>>>,
@@ -306,6 +310,7 @@ impl Message {
             Self::Settle { action, .. } => action.refuse(error.clone()),
             Self::ReportQueue { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Report { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Configure { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Purge { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Dead { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Unreceived(_) | Self::Due(..) | Self::Close => {}

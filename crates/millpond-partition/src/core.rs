@@ -6,6 +6,8 @@
 //!
 //! Its invariants P1 to P10 are on the [crate's page](crate).
 
+mod classes;
+mod configure;
 mod effect;
 mod enqueue;
 mod heads;
@@ -21,24 +23,26 @@ mod reads;
 mod recall;
 mod recover;
 mod reporting;
-mod rules;
 mod settle;
 mod topics;
+mod turns;
 mod waiters;
 mod waits;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
 use millpond_types::{ActiveKey, EntryRank, QueueId, Stage, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
 use crate::command::{Message, Nacked};
+use crate::governor::{Seat, nanos};
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 
+use classes::Classes;
+use configure::Walk;
 use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
@@ -52,7 +56,6 @@ use recall::Recall;
 pub(crate) use recover::Recovered;
 pub use recover::scan_table;
 use reporting::Survey;
-use rules::Effective;
 use topics::{TopicSlot, Topics};
 use waiters::Waiters;
 use waits::Wakes;
@@ -78,6 +81,8 @@ pub(crate) struct Core {
     reserved_sequence: u64,
     queues: QueueSet,
     topics: Topics,
+    /// What it shares with the other partitions of the engine.
+    seat: Seat,
     names: Names,
     /// What a restart has not brought back yet.
     recall: Recall,
@@ -108,8 +113,13 @@ pub(crate) struct Core {
     /// Those of them that nobody wants any more.
     cancelled: Vec<u64>,
     memory: Memory,
-    /// What holds where no rule says anything.
-    defaults: Arc<Effective>,
+    classes: Classes,
+    /// Changes of rules that have not come to all queues.
+    walks: VecDeque<Walk>,
+    /// Queues with leases of which the rules are not known.
+    to_resolve: BTreeSet<Slot>,
+    /// Queues of which the names are to be read.
+    name_reads: VecDeque<Slot>,
     idle: VecDeque<Slot>,
     surveys: VecDeque<Survey>,
     /// The batch being staged, and what follows from it.
@@ -136,6 +146,7 @@ impl Core {
             Message::Unreceived(leases) => self.take_back(&leases),
             Message::Dead { id, action, reply } => self.dead(id, action, reply),
             Message::Purge { id, reply } => self.purge(id, reply),
+            Message::Configure { row, reply } => self.configure(row, reply),
             Message::Due(key, row) => self.let_go(key, row),
             Message::ReportQueue { id, reply } => drop(reply.send(Ok(self.report_queue(id)))),
             Message::Report { n_queues_max, reply } => self.start_survey(n_queues_max, reply),
@@ -195,6 +206,7 @@ impl Core {
                 delayed.iter().for_each(|key| self.delayed_purged(key));
                 self.purge_advanced(slot, reply, position);
             }
+            Effect::Configured { row, reply } => self.configured(&row, reply, position),
             Effect::NothingToPurge { reply } => {
                 let _ = reply.send(Ok(position.attach(crate::Purged::default())));
             }
@@ -250,7 +262,8 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<UnixMillis> {
-        self.next_wake().into_iter().chain(self.next_line()).min()
+        let limits = self.next_tokens();
+        self.next_wake().into_iter().chain(self.next_line()).chain(limits).min()
     }
 
     /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
@@ -259,6 +272,7 @@ impl Core {
         // Each kind has a number of its own, so that none keeps another waiting.
         let n_max = self.options.timers_per_turn;
         self.end_waits(now, n_max);
+        self.seat.lock().limits.advance(nanos(now));
         millpond_types::DueClock::ALL
             .into_iter()
             .for_each(|clock| self.serve_line(now, clock, n_max));
@@ -279,7 +293,9 @@ impl Core {
         let memory_is_tight = self.shrink_windows();
         let survey_goes_on = self.advance_surveys();
         let more_leave = self.evict_idle(EVICTED_PER_TURN);
-        memory_is_tight || survey_goes_on || more_leave
+        let walk_goes_on = self.advance_walks();
+        let more_turns = self.pass_on();
+        memory_is_tight || walk_goes_on || survey_goes_on || more_leave || more_turns
     }
 
     /// Answers everybody who still waits: the partition ends.
@@ -296,53 +312,23 @@ impl Core {
         for survey in std::mem::take(&mut self.surveys) {
             survey.refuse(error);
         }
+        for walk in std::mem::take(&mut self.walks) {
+            walk.refuse(error);
+        }
         for message in self.recall.take_parked() {
             message.refuse(error);
         }
-        let of_topics = self.topics.drain().map(|topic| topic.waiters);
+        let of_topics = self.topics.iter_mut().map(|topic| std::mem::take(&mut topic.waiters));
         let of_queues = self.queue_waiters.drain().map(|(_, waiters)| waiters);
         of_topics.chain(of_queues).for_each(|waiters| waiters.refuse_all(error));
     }
 
-    /// Takes a queue into memory. It must not be there.
-    fn add_queue(&mut self, topic: TopicSlot, queue: Queue) -> Slot {
-        self.topics[topic].n_queues += 1;
-        self.queues.insert(queue)
-    }
 
     /// Restores P4 for a queue after any change to it, and lets it leave memory when idle.
     fn touch(&mut self, slot: Slot) {
         self.queues[slot].release_unused();
         self.place(slot);
         self.consider_idle(slot);
-    }
-
-    /// Lets a queue take part in the round of its topic, or not.
-    fn place(&mut self, slot: Slot) {
-        let queue = &mut self.queues[slot];
-        let (topic, id) = (queue.topic, queue.id);
-        let wants_turn = queue.wants_turn();
-        let was_in_ring = std::mem::replace(&mut queue.in_ring, wants_turn);
-        let turn_due = !queue.window.is_empty() && std::mem::take(&mut queue.turn_due);
-        match (was_in_ring, wants_turn) {
-            (false, true) => {
-                let ring = &mut self.topics[topic].ring;
-                if turn_due {
-                    ring.push_front(&mut self.queues, slot);
-                } else {
-                    ring.push_back(&mut self.queues, slot);
-                }
-            }
-            (true, false) => self.topics[topic].ring.remove(&mut self.queues, slot),
-            _ => {}
-        }
-        if wants_turn {
-            self.list_queue(id);
-        }
-        // Also when it left: it may have been the last that a caller could hope for.
-        if wants_turn || was_in_ring {
-            self.list_topic(topic);
-        }
     }
 
     /// The callers of a topic are to be looked at.
@@ -379,28 +365,27 @@ impl Core {
         if self.recall.is_sweeping() && !trusts_stale {
             return false;
         }
+        let mut n_kept = 0;
         for _ in 0..n_max {
             if self.idle.len() <= self.options.idle_queues_max {
                 return false;
             }
             let Some(oldest) = self.idle.pop_front() else { return false };
-            let queue = &mut self.queues[oldest];
-            if queue.is_idle() && !self.recall.may_forget(queue) && !trusts_stale {
+            let is_idle = self.queues[oldest].is_idle();
+            let must_wait = !self.is_at_rest(oldest);
+            let may_leave = trusts_stale || self.recall.may_forget(&self.queues[oldest]);
+            if is_idle && (must_wait || !may_leave) {
                 self.idle.push_back(oldest);
+                n_kept += usize::from(must_wait);
                 continue;
             }
-            queue.in_idle = false;
-            if queue.is_idle() || broken {
-                let topic = queue.topic;
-                let uncounted = self.is_broken(Mutation::DormantUncounted);
-                if let Some(queue) = self.queues.remove(oldest).filter(|_| !uncounted) {
-                    self.recall.left_memory(&queue.stored);
-                }
-                self.topics[topic].n_queues -= 1;
-                self.topics.tidy(topic);
+            self.queues[oldest].in_idle = false;
+            if is_idle || broken {
+                self.remove_queue(oldest);
             }
         }
-        self.idle.len() > self.options.idle_queues_max
+        // Where nothing could leave before some time has passed, another look at once is of no use.
+        n_kept < n_max && self.idle.len() > self.options.idle_queues_max
     }
 
     fn mark_dirty(&mut self, slot: Slot) {

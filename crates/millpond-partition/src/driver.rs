@@ -103,7 +103,7 @@ impl Driver {
         store: Arc<dyn PartitionStore>,
         (sender, mailbox): (MailboxSender, MailboxOwner),
         options: PartitionOptions,
-        end: Arc<End>,
+        (clock, end): (Clock, Arc<End>),
     ) -> Self {
         let commit_waker = sender.waker();
         let reader = store.clone();
@@ -115,7 +115,7 @@ impl Driver {
             mailbox,
             sender,
             options,
-            clock: Clock::start(),
+            clock,
             commits: VecDeque::new(),
             durable: None,
             commit_waker,

@@ -134,12 +134,14 @@ mod driver;
 mod end;
 mod error;
 mod executor;
+mod governor;
 pub mod inspect;
 mod latency;
 mod mailbox;
 mod options;
 mod partition;
 mod report;
+mod rules;
 pub mod verify;
 
 pub use clock::Clock;
@@ -147,13 +149,14 @@ pub use command::{
     DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack, Nacked,
     NewEntry, Purged, QueueRef, Retry, Start,
 };
+pub use governor::Governor;
 pub use error::{PartitionError, StaleReason};
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
-pub use millpond_wakeup::{BackoffError, BackoffPolicy};
-pub use options::{LeasesAtOpen, OptionsError, PartitionOptions, RetryPolicy};
+pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
+pub use rules::RuleError;
 pub use report::{Counters, PartitionReport, QueueReport, QueueState};
 
 #[cfg(test)]

@@ -1,12 +1,7 @@
 //! The limits of a partition and what it does with old leases.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::time::Duration;
-
 use millpond_inbox::Limits;
-use millpond_types::{EntryHead, EntryRank, Settings, TopicId, ms_rounded_up};
-use millpond_wakeup::{BackoffError, BackoffPolicy};
+use millpond_types::{EntryHead, EntryRank, Settings};
 
 /// What happens, when a partition is opened, to leases granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,61 +13,6 @@ pub enum LeasesAtOpen {
     /// They end at once and their entries are ready again, with their attempts counted. Right when the
     /// workers lived in the process that is gone.
     Release,
-}
-
-/// What happens to entries whose attempts fail: by default they are ready again at once, without end.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use millpond_partition::RetryPolicy;
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let policy = RetryPolicy::default()
-///     .with_backoff(Duration::from_millis(100), Duration::from_secs(30))?
-///     .with_attempts_max(5)?;
-/// # assert_eq!(policy.attempts_max.map(|max| max.get()), Some(5));
-/// assert!(policy.with_attempts_max(0).is_err());
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RetryPolicy {
-    /// How long a failed entry waits. Without, it is ready again at once, at its old place.
-    ///
-    /// The end of a lease by its deadline is a failed attempt too, but the lease was wait enough.
-    pub backoff: Option<BackoffPolicy>,
-    /// Most attempts of one entry; when the last one has failed it is set aside. Without, there is no end.
-    pub attempts_max: Option<NonZeroU32>,
-}
-
-impl RetryPolicy {
-    /// The same policy with a [back-off](BackoffPolicy): a random wait of at most `base` after the first failure,
-    /// of at most twice that after each further one, and of at most `cap` ever. Parts of a millisecond count as
-    /// a whole one.
-    ///
-    /// # Errors
-    ///
-    /// [`BackoffError::BaseAboveCap`].
-    pub fn with_backoff(self, base: Duration, cap: Duration) -> Result<Self, BackoffError> {
-        let backoff = Some(BackoffPolicy::new(ms_rounded_up(base), ms_rounded_up(cap))?);
-        Ok(Self { backoff, ..self })
-    }
-
-    /// The same policy with a limit: an entry has at most so many attempts, and is then set aside.
-    ///
-    /// # Errors
-    ///
-    /// [`OptionsError::NoAttempts`]: each entry has at least one.
-    pub fn with_attempts_max(self, n_attempts: u32) -> Result<Self, OptionsError> {
-        let max = NonZeroU32::new(n_attempts).ok_or(OptionsError::NoAttempts)?;
-        Ok(Self { attempts_max: Some(max), ..self })
-    }
-
-    /// Whether an entry that has had so many attempts may have no more.
-    pub(crate) fn is_spent(&self, attempts: u32) -> bool {
-        self.attempts_max.is_some_and(|max| attempts >= max.get())
-    }
 }
 
 /// Limits of one partition. Each is a bound on memory or on delay, never on correctness. Where 0 would
@@ -120,10 +60,6 @@ pub struct PartitionOptions {
     pub leases_at_open: LeasesAtOpen,
     /// What holds where no stored rule says anything. Only what can be said of any queue counts.
     pub defaults: Settings,
-    /// What happens to entries whose attempts fail.
-    pub retry: RetryPolicy,
-    /// The same, for topics that differ.
-    pub retry_of_topics: HashMap<TopicId, RetryPolicy>,
     #[cfg(test)]
     pub(crate) broken: Option<crate::core::Mutation>,
 }
@@ -148,8 +84,6 @@ impl Default for PartitionOptions {
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
             defaults: Settings::default(),
-            retry: RetryPolicy::default(),
-            retry_of_topics: HashMap::new(),
             #[cfg(test)]
             broken: None,
         }
@@ -169,9 +103,6 @@ pub enum OptionsError {
         /// The budget asked for.
         window_bytes_max: usize,
     },
-    /// Entries that may not be tried even once could only be refused.
-    #[error("an entry has at least 1 attempt")]
-    NoAttempts,
 }
 
 impl PartitionOptions {
@@ -189,11 +120,6 @@ impl PartitionOptions {
             return Err(OptionsError::WindowBytesBelowOneEntry { window_bytes_max });
         }
         Ok(())
-    }
-
-    /// What happens to failed entries of a topic.
-    pub(crate) fn retry_of(&self, topic: TopicId) -> RetryPolicy {
-        self.retry_of_topics.get(&topic).copied().unwrap_or(self.retry)
     }
 
     /// The same limits, where none of them stops the partition.

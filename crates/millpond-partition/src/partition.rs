@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millpond_storage_api::{Durable, PartitionStore, StoreError, StoreErrorKind};
 use millpond_sync::{oneshot, thread};
-use millpond_types::{EntryId, QueueId, UnixMillis};
+use millpond_types::{EntryId, QueueId, SettingsRow, UnixMillis};
 use millpond_wakeup::mailbox::Capacity;
 
 use crate::PartitionError;
@@ -16,6 +16,7 @@ use crate::command::{
 use crate::core::{Core, Recovered};
 use crate::driver::{Driver, panicked};
 use crate::end::{Announce, End};
+use crate::governor::Governor;
 use crate::mailbox::{COMMAND, CONTROL, MailboxSender, mailbox};
 use crate::options::{LeasesAtOpen, PartitionOptions};
 use crate::report::{PartitionReport, QueueReport};
@@ -55,6 +56,24 @@ impl Partition {
         store: Arc<dyn PartitionStore>,
         options: PartitionOptions,
     ) -> Result<Self, PartitionError> {
+        Self::open_under(&Governor::new(1), 0, store, options).await
+    }
+
+    /// As [`open`](Self::open), for one of several partitions of an engine: the one with this number, from 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    ///
+    /// When the governor was made for fewer partitions.
+    pub async fn open_under(
+        governor: &Governor,
+        number: usize,
+        store: Arc<dyn PartitionStore>,
+        options: PartitionOptions,
+    ) -> Result<Self, PartitionError> {
         options.check()?;
         let options = options.workable();
         let recovered = Recovered::read(&*store).await?;
@@ -65,11 +84,13 @@ impl Partition {
             n_messages: options.mailbox_capacity,
             weight: options.mailbox_bytes_max,
         });
+        let clock = governor.clock();
+        let seat = governor.join(number, sender.clone());
         let ranges = store.capabilities().cheap_range_delete;
-        let core = Core::new(recovered, options.clone(), ranges, sender.clone());
+        let core = Core::new(clock.now(), recovered, options.clone(), ranges, sender.clone(), seat);
         let mail = (sender.clone(), owner);
         let end = Arc::new(End::default());
-        let driver = Driver::new(core, store.clone(), mail, options, end.clone());
+        let driver = Driver::new(core, store.clone(), mail, options, (clock, end.clone()));
         let announce = Announce(end.clone());
         let closing_store = store.clone();
         let running = thread::Builder::new()
@@ -215,6 +236,21 @@ impl Partition {
     /// and only the answer is lost.
     pub async fn purge(&self, id: QueueId) -> Result<Durable<Purged>, PartitionError> {
         self.ask(|reply| Message::Purge { id, reply }).await
+    }
+
+    /// Stores a [rule](Governor::change) and puts it in force. The answer comes when nothing is granted by
+    /// older rules any more. What is leased stays leased.
+    ///
+    /// # Errors
+    ///
+    /// The partition is closed or has stopped; then nobody knows whether it was stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves everything; afterwards it is done and only the
+    /// answer is lost.
+    pub async fn configure(&self, row: SettingsRow) -> Result<Durable<()>, PartitionError> {
+        self.ask(|reply| Message::Configure { row, reply }).await
     }
 
     /// One queue, if it is in memory. One that is not holds nothing.

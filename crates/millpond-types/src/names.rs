@@ -77,6 +77,13 @@ impl QueueKey {
     }
 }
 
+/// Keys compare as their bytes do.
+impl std::borrow::Borrow<[u8]> for QueueKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Readable text where the key is UTF-8, escaped bytes where it is not.
 impl std::fmt::Display for QueueKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

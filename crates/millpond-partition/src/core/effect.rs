@@ -1,7 +1,9 @@
 //! What waits for a commit.
 
 use millpond_sync::oneshot;
-use millpond_types::{DelayedKey, DelayedRow, EntryHead, EntryId, EntryRank, Stage, UnixMillis};
+use millpond_types::{
+    DelayedKey, DelayedRow, EntryId, EntryHead, EntryRank, SettingsRow, Stage, UnixMillis,
+};
 
 use super::Slot;
 use super::moves::{Target, Tell};
@@ -61,6 +63,11 @@ pub(super) enum Effect {
         delayed: Vec<DelayedKey>,
         reply: Option<Reply<Purged>>,
     },
+    /// A rule is stored.
+    Configured {
+        row: Box<SettingsRow>,
+        reply: Reply<()>,
+    },
     NothingToPurge {
         reply: Reply<Purged>,
     },
@@ -90,6 +97,7 @@ impl Effect {
         let error = error.clone();
         match self {
             Self::Enqueued { reply, .. } => drop(reply.send(Err(error))),
+            Self::Configured { reply, .. } => drop(reply.send(Err(error))),
             Self::Granted { reply, .. } => drop(reply.send(Err(error))),
             Self::Gone { reply, .. } => drop(reply.send(Err(error))),
             Self::Released { reply, .. } => {

@@ -11,7 +11,7 @@ use millpond_types::{
     QueueRow, Sequence, StoredBody, UnixMillis,
 };
 
-use super::{Core, Effect, Mutation, Queue, Slot};
+use super::{Core, Effect, Mutation, Slot};
 use crate::QueueRef;
 use crate::command::{NewEntry, Reply};
 
@@ -80,11 +80,9 @@ impl Core {
         }
         // Every queue with work is in memory, or was looked for before this, so it is known to be empty.
         let window = Inbox::new(true, self.options.inbox);
-        let topic = self.topics.find_or_add(names.topic_id);
-        let queue = Queue::new(names.id, topic, ActiveRow::default(), window);
         let row = QueueRow { topic: names.topic.clone(), key: names.key.clone() };
         self.batch.put(Table::Queues, &names.id.0, &row.encode());
-        self.add_queue(topic, queue)
+        self.add_queue(names.topic_id, names.id, ActiveRow::default(), window)
     }
 
     /// The commit of an enqueue is durable.

@@ -14,14 +14,8 @@ use millpond_types::{
 
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
-use super::topics::TopicSlot;
 use super::waits::Wait;
 use super::{Core, Load, Mutation, Queue};
-
-/// Heads of one topic that are read at a time for callers that wait: as many as a caller wants, but so
-/// many at least, and at most.
-const HEADS_AHEAD_MIN: usize = if cfg!(test) { 2 } else { 4 };
-pub(super) const HEADS_AHEAD: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Queues that may be read ahead of their turn at a time.
 const READS_AHEAD_MAX: usize = 1024;
@@ -33,6 +27,9 @@ impl Core {
     /// The turn of a queue has come, or a caller wants it: its head is read before others.
     pub(super) fn demand_head(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
+        if queue.unresolved && queue.purge().is_none() {
+            return self.want_names(slot);
+        }
         let may_start = matches!(queue.load, Load::Idle | Load::Ahead)
             && queue.backing_off().is_none()
             && queue.purge().is_none();
@@ -40,10 +37,8 @@ impl Core {
             return;
         }
         queue.load = Load::Urgent;
-        queue.turn_due = true;
         self.urgent_loads.push_back(slot);
         self.count_load(slot);
-        self.place(slot);
     }
 
     /// A queue was just served: more of it is read while there is memory for it.
@@ -61,38 +56,15 @@ impl Core {
     }
 
     /// A queue that has no head and may have one soon keeps the callers of its topic waiting.
-    fn count_load(&mut self, slot: Slot) {
+    pub(super) fn count_load(&mut self, slot: Slot) {
         if self.is_broken(Mutation::LoadUncounted) {
             return;
         }
         let queue = &mut self.queues[slot];
-        let counts = queue.is_coming() && queue.window.is_empty();
+        let counts = queue.is_coming() && (queue.window.is_empty() || queue.unresolved);
         if counts && !std::mem::replace(&mut queue.counted, true) {
             self.topics[queue.topic].n_loading += 1;
         }
-    }
-
-    /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way, for a
-    /// caller that wants so many entries.
-    pub(super) fn first_servable(&mut self, topic: TopicSlot, n_wanted: usize) -> Option<Slot> {
-        let n_ahead = n_wanted.clamp(HEADS_AHEAD_MIN, HEADS_AHEAD);
-        let mut next = self.topics[topic].ring.front();
-        let mut n_passed = 0;
-        while n_passed < HEADS_AHEAD {
-            let slot = next?;
-            let queue = &self.queues[slot];
-            if !queue.window.is_empty() {
-                return Some(slot);
-            }
-            next = queue.ring.next.map(Slot::from);
-            if self.topics[topic].n_loading < n_ahead {
-                // It leaves the ring until it is read.
-                self.demand_head(slot);
-            } else {
-                n_passed += 1;
-            }
-        }
-        None
     }
 
     pub(super) fn poll_head(&mut self) -> Option<ReadJob> {
@@ -121,7 +93,6 @@ impl Core {
             queue.window.refill_started(wanted.clone());
             queue.busy_mut().reading = Some(self.last_read + 1);
             self.count_load(slot);
-            self.place(slot);
             let request = ScanRequest {
                 table: Table::Entries,
                 lower: scan_start(id, floor, &wanted.from),
@@ -222,23 +193,26 @@ impl Core {
     /// A load has ended, well or not: whoever waited for it can be answered.
     fn load_ended(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
-        let (topic, id) = (queue.topic, queue.id);
         queue.load = Load::Idle;
         if let Some(busy) = &mut queue.busy {
             busy.reading = None;
         }
-        if std::mem::take(&mut queue.counted) {
-            self.topics[topic].n_loading -= 1;
-        }
-        self.list_topic(topic);
-        self.list_queue(id);
+        self.uncount_load(slot);
         if !self.is_broken(Mutation::LoadEndUnnoticed) {
             self.touch(slot);
         }
-        // Whoever found nothing has had its turn.
-        if let Some(queue) = self.queues.get_mut(slot) {
-            queue.turn_due = false;
+    }
+
+    /// A queue is not being loaded any more, unless for another reason.
+    pub(super) fn uncount_load(&mut self, slot: Slot) {
+        let queue = &mut self.queues[slot];
+        let (topic, id) = (queue.topic, queue.id);
+        if std::mem::take(&mut queue.counted) {
+            self.topics[topic].n_loading -= 1;
         }
+        self.count_load(slot);
+        self.list_topic(topic);
+        self.list_queue(id);
     }
 
     /// What is read for a queue is of no use any more.
@@ -258,6 +232,7 @@ impl Core {
         if let Some(busy) = &mut self.queues[slot].busy {
             busy.backing_off = None;
         }
+        self.note_unresolved(slot);
         self.touch(slot);
     }
 }

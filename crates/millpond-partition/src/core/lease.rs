@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use millpond_scheduler::{Permit, Picked};
 use millpond_storage_api::{Durable, LogPosition, Table};
 use millpond_sync::oneshot;
 use millpond_types::{
     EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, UnixMillis,
 };
 
-use super::waiters::Waiter;
+use super::turns::Turn;
+use super::waiters::{Waiter, Waiters};
 use super::waits::Wait;
 use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, TopicSlot};
 use crate::command::{Answer, Grant, Grants, LeaseCall, LeaseRef, LeaseSource};
@@ -23,7 +25,7 @@ impl Core {
         let waiter = Waiter { call, wait };
         match source {
             LeaseSource::Topic(id) => {
-                let topic = self.topics.find_or_add(id);
+                let topic = self.topic_for(id);
                 self.topics[topic].waiters.push(waiter);
                 self.list_topic(topic);
             }
@@ -44,7 +46,7 @@ impl Core {
             let waiters = &mut self.topics[slot].waiters;
             waiters.sweep();
             n_seen += 1 + waiters.len();
-            self.topics.tidy(slot);
+            self.tidy_topic(slot);
         }
         self.queue_waiters.retain(|_, waiters| {
             waiters.sweep();
@@ -57,32 +59,48 @@ impl Core {
     /// Grants what can be granted. To be called after everything else of a turn, so that an entry that
     /// became ready in this turn competes with the others.
     pub(crate) fn serve(&mut self, now: UnixMillis) {
+        self.hear_of_limits();
         for id in std::mem::take(&mut self.queues_to_serve) {
             self.serve_queue(now, id);
         }
         for slot in std::mem::take(&mut self.topics_to_serve) {
-            self.serve_topic(now, slot);
             self.topics[slot].listed = false;
-            self.topics.tidy(slot);
+            self.serve_topic(now, slot);
+            self.stand_back(slot);
+            self.tidy_topic(slot);
         }
     }
 
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
         let Some(mut waiters) = self.queue_waiters.remove(&id) else { return };
-        let slot = self.queues.find(&id);
-        let has_head = |core: &Self| slot.is_some_and(|slot| !core.queues[slot].window.is_empty());
-        while has_head(self)
-            && let Some(waiter) = waiters.pop()
-        {
-            self.grant(now, &waiter, slot, None);
+        let Some(slot) = self.queues.find(&id) else {
+            waiters.answer_impatient();
+            return self.keep_waiting(id, waiters);
+        };
+        let mut next = Turn::Nothing;
+        while !waiters.is_empty() && self.queues[slot].is_servable() {
+            next = self.take_of(now, slot);
+            let Turn::Serve(picked) = next else { break };
+            next = Turn::Unknown;
+            let topic = self.queues[slot].topic;
+            let Some((call, reply)) = waiters.claim() else {
+                self.give_turn_back(now, topic, picked);
+                break;
+            };
+            self.grant(now, &call, reply, picked, |core, _| core.take_of(now, slot));
         }
-        if let Some(slot) = slot.filter(|_| !waiters.is_empty()) {
+        if !waiters.is_empty() {
             self.demand_head(slot);
         }
-        let may_have = slot.is_some_and(|slot| self.queues[slot].counted);
-        if !has_head(self) && !may_have {
+        let queue = &self.queues[slot];
+        let is_refused = queue.is_servable() && matches!(next, Turn::Nothing);
+        if !queue.is_servable() && !queue.counted || is_refused {
             waiters.answer_impatient();
         }
+        self.keep_waiting(id, waiters);
+    }
+
+    fn keep_waiting(&mut self, id: QueueId, waiters: Waiters) {
         if !waiters.is_empty() {
             self.queue_waiters.insert(id, waiters);
         }
@@ -91,64 +109,62 @@ impl Core {
     fn serve_topic(&mut self, now: UnixMillis, slot: TopicSlot) {
         while let Some(n_wanted) = self.topics[slot].waiters.first_wants() {
             self.recall_topic(slot);
-            let has_queue = self.first_servable(slot, n_wanted).is_some();
-            let topic = &mut self.topics[slot];
-            if !has_queue {
-                let may_have = topic.n_loading > 0 || !topic.ring.is_empty();
-                if !may_have && !self.recall.may_bring(topic.recall) {
-                    topic.waiters.answer_impatient();
+            match self.next_turn(now, slot, n_wanted) {
+                Turn::Serve(picked) => match self.topics[slot].waiters.claim() {
+                    Some((call, reply)) => {
+                        self.grant(now, &call, reply, picked, |core, n| core.next_turn(now, slot, n));
+                    }
+                    None => self.give_turn_back(now, slot, picked),
+                },
+                Turn::Nothing => {
+                    let topic = &mut self.topics[slot];
+                    if topic.n_loading == 0 && !self.recall.may_bring(topic.recall) {
+                        topic.waiters.answer_impatient();
+                    }
+                    break;
                 }
-                break;
+                Turn::Unknown => return self.list_topic(slot),
             }
-            let Some(waiter) = topic.waiters.pop() else { break };
-            self.grant(now, &waiter, None, Some(slot));
         }
     }
 
-    /// Takes up to the wanted number of entries for one call, from one queue or round the topic's ring.
+    /// Takes up to the wanted number of entries for one call, beginning with one that was picked.
     fn grant(
         &mut self,
         now: UnixMillis,
-        waiter: &Waiter,
-        only: Option<Slot>,
-        topic: Option<TopicSlot>,
+        call: &LeaseCall,
+        reply: oneshot::Sender<Answer<Grants>>,
+        first: Picked,
+        next: impl Fn(&mut Self, usize) -> Turn,
     ) {
-        let Some(reply) = waiter.call.claim() else { return };
-        let deadline = now.plus(waiter.call.lease_ms);
+        let deadline = now.plus(call.lease_ms);
         let mut grants = Vec::new();
-        while grants.len() < waiter.call.n_max {
-            let n_left = waiter.call.n_max - grants.len();
-            let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic, n_left)));
-            let Some(slot) = next else { break };
-            let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
-            grants.push((slot, self.stage_lease(slot, rank, head, deadline, &waiter.call)));
+        let mut picked = first;
+        loop {
+            let slot = Slot(picked.owner_slot);
+            let taken = self.with_window(slot, |window| window.take());
+            let (rank, head) = taken.expect("only a queue with a head is picked");
+            let grant = self.stage_lease(slot, (rank, head), deadline, call, picked.permit);
+            grants.push((slot, grant));
             self.read_ahead(slot);
-            self.turn_taken(slot);
+            self.place(slot);
+            let n_left = call.n_max.saturating_sub(grants.len());
+            if n_left == 0 {
+                break;
+            }
+            let Turn::Serve(another) = next(self, n_left) else { break };
+            picked = another;
         }
         self.effects.push(Effect::Granted { grants, reply });
-    }
-
-    /// The next turn of a queue that was served comes after those of all others.
-    fn turn_taken(&mut self, slot: Slot) {
-        let queue = &mut self.queues[slot];
-        let (topic, wants_turn) = (queue.topic, queue.wants_turn());
-        let was_in_ring = std::mem::replace(&mut queue.in_ring, wants_turn);
-        let ring = &mut self.topics[topic].ring;
-        if was_in_ring {
-            ring.remove(&mut self.queues, slot);
-        }
-        if wants_turn {
-            ring.push_back(&mut self.queues, slot);
-        }
     }
 
     fn stage_lease(
         &mut self,
         slot: Slot,
-        rank: EntryRank,
-        head: EntryHead,
+        (rank, head): (EntryRank, EntryHead),
         deadline: UnixMillis,
         call: &LeaseCall,
+        permit: Option<Permit>,
     ) -> Grant {
         let token = LeaseToken { epoch: self.epoch, number: self.next_token };
         self.next_token += 1;
@@ -166,7 +182,8 @@ impl Core {
             separate_body: head.separate_body,
             has_retry_floor: head.has_retry_floor,
         };
-        let lease = Lease { row, state: LeaseState::Granting, holder: call.holder.clone() };
+        let holder = call.holder.clone();
+        let lease = Lease { row, state: LeaseState::Granting, holder, permit };
         queue.busy_mut().leases.insert(rank, lease);
         queue.n_effects += 1;
         let id = EntryId { queue: queue.id, rank };

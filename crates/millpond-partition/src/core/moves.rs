@@ -16,7 +16,8 @@ use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::waits::Wait;
 use super::{Core, Effect, LeaseState, Mutation, Slot};
 use crate::command::{DeadAction, Nack, Nacked, Reply, Retry};
-use crate::{PartitionError, RetryPolicy, StaleReason};
+use crate::rules::RetryPolicy;
+use crate::{PartitionError, StaleReason};
 
 /// An entry of which the row is to be read, so that it can be written elsewhere.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl Core {
     }
 
     fn retry_of(&self, slot: Slot) -> RetryPolicy {
-        self.options.retry_of(self.topics[self.queues[slot].topic].id)
+        self.rules_of(slot).retry
     }
 
     /// The last attempt of an entry has failed without a word. Its lease, if it has one, is at its end.
@@ -368,9 +369,9 @@ impl Core {
     /// The commit of a move is durable.
     pub(super) fn moved(&mut self, slot: Slot, (from, rank): (Stage, EntryRank), to: Target) {
         if from == Stage::Ready {
-            if let Some(busy) = &mut self.queues[slot].busy {
-                busy.leases.remove(&rank);
-            }
+            let busy = self.queues[slot].busy.as_mut();
+            let lease = busy.and_then(|busy| busy.leases.remove(&rank));
+            self.release(lease.and_then(|lease| lease.permit));
             self.with_window(slot, |window| window.confirm(&rank));
         } else if let Some(busy) = &mut self.queues[slot].busy {
             busy.leaving_dead.remove(&rank);

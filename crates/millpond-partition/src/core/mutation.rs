@@ -16,6 +16,18 @@ pub(crate) enum Mutation {
     LoadEndUnnoticed,
     /// A queue that is being loaded does not count as one that may have work (P5).
     LoadUncounted,
+    /// The end of a lease keeps its permit.
+    PermitKept,
+    /// A rule is put in force and not stored.
+    RuleUnstored,
+    /// A rule is put in force for queues that come into memory later.
+    RuleForNewQueuesOnly,
+    /// Leases out of a queue of which the key is not known do not count.
+    LeasesUnresolved,
+    /// A queue leaves memory while its bucket is not full.
+    BucketForgotten,
+    /// What was made available to a topic that nobody asks for stays there.
+    PromiseKept,
     /// A lease that was recovered does not hide its entry (P6).
     RecoveredLeaseShown,
     /// A deadline passes without effect.
@@ -104,12 +116,18 @@ pub(crate) enum Mutation {
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 51] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
         Self::LoadEndUnnoticed,
         Self::LoadUncounted,
+        Self::PermitKept,
+        Self::PromiseKept,
+        Self::RuleUnstored,
+        Self::RuleForNewQueuesOnly,
+        Self::LeasesUnresolved,
+        Self::BucketForgotten,
         Self::RecoveredLeaseShown,
         Self::ExpiryIgnored,
         Self::OldDeadlineStays,

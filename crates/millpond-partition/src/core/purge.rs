@@ -125,6 +125,7 @@ impl Core {
         if !self.is_broken(Mutation::PurgeKeepsMoves) {
             self.end_moves(slot);
         }
+        leases.values().for_each(|lease| self.release(lease.permit));
         (leases.into_keys().collect(), n_leased)
     }
 
@@ -237,7 +238,7 @@ impl Core {
                 purge.ends = true;
                 let queue = &mut self.queues[slot];
                 // Now, because an entry that is on its way may arrive before this is staged.
-                let entering = (queue.n_entering > 0).then_some(queue.lowest_entering);
+                let entering = (queue.n_entering > 0).then(|| queue.lowest_entering_rank());
                 let kept = purge.lowest_kept.into_iter().chain(entering).min();
                 queue.stored.floor = kept.unwrap_or(LAST_RANK);
             }

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millpond_inbox::{Frontier, Inbox};
+use millpond_scheduler::{Head, Permit, QueueHandle};
 use millpond_types::{
     ActiveRow, EntryHead, EntryRank, LeaseRow, Priority, QueueId, Sequence, Stage, UnixMillis,
 };
 use millpond_wakeup::{DeadlineIndex, Handle};
 
+use super::classes::ClassNumber;
+use super::configure::Naming;
 use super::moves::Move;
 use super::purge::Purge;
-use super::queues::{Links, Slot};
+use super::queues::Slot;
 use super::topics::TopicSlot;
 use super::waits::Wait;
 
@@ -48,6 +51,8 @@ pub(super) struct Lease {
     pub(super) state: LeaseState,
     /// Who has it, if that was said. Not stored.
     pub(super) holder: Option<Arc<str>>,
+    /// What it takes up of the limits, while it is in force.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Lease {
@@ -85,13 +90,16 @@ pub(super) enum Load {
 pub(super) struct Queue {
     pub(super) id: QueueId,
     pub(super) topic: TopicSlot,
-    /// Its neighbours in the ring of its topic.
-    pub(super) ring: Links,
+    /// Its place with the scheduler of its topic …
+    pub(super) handle: QueueHandle,
+    /// … and what that was told of its head.
+    pub(super) shown: Head,
     pub(super) window: Window,
     /// The row in `active`, as of the batch being staged.
     pub(super) stored: ActiveRow,
-    /// The lowest rank among the entries staged and not yet in the window …
-    pub(super) lowest_entering: EntryRank,
+    /// The lowest rank among the entries staged and not yet in the window, in two parts, which take less room …
+    lowest_entering: Sequence,
+    lowest_entering_priority: Priority,
     /// … and how many they are.
     pub(super) n_entering: u32,
     /// Effects that wait for their commit. The queue stays in memory meanwhile.
@@ -99,16 +107,19 @@ pub(super) struct Queue {
     pub(super) busy: Option<Box<Busy>>,
     /// Its one wakeup, at the first of its waits at the latest.
     pub(super) wake: Option<Handle>,
+    /// Which rules hold for it.
+    pub(super) class: ClassNumber,
     pub(super) load: Load,
+    /// Its key is to be known before anything of it is served, because rules go by it.
+    pub(super) unresolved: bool,
     /// Counted among the topic's queues that may turn out to have a head.
     pub(super) counted: bool,
-    /// Its turn came while its head was unknown: it is served first once the head is there.
+    /// Its turn came while its head was unknown: the scheduler waits to be told.
     pub(super) turn_due: bool,
     /// Memory could not serve the last scan: the next one may wait.
     pub(super) may_wait: bool,
     /// The row in `active` changed in the batch being staged.
     pub(super) dirty: bool,
-    pub(super) in_ring: bool,
     pub(super) in_idle: bool,
     /// Its window was used since the hand of the clock came by.
     pub(super) used: bool,
@@ -132,6 +143,8 @@ pub(super) struct Busy {
     pub(super) leaving_dead: BTreeSet<EntryRank>,
     /// Rows that could not be decoded and are passed over.
     pub(super) set_aside: BTreeSet<EntryRank>,
+    /// Its names are to be read.
+    pub(super) naming: Option<Naming>,
 }
 
 impl Busy {
@@ -145,28 +158,38 @@ impl Busy {
             && self.moves.is_empty()
             && self.leaving_dead.is_empty()
             && self.set_aside.is_empty()
+            && self.naming.is_none()
     }
 }
 
 impl Queue {
-    pub(super) fn new(id: QueueId, topic: TopicSlot, stored: ActiveRow, window: Window) -> Self {
+    pub(super) fn new(
+        id: QueueId,
+        (topic, handle): (TopicSlot, QueueHandle),
+        (class, unresolved): (ClassNumber, bool),
+        stored: ActiveRow,
+        window: Window,
+    ) -> Self {
         Self {
             id,
             topic,
-            ring: Links::default(),
+            handle,
+            shown: Head::None,
             window,
             stored,
-            lowest_entering: EntryRank::default(),
+            lowest_entering: Sequence(0),
+            lowest_entering_priority: Priority(0),
             n_entering: 0,
             n_effects: 0,
             busy: None,
             wake: None,
+            class,
             load: Load::Idle,
+            unresolved,
             counted: false,
             turn_due: false,
             may_wait: false,
             dirty: false,
-            in_ring: false,
             in_idle: false,
             used: false,
         }
@@ -231,19 +254,29 @@ impl Queue {
         self.window.is_empty() && !self.window.knows_whole_queue()
     }
 
-    /// Whether it takes part in the round of its topic (P4).
-    pub(super) fn wants_turn(&self) -> bool {
-        if self.purge().is_some() {
-            return false;
+    /// What the scheduler is to know of its head (P4).
+    pub(super) fn head(&self, by_bytes: bool) -> Head {
+        if self.purge().is_some() || self.unresolved && self.backing_off().is_some() {
+            return Head::None;
         }
-        let may_be_asked =
-            matches!(self.load, Load::Idle | Load::Ahead) && self.backing_off().is_none();
-        !self.window.is_empty() || self.head_is_unknown() && may_be_asked
+        match self.window.peek() {
+            Some(_) if self.unresolved => Head::Unknown,
+            Some((_, head)) if by_bytes => Head::Cost(head.n_bytes.max(1)),
+            Some(_) => Head::Cost(1),
+            None if self.window.knows_whole_queue() || self.backing_off().is_some() => Head::None,
+            None => Head::Unknown,
+        }
+    }
+
+    /// Whether it is known what a caller gets next.
+    pub(super) fn is_servable(&self) -> bool {
+        matches!(self.shown, Head::Cost(_))
     }
 
     /// Whether its head, unknown now, may be known soon.
     pub(super) fn is_coming(&self) -> bool {
-        matches!(self.load, Load::Urgent | Load::Reading)
+        let naming = self.busy.as_ref().is_some_and(|busy| busy.naming.is_some());
+        matches!(self.load, Load::Urgent | Load::Reading) || naming
     }
 
     /// Nothing to do, nothing on its way: all that is known of it is that nothing is ready.
@@ -252,14 +285,16 @@ impl Queue {
             && self.busy.is_none()
             && self.n_effects == 0
             && !self.dirty
-            && !self.in_ring
+            && self.shown == Head::None
             && self.load == Load::Idle
             && self.window.is_known_empty()
     }
 
     pub(super) fn entering(&mut self, rank: EntryRank) {
-        self.lowest_entering =
-            if self.n_entering == 0 { rank } else { self.lowest_entering.min(rank) };
+        let lowest =
+            if self.n_entering == 0 { rank } else { self.lowest_entering_rank().min(rank) };
+        self.lowest_entering = lowest.sequence;
+        self.lowest_entering_priority = lowest.priority;
         self.n_entering += 1;
         self.stored.n_ready += 1;
     }
@@ -267,7 +302,11 @@ impl Queue {
     /// The lowest rank that may be live (P3).
     pub(super) fn floor(&self) -> EntryRank {
         let known = self.known_floor();
-        if self.n_entering > 0 { known.min(self.lowest_entering) } else { known }
+        if self.n_entering > 0 { known.min(self.lowest_entering_rank()) } else { known }
+    }
+
+    pub(super) fn lowest_entering_rank(&self) -> EntryRank {
+        EntryRank { priority: self.lowest_entering_priority, sequence: self.lowest_entering }
     }
 
     /// As [`floor`](Self::floor), without the entries on their way.
@@ -289,5 +328,5 @@ pub(super) const LAST_RANK: EntryRank =
 /// Whom a grant names without a read.
 pub(super) type Names = quick_cache::unsync::Cache<QueueId, Arc<crate::QueueRef>>;
 
-const _: () = assert!(size_of::<Queue>() <= 192, "a million queues are in memory");
+const _: () = assert!(size_of::<Queue>() <= 200, "a million queues are in memory");
 const _: () = assert!(size_of::<Slot>() == 4);

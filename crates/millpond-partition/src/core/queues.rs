@@ -15,30 +15,7 @@ use super::queue::Queue;
 
 /// Where a queue is in memory, as long as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Slot(u32);
-
-/// Neighbours in a list that runs through the queues themselves.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Links {
-    pub(super) previous: Option<SlotLink>,
-    pub(super) next: Option<SlotLink>,
-}
-
-/// A [`Slot`] of which the absence costs nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SlotLink(std::num::NonZeroU32);
-
-impl From<Slot> for SlotLink {
-    fn from(slot: Slot) -> Self {
-        Self(std::num::NonZeroU32::MIN.saturating_add(slot.0))
-    }
-}
-
-impl From<SlotLink> for Slot {
-    fn from(link: SlotLink) -> Self {
-        Self(link.0.get() - 1)
-    }
-}
+pub(crate) struct Slot(pub(super) u32);
 
 const PAGE_QUEUES: usize = if cfg!(test) { 2 } else { 256 };
 const N_SHARDS: usize = if cfg!(test) { 4 } else { 256 };
@@ -72,6 +49,10 @@ impl Page {
         let cells = (0..PAGE_QUEUES).map(|at| Cell::Free { next: next(at) }).collect();
         Self { cells, n_used: 0, first_free: Some(0) }
     }
+}
+
+fn slot_at(page: usize, at: usize) -> Slot {
+    Slot(u32::try_from(page * PAGE_QUEUES + at).expect("fewer than 2^32 queues"))
 }
 
 fn split(slot: Slot) -> (usize, usize) {
@@ -113,6 +94,14 @@ impl QueueSet {
         self.shards[shard(id)].find(hash(id), |slot| self[*slot].id == *id).copied()
     }
 
+    /// Where the next queue will be.
+    pub(super) fn next_slot(&self) -> Slot {
+        let page_at = self.with_room.first().copied().unwrap_or(self.pages.len());
+        let page = self.pages.get(page_at).and_then(Option::as_ref);
+        let at = page.and_then(|page| page.first_free).unwrap_or(0);
+        slot_at(page_at, at)
+    }
+
     /// Adds a queue whose id is not in the set.
     pub(super) fn insert(&mut self, queue: Queue) -> Slot {
         let id = queue.id;
@@ -126,6 +115,7 @@ impl QueueSet {
         };
         let page = self.pages[page_at].get_or_insert_with(Page::new);
         let at = page.first_free.expect("a page in `with_room` has a free cell");
+        let slot = slot_at(page_at, at);
         let Cell::Free { next } = std::mem::replace(&mut page.cells[at], Cell::Used(queue)) else {
             unreachable!("the list of free cells holds only free cells")
         };
@@ -134,8 +124,6 @@ impl QueueSet {
         if next.is_none() {
             self.with_room.remove(&page_at);
         }
-        let slot = u32::try_from(page_at * PAGE_QUEUES + at).expect("fewer than 2^32 queues");
-        let slot = Slot(slot);
         let Self { pages, shards, .. } = self;
         shards[shard(&id)].insert_unique(hash(&id), slot, |slot| hash(&used(pages, *slot).id));
         self.len += 1;

@@ -69,6 +69,7 @@ pub(super) enum Reading {
     Move(Slot, Stage, EntryRank),
     Recall,
     Active(QueueId),
+    Names(Slot),
     /// What it was for has changed meanwhile. It still counts as in flight.
     Void,
 }
@@ -85,6 +86,7 @@ impl Core {
         // Of each other kind there may be more than one turn allows, so each is first in turn.
         let kinds = [
             Self::poll_parked,
+            Self::poll_names,
             Self::poll_line,
             Self::poll_move,
             Self::poll_purge,
@@ -100,7 +102,8 @@ impl Core {
         let n_listed = self.urgent_loads.len()
             + self.loads_ahead.len()
             + self.purge_reads.len()
-            + self.move_reads.len();
+            + self.move_reads.len()
+            + self.name_reads.len();
         has_room && (n_listed > 0 || self.recall.wants_read() || self.line_wants_read())
     }
 
@@ -149,6 +152,10 @@ impl Core {
             (Reading::Active(id), ReadOutcome::Active(outcome)) => {
                 self.handle_active(now, id, outcome);
             }
+            (Reading::Names(slot), ReadOutcome::Rows(rows, outcome)) => {
+                self.handle_names(now, slot, rows, outcome);
+            }
+            (Reading::Names(slot), _) => self.naming_failed(now, slot, failed().to_string()),
             (Reading::Active(id), _) => self.handle_active(now, id, Err(failed())),
         }
     }

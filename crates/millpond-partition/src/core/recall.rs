@@ -150,6 +150,13 @@ impl Recall {
         self.n_parked
     }
 
+    /// Queues that are not back and had leases in force.
+    pub(super) fn leased(&self) -> impl Iterator<Item = QueueId> + use<> {
+        let in_force = |leases: &[(EntryRank, LeaseRow)]| leases.iter().any(|(_, row)| !row.is_released());
+        let leased = self.leases.iter().filter(|(_, leases)| in_force(leases));
+        leased.map(|(id, _)| *id).collect::<Vec<_>>().into_iter()
+    }
+
     pub(super) fn take_parked(&mut self) -> impl Iterator<Item = Message> + use<> {
         self.n_parked = 0;
         std::mem::take(&mut self.parked).into_values().flatten()
@@ -203,7 +210,7 @@ impl Core {
     }
 
     /// Sets a command aside until its queue is looked up.
-    fn park(&mut self, id: QueueId, message: Message) {
+    pub(super) fn park(&mut self, id: QueueId, message: Message) {
         let parked = self.recall.parked.entry(id).or_default();
         if parked.is_empty() {
             self.recall.wanted.push_back((id, false));
@@ -410,7 +417,7 @@ impl Core {
     }
 
     /// Takes a queue into memory as its row describes it, unless it is there.
-    fn bring_back(&mut self, now: UnixMillis, topic: TopicId, id: QueueId, row: ActiveRow) {
+    pub(super) fn bring_back(&mut self, now: UnixMillis, topic: TopicId, id: QueueId, row: ActiveRow) {
         if self.queues.find(&id).is_some() {
             return;
         }
@@ -421,12 +428,12 @@ impl Core {
             self.recall.dormant.remove(&row);
         }
         self.recall.damaged.remove(&id);
-        let topic = self.topics.find_or_add(topic);
         let window = Inbox::new(row.n_ready == 0, self.options.inbox);
-        let slot = self.add_queue(topic, Queue::new(id, topic, row, window));
+        let slot = self.add_queue(topic, id, row, window);
         for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
             self.recover_lease(slot, rank, row);
         }
+        self.note_unresolved(slot);
         let in_vain = self.is_broken(Mutation::BroughtBackInVain);
         if in_vain {
             self.touch(slot);
@@ -448,7 +455,8 @@ impl Core {
         } else {
             LeaseState::Held
         };
-        let lease = Lease { row, state, holder: None };
+        let permit = if state == LeaseState::Held { self.adopt(slot) } else { None };
+        let lease = Lease { row, state, holder: None, permit };
         self.queues[slot].busy_mut().leases.insert(rank, lease);
         // Its owner is gone, and it was the last attempt. Also if an earlier owner wrote that down and came no
         // further.
@@ -483,6 +491,7 @@ fn queue_of(message: &Message) -> Option<QueueId> {
         Message::Lease { source: LeaseSource::Topic(_), .. }
         | Message::Unreceived(_)
         | Message::Report { .. }
+        | Message::Configure { .. }
         | Message::Close => None,
     }
 }

@@ -1,18 +1,20 @@
 //! What a partition reads before it serves: the leases. Which queues have work it learns while it
 //! serves, and the entries it reads when they are wanted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
 use millpond_types::{
-    DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
+    ActiveKey, ActiveRow, DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, QueueRow,
+    SettingsRow, SystemKey, UnixMillis, decode_u64,
 };
 
-use super::{Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
-use crate::PartitionError;
+use super::{Classes, Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
+use crate::{PartitionError, QueueRef};
+use crate::governor::Seat;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
@@ -27,6 +29,9 @@ pub(crate) struct Recovered {
     next_sequence: u64,
     line_floors: [UnixMillis; 2],
     leases: Vec<(LeaseKey, LeaseRow)>,
+    rules: Vec<SettingsRow>,
+    /// Queues with leases in force, if there are rules that may concern them.
+    leased: Vec<(Arc<QueueRef>, ActiveRow)>,
     n_rows_corrupt: u64,
 }
 
@@ -57,8 +62,21 @@ impl Recovered {
             Ok(())
         })
         .await?;
+        let mut rules = Vec::new();
+        scan_table(store, Table::Settings, |key, row| {
+            match SettingsRow::decode(key, row) {
+                Ok(row) => rules.push(row),
+                Err(error) => {
+                    tracing::error!(key = %key.escape_ascii(), %error, "a rule is set aside");
+                    n_rows_corrupt += 1;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        let leased = if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
         let epoch = store.epoch();
-        Ok(Self { epoch, next_sequence, line_floors, leases, n_rows_corrupt })
+        Ok(Self { epoch, next_sequence, line_floors, leases, rules, leased, n_rows_corrupt })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -86,6 +104,28 @@ impl Recovered {
         }
         Ok(())
     }
+}
+
+/// Names and counters of the queues that have leases in force.
+async fn read_leased(
+    store: &dyn PartitionStore,
+    leases: &[(LeaseKey, LeaseRow)],
+) -> Result<Vec<(Arc<QueueRef>, ActiveRow)>, PartitionError> {
+    let in_force = leases.iter().filter(|(_, row)| !row.is_released());
+    let queues: BTreeSet<QueueId> = in_force.map(|(key, _)| key.queue).collect();
+    let mut leased = Vec::new();
+    for id in queues {
+        // What is damaged is reported by whoever wants it.
+        let Some(names) = store.get(Table::Queues, id.0.to_vec().as_slice()).await? else { continue };
+        let Ok(names) = QueueRow::decode(&names) else { continue };
+        let names = QueueRef::new(names.topic, names.key);
+        let key = ActiveKey { topic: names.topic_id, queue: id }.encode();
+        let Some(row) = store.get(Table::Active, &key).await? else { continue };
+        if let Ok(row) = ActiveRow::decode(&row) {
+            leased.push((names, row));
+        }
+    }
+    Ok(leased)
 }
 
 /// Visits every row of a table, in order.
@@ -121,10 +161,12 @@ impl Core {
     /// The state after a restart: nothing is in memory but the leases, and everything is to be
     /// [brought back](super::recall).
     pub(crate) fn new(
+        now: UnixMillis,
         recovered: Recovered,
         options: PartitionOptions,
         cheap_range_delete: bool,
         way_back: MailboxSender,
+        seat: Seat,
     ) -> Self {
         let mut leases: HashMap<QueueId, Vec<(EntryRank, LeaseRow)>> = HashMap::new();
         for (key, row) in recovered.leases {
@@ -132,9 +174,8 @@ impl Core {
             leases.entry(key.queue).or_default().push((rank, row));
         }
         let names = Names::new(options.names_cached_max);
-        let defaults = Arc::new(Effective::of([&options.defaults]));
         let counters = Counters { n_rows_corrupt: recovered.n_rows_corrupt, ..Counters::default() };
-        Self {
+        let mut core = Self {
             options,
             cheap_range_delete,
             epoch: recovered.epoch,
@@ -143,6 +184,7 @@ impl Core {
             reserved_sequence: recovered.next_sequence,
             queues: QueueSet::new(),
             topics: Topics::default(),
+            seat,
             names,
             recall: Recall::everything(leases),
             queue_waiters: HashMap::new(),
@@ -162,7 +204,10 @@ impl Core {
             last_read: 0,
             read_kind: 0,
             memory: Memory::default(),
-            defaults,
+            classes: Classes::default(),
+            walks: VecDeque::new(),
+            to_resolve: BTreeSet::new(),
+            name_reads: VecDeque::new(),
             idle: VecDeque::new(),
             surveys: VecDeque::new(),
             batch: WriteBatch::new(),
@@ -171,6 +216,8 @@ impl Core {
             row_buffer: Vec::new(),
             counters,
             way_back,
-        }
+        };
+        core.recover_rules(now, &recovered.rules, recovered.leased);
+        core
     }
 }

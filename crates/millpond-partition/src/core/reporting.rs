@@ -3,19 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use millpond_scheduler::Explanation;
 use millpond_sync::oneshot;
 use millpond_types::QueueId;
 
-use super::{Core, Slot};
+use super::{Core, Queue, Slot};
 use crate::PartitionError;
 use crate::command::Answer;
 use crate::report::{PartitionReport, QueueReport, QueueState};
 
 /// Slots that a survey passes in one turn of the loop.
 const STEPS_PER_TURN: usize = if cfg!(test) { 2 } else { 4096 };
-/// Queues of the round that are counted to tell how many come first: for one queue, and for each of many.
-const AHEAD_MAX: usize = 10_000;
-const AHEAD_MAX_EACH: usize = 100;
 
 /// A report on its way: it goes round all queues, a few in every turn.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl Survey {
 impl Core {
     pub(super) fn report_queue(&self, id: QueueId) -> Option<QueueReport> {
         let slot = self.queues.find(&id)?;
-        Some(self.describe(slot, AHEAD_MAX))
+        Some(self.describe(slot))
     }
 
     pub(super) fn start_survey(
@@ -106,18 +104,18 @@ impl Core {
             window_bytes: self.memory.window_bytes(),
             recalling: (!self.recall.is_done())
                 .then(|| self.recall.backing_off.as_ref().map(|(_, error)| error.clone())),
-            deepest: deepest.map(|slot| self.describe(slot, AHEAD_MAX_EACH)).collect(),
+            deepest: deepest.map(|slot| self.describe(slot)).collect(),
         };
         let _ = survey.reply.send(Ok(report));
     }
 
-    fn describe(&self, slot: Slot, ahead_max: usize) -> QueueReport {
+    fn describe(&self, slot: Slot) -> QueueReport {
         let queue = &self.queues[slot];
         QueueReport {
             id: queue.id,
             topic: self.topics[queue.topic].id,
             names: self.names.peek(&queue.id).cloned(),
-            state: self.state(slot, ahead_max),
+            state: self.state(slot),
             n_entries: queue.stored.n_ready,
             n_delayed: queue.stored.n_delayed,
             n_dead: queue.stored.n_dead,
@@ -129,14 +127,23 @@ impl Core {
         }
     }
 
-    fn state(&self, slot: Slot, ahead_max: usize) -> QueueState {
+    /// What keeps a queue with a head.
+    fn turn_of(&self, queue: &Queue) -> QueueState {
+        let scheduler = &self.topics[queue.topic].scheduler;
+        let explained = scheduler.explain(&self.seat.lock().limits, queue.handle);
+        match explained.expect("it was added when it came into memory") {
+            Explanation::Eligible { n_before, .. } => QueueState::Ready { n_ahead: n_before },
+            _ => QueueState::Ready { n_ahead: 0 },
+        }
+    }
+
+    fn state(&self, slot: Slot) -> QueueState {
         let queue = &self.queues[slot];
         if queue.purge().is_some() {
             return QueueState::Purging;
         }
         if !queue.window.is_empty() {
-            let ring = self.topics[queue.topic].ring.iter(&self.queues).take(ahead_max);
-            return QueueState::Ready { n_ahead: ring.take_while(|other| *other != slot).count() };
+            return self.turn_of(queue);
         }
         if let Some((until, error)) = queue.backing_off() {
             return QueueState::BackingOff { until: *until, error: error.clone() };

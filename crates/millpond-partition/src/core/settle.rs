@@ -133,9 +133,8 @@ impl Core {
         let unconfirmed = self.is_broken(Mutation::DepartureUnconfirmed);
         let queue = &mut self.queues[slot];
         queue.n_effects -= 1;
-        if let Some(busy) = &mut queue.busy {
-            busy.leases.remove(&rank);
-        }
+        let lease = queue.busy.as_mut().and_then(|busy| busy.leases.remove(&rank));
+        self.release(lease.and_then(|lease| lease.permit));
         if !unconfirmed {
             self.with_window(slot, |window| window.confirm(&rank));
         }
@@ -151,7 +150,8 @@ impl Core {
         if let Some(lease) = queue.lease_mut(&rank) {
             let expired = lease.state == LeaseState::Expiring;
             lease.state = if expired { LeaseState::Expired } else { LeaseState::Released };
-            let head = lease.head();
+            let (head, permit) = (lease.head(), lease.permit.take());
+            self.release(permit);
             if !hidden {
                 self.with_window(slot, |window| window.restore(rank, head));
             }

@@ -1,15 +1,13 @@
-//! The topics of a partition: the round of their queues, and who waits for work.
+//! The topics of a partition: whose turn it is, and who waits for work.
 
 use std::collections::HashMap;
 
-use millpond_types::TopicId;
+use millpond_scheduler::Scheduler;
+use millpond_types::{QueueId, TopicId};
 use slab::Slab;
 
-use super::queues::{Links, QueueSet, Slot, SlotLink};
 use super::waiters::Waiters;
-
-/// Where a topic is in memory, as long as it is.
-pub(super) type TopicSlot = u32;
+pub(super) use crate::governor::TopicSlot;
 
 /// Whether the queues of a topic were brought back after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,82 +20,39 @@ pub(super) enum Recall {
     Done,
 }
 
-/// The queues of one topic that can be served, and who waits for them.
+/// The queues of one topic, and who waits for them.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) id: TopicId,
-    /// Those whose turn will come: with a head, or with work of which the head is not known (P4).
-    pub(super) ring: Ring,
+    /// Whose turn it is, among those that can be served (P4).
+    pub(super) scheduler: Scheduler,
+    /// Whether turns are counted in bytes.
+    pub(super) by_bytes: bool,
     pub(super) waiters: Waiters,
+    /// Queues of which callers asked for the head, and which were refused because the topic as a whole may
+    /// have no more at the moment.
+    pub(super) held_up: Vec<QueueId>,
     /// Queues that are being loaded and may turn out to have a head.
     pub(super) n_loading: usize,
     pub(super) listed: bool,
+    /// Something was made available to it, and what it does not use must be passed on.
+    pub(super) woken: bool,
     pub(super) recall: Recall,
     /// Queues in memory that belong to it.
     pub(super) n_queues: usize,
 }
 
-/// A list through the queues themselves, so that any of them leaves in O(1).
-#[derive(Debug, Default)]
-pub(super) struct Ring {
-    first: Option<SlotLink>,
-    last: Option<SlotLink>,
-}
-
-impl Ring {
-    pub(super) fn front(&self) -> Option<Slot> {
-        self.first.map(Slot::from)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// The queues in the order of their turns.
-    pub(super) fn iter<'a>(&self, queues: &'a QueueSet) -> impl Iterator<Item = Slot> + 'a {
-        std::iter::successors(self.first, |link| queues[Slot::from(*link)].ring.next)
-            .map(Slot::from)
-    }
-
-    pub(super) fn push_back(&mut self, queues: &mut QueueSet, slot: Slot) {
-        let last = self.last.replace(slot.into());
-        queues[slot].ring = Links { previous: last, next: None };
-        match last {
-            Some(last) => queues[last.into()].ring.next = Some(slot.into()),
-            None => self.first = Some(slot.into()),
-        }
-    }
-
-    pub(super) fn push_front(&mut self, queues: &mut QueueSet, slot: Slot) {
-        let first = self.first.replace(slot.into());
-        queues[slot].ring = Links { previous: None, next: first };
-        match first {
-            Some(first) => queues[first.into()].ring.previous = Some(slot.into()),
-            None => self.last = Some(slot.into()),
-        }
-    }
-
-    pub(super) fn remove(&mut self, queues: &mut QueueSet, slot: Slot) {
-        let Links { previous, next } = std::mem::take(&mut queues[slot].ring);
-        match previous {
-            Some(previous) => queues[previous.into()].ring.next = next,
-            None => self.first = next,
-        }
-        match next {
-            Some(next) => queues[next.into()].ring.previous = previous,
-            None => self.last = previous,
-        }
-    }
-}
-
 impl Topic {
-    fn new(id: TopicId) -> Self {
+    fn new(id: TopicId, scheduler: Scheduler) -> Self {
         Self {
             id,
-            ring: Ring::default(),
+            scheduler,
+            by_bytes: false,
             waiters: Waiters::default(),
+            held_up: Vec::new(),
             n_loading: 0,
             listed: false,
+            woken: false,
             recall: Recall::default(),
             n_queues: 0,
         }
@@ -125,24 +80,36 @@ impl Topics {
         self.topics.get(slot as usize)
     }
 
-    pub(super) fn find_or_add(&mut self, id: TopicId) -> TopicSlot {
-        *self.slots.entry(id).or_insert_with(|| {
-            let slot = self.topics.insert(Topic::new(id));
-            u32::try_from(slot).expect("fewer topics than queues")
-        })
+    /// Adds a topic that is not there.
+    pub(super) fn add(
+        &mut self,
+        id: TopicId,
+        scheduler: impl FnOnce(TopicSlot) -> Scheduler,
+    ) -> TopicSlot {
+        let vacant = self.topics.vacant_entry();
+        let slot = u32::try_from(vacant.key()).expect("fewer topics than queues");
+        vacant.insert(Topic::new(id, scheduler(slot)));
+        self.slots.insert(id, slot);
+        slot
     }
 
-    /// Forgets a topic that nobody needs.
-    pub(super) fn tidy(&mut self, slot: TopicSlot) {
-        if self.get(slot).is_some_and(Topic::is_unused) {
-            let topic = self.topics.remove(slot as usize);
-            self.slots.remove(&topic.id);
+    /// Removes a topic that nobody needs.
+    pub(super) fn remove_unused(&mut self, slot: TopicSlot) -> Option<Topic> {
+        if !self.get(slot)?.is_unused() {
+            return None;
         }
+        let topic = self.topics.remove(slot as usize);
+        self.slots.remove(&topic.id);
+        Some(topic)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TopicSlot, &Topic)> {
         let number = |slot| u32::try_from(slot).expect("fewer topics than queues");
         self.topics.iter().map(move |(slot, topic)| (number(slot), topic))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
+        self.topics.iter_mut().map(|(_, topic)| topic)
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Topic> + '_ {

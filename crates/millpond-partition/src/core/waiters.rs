@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use millpond_sync::oneshot;
+
 use crate::PartitionError;
-use crate::command::{Grants, LeaseCall};
+use crate::command::{Answer, Grants, LeaseCall};
 
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -27,7 +29,17 @@ impl Waiters {
         self.calls.push_back(waiter);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Waiter> {
+    /// The first call that nobody else has claimed, and where its answer goes.
+    pub(super) fn claim(&mut self) -> Option<(Arc<LeaseCall>, oneshot::Sender<Answer<Grants>>)> {
+        while let Some(waiter) = self.pop() {
+            if let Some(reply) = waiter.call.claim() {
+                return Some((waiter.call, reply));
+            }
+        }
+        None
+    }
+
+    fn pop(&mut self) -> Option<Waiter> {
         let waiter = self.calls.pop_front()?;
         self.n_impatient -= usize::from(!waiter.wait);
         Some(waiter)

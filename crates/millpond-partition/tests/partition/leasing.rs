@@ -70,6 +70,7 @@ fn a_lease_of_an_earlier_owner_ends_as_the_options_say() {
     use crate::fixture::{open, store};
     use millpond_partition::LeasesAtOpen;
     use millpond_storage_memory::MemoryOptions;
+    use millpond_types::Settings;
 
     let (disk, partition) = on_new_disk(PartitionOptions::default());
     let queue = queue("a");
@@ -96,10 +97,8 @@ fn a_lease_of_an_earlier_owner_ends_as_the_options_say() {
 
 #[test]
 fn the_last_attempt_is_judged_by_the_next_owner_if_the_one_that_ended_it_dies() {
-    use std::num::NonZeroU32;
-
     use crate::fixture::{open, store};
-    use millpond_partition::{LeasesAtOpen, PartitionReport, RetryPolicy};
+    use millpond_partition::{LeasesAtOpen, PartitionReport};
     use millpond_storage_memory::MemoryOptions;
 
     let (disk, partition) = on_new_disk(PartitionOptions::default());
@@ -113,9 +112,8 @@ fn the_last_attempt_is_judged_by_the_next_owner_if_the_one_that_ended_it_dies() 
     let releasing = open(store(&disk, MemoryOptions::default()), options);
     block_on(releasing.close()).expect("the store has not failed");
 
-    let attempts_max = NonZeroU32::new(1);
-    let retry = RetryPolicy { attempts_max, ..RetryPolicy::default() };
-    let options = PartitionOptions { retry, ..PartitionOptions::default() };
+    let defaults = Settings::default().with_attempts_max(1);
+    let options = PartitionOptions { defaults, ..PartitionOptions::default() };
     let judging = open(store(&disk, MemoryOptions::default()), options);
     let none = answered(call(&judging, LeaseSource::Queue(queue.id), 1, false));
     assert_eq!(none, Ok(Vec::new()), "its only attempt was made");

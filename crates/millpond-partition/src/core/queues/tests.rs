@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_inbox::{Inbox, Limits};
+use millpond_scheduler::{Limits as Governed, QueueOptions, Scheduler, SchedulerOptions};
 use millpond_types::{ActiveRow, QueueId};
 use proptest::prelude::*;
 
@@ -13,7 +14,10 @@ fn queue(id: u8) -> Queue {
     let mut bytes = [0; 16];
     // Two ids in three share their bucket with another, and all shards are used.
     (bytes[7], bytes[8], bytes[0]) = (id % 7, id / 3, id);
-    Queue::new(QueueId(bytes), 0, ActiveRow::default(), Inbox::new(true, Limits::default()))
+    let (mut limits, window) = (Governed::new(), Inbox::new(true, Limits::default()));
+    let mut scheduler = Scheduler::new(SchedulerOptions::new(), &mut limits).unwrap();
+    let handle = scheduler.add(&mut limits, QueueOptions::default()).unwrap();
+    Queue::new(QueueId(bytes), (0, handle), (0, false), ActiveRow::default(), window)
 }
 
 proptest! {

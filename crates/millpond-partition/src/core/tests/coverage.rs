@@ -74,11 +74,19 @@ pub(super) enum Situation {
     PurgedDead,
     /// A queue left memory with work, and somebody wanted it.
     Dormant,
+    /// A rule was made or withdrawn …
+    RuleChanged,
+    /// … and held everywhere when that was said.
+    RulesHold,
+    /// Something was leased that counts in a limit.
+    GrantedWithinLimit,
+    /// A head was not leased, because of a limit or a pause.
+    HeldBack,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 53] = [
+const ALL: [Situation; 57] = [
     Acked,
     Nacked,
     Extended,
@@ -132,6 +140,10 @@ const ALL: [Situation; 53] = [
     PurgedDelayed,
     PurgedDead,
     Dormant,
+    RuleChanged,
+    RulesHold,
+    GrantedWithinLimit,
+    HeldBack,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

@@ -5,12 +5,12 @@ mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millpond_scheduler::{Explanation, Head};
 use millpond_types::{EntryRank, UnixMillis};
 use proptest::prelude::*;
 
-use super::oracle::{Checked, ModelEntry, Place};
+use super::oracle::{Checked, ModelEntry, Place, fail};
 use super::world::World;
-use crate::core::heads::HEADS_AHEAD;
 use crate::core::moves::Target;
 use crate::core::waits::Wait;
 use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot};
@@ -39,6 +39,7 @@ impl World {
             self.check_queue(queue)?;
         }
         self.check_topics()?;
+        self.check_permits()?;
         prop_assert_eq!(self.node.reads.len(), core.reads.len());
         prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
@@ -66,7 +67,7 @@ impl World {
         for (rank, head) in queue.window.iter() {
             let entry = entries.get(rank).filter(|entry| entry.is_free(self.handled));
             let Some(entry) = entry else {
-                return Err(super::oracle::fail(format!("{rank:?} is shown and not ready")));
+                return Err(fail(format!("{rank:?} is shown and not ready")));
             };
             let expected =
                 millpond_types::EntryHead { attempts: entry.n_attempts(), ..entry.row().head() };
@@ -94,47 +95,31 @@ impl World {
             prop_assert_eq!(topic.n_loading, n_loading, "loading queues of a topic");
             let n_listed = n_of(core.topics_to_serve.iter(), &&at);
             prop_assert_eq!(n_listed, usize::from(topic.listed));
-            let ring: Vec<Slot> = topic.ring.iter(&core.queues).collect();
-            prop_assert_eq!(ring.len(), mine().filter(|(_, queue)| queue.in_ring).count());
-            for slot in &ring {
-                prop_assert!(core.queues.get(*slot).is_some_and(|queue| queue.topic == at));
-            }
+            let shown = || mine().filter(|(_, queue)| queue.shown != Head::None);
             let mut open = topic.waiters.iter().filter(|waiter| waiter.call.is_open());
-            let mut first = ring.iter().take(HEADS_AHEAD);
-            let has_head = first.any(|slot| !core.queues[*slot].window.is_empty());
-            let may_come = n_loading > 0 || !ring.is_empty() || core.recall.may_bring(topic.recall);
+            // Under rules a head alone is no reason.
+            let has_head =
+                self.has_no_rules() && shown().any(|(_, queue)| queue.is_servable());
+            let may_come =
+                n_loading > 0 || shown().count() > 0 || core.recall.may_bring(topic.recall);
             let may_answer = has_head && !topic.waiters.is_empty()
                 || !may_come && open.any(|waiter| !waiter.wait);
-            prop_assert!(
-                !may_answer || topic.listed,
-                "a caller of a topic is overlooked: {:?} {:?} head {} come {} recall {:?} parked {}",
-                topic,
-                mine()
-                    .map(|(s, q)| (
-                        s,
-                        q.load,
-                        q.in_ring,
-                        q.window.len(),
-                        q.counted,
-                        q.purge().is_some(),
-                        q.backing_off().is_some()
-                    ))
-                    .collect::<Vec<_>>(),
-                has_head,
-                may_come,
-                core.recall,
-                0
-            );
+            prop_assert!(!may_answer || topic.listed, "a caller of a topic is overlooked: {:?}", topic);
             // What nobody has asked for is asked for by the next turn.
-            let is_stuck = n_loading == 0 && !ring.is_empty() && !topic.waiters.is_empty();
+            let is_stuck = self.has_no_rules()
+                && n_loading == 0
+                && shown().count() > 0
+                && !topic.waiters.is_empty();
             prop_assert!(!is_stuck || topic.listed, "a topic with callers stands still");
         }
         for (id, waiters) in &core.queue_waiters {
             let queue = core.queues.find(id).map(|slot| &core.queues[slot]);
-            let has_head = queue.is_some_and(|queue| !queue.window.is_empty());
+            let has_head = self.has_no_rules() && queue.is_some_and(Queue::is_servable);
             let may_have = queue.is_some_and(|queue| queue.counted);
             let mut open = waiters.iter().filter(|waiter| waiter.call.is_open());
-            let may_answer = has_head && !waiters.is_empty() || !may_have && open.any(|w| !w.wait);
+            let is_servable = queue.is_some_and(Queue::is_servable);
+            let may_answer = has_head && !waiters.is_empty()
+                || !may_have && !is_servable && open.any(|w| !w.wait);
             let is_listed = core.queues_to_serve.contains(id);
             prop_assert!(!may_answer || is_listed, "a caller of a queue is overlooked");
         }
@@ -143,18 +128,26 @@ impl World {
 
     /// To be true after callers were served: nobody waits beside work.
     pub(super) fn check_served(&self) -> Checked {
-        let core = &self.node.core;
-        prop_assert!(core.topics_to_serve.is_empty() && core.queues_to_serve.is_empty());
+        self.check_nobody_waits_in_vain()?;
         self.check_structure()
     }
 }
 
 /// Flags say what the lists say (P4).
 fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
-    let mut ring = core.topics[queue.topic].ring.iter(&core.queues);
-    let n_in_ring = n_of(&mut ring, &slot);
-    prop_assert_eq!(n_in_ring, usize::from(queue.in_ring));
-    prop_assert_eq!(queue.in_ring, queue.wants_turn(), "{:?}", queue);
+    let topic = &core.topics[queue.topic];
+    let head = queue.head(topic.by_bytes);
+    // What it costs may have to be told anew, when a change of rules comes by.
+    let same_kind = std::mem::discriminant(&queue.shown) == std::mem::discriminant(&head);
+    let comes_by = !core.walks.is_empty() && same_kind;
+    prop_assert!(queue.shown == head || comes_by, "{:?} {:?}", head, queue);
+    let explained = topic.scheduler.explain(&core.seat.lock().limits, queue.handle).map_err(fail)?;
+    let is_idle = explained == Explanation::Idle;
+    let is_reading = explained == Explanation::ReadingHead;
+    let is_paused = matches!(explained, Explanation::Paused { .. });
+    prop_assert_eq!(is_idle, head == Head::None && !is_paused, "{:?} {:?}", explained, queue);
+    prop_assert!(!is_reading || queue.turn_due && head == Head::Unknown, "{:?}", queue);
+    prop_assert!(!queue.turn_due || head == Head::Unknown && queue.is_coming(), "{:?}", queue);
     prop_assert_eq!(n_of(core.dirty.iter(), &&slot), usize::from(queue.dirty));
     prop_assert_eq!(n_of(core.idle.iter(), &&slot), usize::from(queue.in_idle));
     prop_assert!(!queue.is_idle() || queue.in_idle, "an idle queue would never leave");
@@ -172,6 +165,7 @@ fn is_unused(queue: &Queue) -> bool {
         busy.leases.is_empty()
             && busy.set_aside.is_empty()
             && busy.moves.is_empty()
+            && busy.naming.is_none()
             && busy.leaving_dead.is_empty()
     });
     let calm = queue.backing_off().is_none() && queue.purge().is_none();
@@ -182,11 +176,11 @@ fn is_unused(queue: &Queue) -> bool {
 
 /// A queue without a known head comes to one: in its turn, or it is being read, or backs off (P5).
 fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
-    let has_way = queue.in_ring || queue.is_coming() || queue.backing_off().is_some();
+    let has_way = queue.shown != Head::None || queue.is_coming() || queue.backing_off().is_some();
     let is_unknown = queue.head_is_unknown() && queue.purge().is_none();
     prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
     prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);
-    let must_count = queue.is_coming() && queue.window.is_empty();
+    let must_count = queue.is_coming() && (queue.window.is_empty() || queue.unresolved);
     prop_assert!(queue.counted || !must_count, "a load is not counted");
     let is_reading = queue.load == Load::Reading;
     prop_assert_eq!(queue.window.refill_in_flight(), is_reading);
@@ -279,7 +273,7 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
             | Effect::Extended { slot, .. }
             | Effect::Moved { slot, .. }
             | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
-            Effect::NothingToPurge { .. } => {}
+            Effect::NothingToPurge { .. } | Effect::Configured { .. } => {}
         }
     }
     expected

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
-use millpond_types::{TopicId, TopicName};
-use millpond_wakeup::BackoffPolicy;
+use millpond_types::{Backoff, Quantum, RateLimit, Scope, Setting, Settings, TopicName};
 use proptest::prelude::*;
 
 use crate::command::{DeadAction, Retry};
-use crate::options::{LeasesAtOpen, PartitionOptions, RetryPolicy};
+use crate::options::{LeasesAtOpen, PartitionOptions};
 use crate::{InboxLimits, LeaseSource, QueueRef};
 
 /// Queues of the world; the last one is alone in the second topic.
@@ -22,6 +21,8 @@ const HOUR: i64 = 3_600_000;
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
     pub(super) options: PartitionOptions,
+    /// Rules that are there before anything else is.
+    pub(super) rules: Vec<(Scope, Settings)>,
     pub(super) visibility: Visibility,
     pub(super) tombstones: bool,
     /// The store deletes ranges cheaply.
@@ -102,6 +103,15 @@ pub(super) enum Corpse {
     Unknown { queue: u8 },
 }
 
+/// What a rule is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum About {
+    Topic(u8),
+    /// The prefix that is the whole key of this queue.
+    Prefix(u8),
+    Queue(u8),
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Topic(u8),
@@ -163,6 +173,11 @@ pub(super) enum Op {
     /// The thread of a read that waits dies, or of the next one.
     LoseRead(u16),
     Purge(u8),
+    /// A rule is made, or withdrawn.
+    Configure {
+        about: About,
+        settings: Settings,
+    },
     /// Small steps of work that waits for nothing.
     Tidy,
     Serve,
@@ -263,13 +278,43 @@ fn new_entry() -> impl Strategy<Value = New> {
     })
 }
 
-fn policy() -> impl Strategy<Value = RetryPolicy> {
+fn about() -> impl Strategy<Value = About> {
+    prop_oneof![
+        3 => (0_u8..2).prop_map(About::Topic),
+        2 => (0..N_QUEUES).prop_map(About::Prefix),
+        3 => (0..N_QUEUES).prop_map(About::Queue),
+    ]
+}
+
+/// A rule that says one thing, or two, or nothing.
+fn rule() -> impl Strategy<Value = Settings> {
+    let none = Settings::default;
+    let per = std::time::Duration::from_millis(100);
+    prop_oneof![
+        2 => Just(none()),
+        3 => Just(none().with_paused(true)),
+        3 => (0_u32..3).prop_map(move |n| none().with_concurrency(n)),
+        3 => (0_u32..4).prop_map(move |n| none().with_concurrency_together(n)),
+        1 => (1_u32..3).prop_map(move |n| none().with_rate(RateLimit::new(n, per, n))),
+        1 => (1_u32..3).prop_map(move |n| none().with_rate_together(RateLimit::new(n, per, 1))),
+        1 => (1_u32..5).prop_map(move |n| none().with_weight(n)),
+        1 => (0_u8..4).prop_map(move |n| none().with_band(n)),
+        1 => Just(none().with_quantum(Quantum::Bytes(std::num::NonZeroU32::MIN))),
+        2 => policy(),
+    ]
+}
+
+/// What rules say of failed attempts.
+fn policy() -> impl Strategy<Value = Settings> {
     let pauses = prop::sample::select(&[(0_u64, 0_u64), (1, 1), (8, 40), (50, 2_000)]);
-    let backoff = pauses.prop_map(|(base, cap)| BackoffPolicy::new(base, cap).expect("base ≤ cap"));
+    let backoff = pauses.prop_map(|(base_ms, cap_ms)| Backoff { base_ms, cap_ms });
     let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(1), Some(2), Some(4)]);
-    (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| RetryPolicy {
-        backoff,
-        attempts_max: attempts_max.and_then(std::num::NonZeroU32::new),
+    (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| Settings {
+        backoff: backoff.map_or(Setting::Off, Setting::Is),
+        attempts_max: attempts_max
+            .and_then(std::num::NonZeroU32::new)
+            .map_or(Setting::Off, Setting::Is),
+        ..Settings::default()
     })
 }
 
@@ -342,7 +387,8 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::Reads),
         8 => pick.prop_map(Op::PollRead),
         2 => (0..N_QUEUES).prop_map(Op::Purge),
-        2 => Just(Op::Tidy),
+        5 => (about(), rule()).prop_map(|(about, settings)| Op::Configure { about, settings }),
+        4 => Just(Op::Tidy),
         5 => Just(Op::Serve),
         9 => Just(Op::Submit),
         5 => (1_u8..4).prop_map(Op::Sync),
@@ -374,8 +420,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
             options: PartitionOptions {
-                retry: retry.0,
-                retry_of_topics: retry.1.into_iter().map(|policy| (alone(), policy)).collect(),
+                defaults: retry.0,
                 commits_in_flight_max: sizes.0,
                 scans_in_flight_max: sizes.1,
                 scan_bytes_max: sizes.2,
@@ -387,6 +432,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 leases_at_open: at_open,
                 ..PartitionOptions::default()
             },
+            rules: retry.1.map(alone).into_iter().collect(),
             visibility: store.0,
             tombstones: store.1,
             by_queue: store.2,
@@ -397,9 +443,9 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-/// The topic that may have a policy of its own.
-fn alone() -> TopicId {
-    TopicId::derive(&TopicName::new(TOPICS[1]).expect("a valid name"))
+/// The topic that may have a rule of its own from the beginning.
+fn alone(rule: Settings) -> (Scope, Settings) {
+    (Scope::Topic(TopicName::new(TOPICS[1]).expect("a valid name")), rule)
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {

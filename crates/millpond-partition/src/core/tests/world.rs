@@ -9,6 +9,7 @@ mod moves;
 mod node;
 mod purges;
 mod restart;
+mod rules;
 mod staged;
 mod time;
 
@@ -39,6 +40,7 @@ use crate::{LeaseSource, PartitionError, StaleReason};
 use callers::{Call, Pending, Replies};
 use moves::Moving;
 use node::Node;
+use rules::Rulebook;
 use staged::{Command, PurgeAnswer};
 
 pub(super) struct World {
@@ -83,6 +85,7 @@ pub(super) struct World {
     begun: BTreeMap<QueueId, Sequence>,
     /// Entries that a purge concerned.
     purged: BTreeSet<EntryId>,
+    rulebook: Rulebook,
 }
 
 fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
@@ -92,7 +95,8 @@ fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
 impl World {
     pub(super) fn new(setup: &Setup) -> Checked<Self> {
         let disk = MemoryDisk::new();
-        let node = Node::open(&disk, setup)?;
+        let now = UnixMillis(100_000_000);
+        let node = Node::open(&disk, setup, now)?;
         disk.block_reads(setup.block);
         setup.hold.into_iter().for_each(|snapshot| disk.hold_scans(snapshot));
         let topic = |name| TopicName::new(name).expect("a valid name");
@@ -102,7 +106,6 @@ impl World {
                 QueueRef::new(topic, QueueKey::new([n]).expect("a valid key"))
             })
             .collect();
-        let now = UnixMillis(100_000_000);
         let mut world = Self {
             setup: setup.clone(),
             disk,
@@ -131,8 +134,10 @@ impl World {
             started: VecDeque::new(),
             begun: BTreeMap::new(),
             purged: BTreeSet::new(),
+            rulebook: Rulebook::default(),
         };
         world.show_clocks();
+        world.lay_down_rules()?;
         Ok(world)
     }
 
@@ -180,6 +185,7 @@ impl World {
                 }
             }
             Op::Purge(queue) => self.purge(queue)?,
+            Op::Configure { about, ref settings } => self.configure(about, settings)?,
             Op::Tidy => self.tidy()?,
             Op::Serve => self.serve()?,
             Op::Submit => self.submit()?,
@@ -354,13 +360,17 @@ impl World {
     }
 
     fn serve(&mut self) -> Checked {
+        let n_before = if self.looks_inside() { self.leases_by_scope() } else { Vec::new() };
         self.node.core.serve(self.now);
+        self.check_limits(&n_before)?;
         self.read_staged(|world, change| {
             let Change::Granted(id, row) = change else {
                 return Err(fail(format!("serving staged {change:?}")));
             };
             world.model.check_grant(*id, row, world.newest_token, world.handled)?;
-            let is_spent = world.is_spent(id.queue, row.attempts - 1);
+            // Whoever has failed was judged by the rules of that moment.
+            let is_spent =
+                !world.rules_have_changed() && world.is_spent(id.queue, row.attempts - 1);
             prop_assert!(!is_spent, "attempt {} of {}", row.attempts, id);
             world.newest_token = row.token;
             if row.attempts > 1 {
@@ -450,7 +460,7 @@ impl World {
         let is_within = window_bytes <= self.setup.options.window_bytes_max;
         prop_assert!(goes_on || is_within, "{} bytes of windows", window_bytes);
         let core = &self.node.core;
-        let may_stay = goes_on || core.recall.is_sweeping();
+        let may_stay = goes_on || core.recall.is_sweeping() || !self.has_no_rules();
         prop_assert!(may_stay || core.idle.len() <= core.options.idle_queues_max, "idle queues");
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use millpond_types::{DeadCause, EntryId};
 
-use crate::RetryPolicy;
 use crate::command::Retry;
+use crate::rules::RetryPolicy;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core::tests) enum Outcome {

@@ -164,6 +164,7 @@ impl World {
         calls.retain(|call| !call.is_over());
         self.calls = calls;
         self.hear_moves()?;
+        self.hear_of_rules()?;
         self.hear_purges()
     }
 
@@ -183,7 +184,7 @@ impl World {
                 return Ok(());
             }
             note(Situation::SentAwayWithNothing);
-            return self.check_none(call.source);
+            return if self.has_no_rules() { self.check_none(call.source) } else { Ok(()) };
         }
         prop_assert!(!call.elsewhere && grants.grants.len() <= call.call.n_max);
         for grant in &grants.grants {

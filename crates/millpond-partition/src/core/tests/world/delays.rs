@@ -1,22 +1,21 @@
 //! Delays, back-off and dead letters, as readable examples.
 
-use std::num::NonZeroU32;
+use std::time::Duration;
 
-use millpond_wakeup::BackoffPolicy;
+use millpond_types::Settings;
 
 use super::restart::calm;
 use super::*;
-use crate::RetryPolicy;
 
 const POLICY: Action = Action::Nack(Retry::Policy { floor_ms: 0 });
 const HOUR_MS: i64 = 3_600_000;
 
 fn with_retry(base_ms: u64, attempts_max: u32) -> Setup {
     let mut setup = calm();
-    setup.options.retry = RetryPolicy {
-        backoff: Some(BackoffPolicy::new(base_ms, base_ms).expect("base = cap")),
-        attempts_max: NonZeroU32::new(attempts_max),
-    };
+    let wait = Duration::from_millis(base_ms);
+    let defaults = Settings::default().with_backoff(wait, wait);
+    setup.options.defaults =
+        if attempts_max > 0 { defaults.with_attempts_max(attempts_max) } else { defaults };
     setup
 }
 
@@ -183,7 +182,7 @@ fn a_last_attempt_that_is_only_written_down_as_over_is_over() -> Checked {
     let lease = world.leased(0)?.expect("it is ready");
     world.settle(lease, POLICY)?;
     // As after an owner that ended the leases of the one before and then lost its power.
-    world.setup.options.retry.attempts_max = NonZeroU32::new(1);
+    world.setup.options.defaults = world.setup.options.defaults.clone().with_attempts_max(1);
     world.close(LeasesAtOpen::Release)?;
     for _ in 0..5 {
         world.commit_turn()?;

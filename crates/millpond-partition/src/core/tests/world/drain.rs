@@ -12,6 +12,7 @@ impl World {
         // restart sets no clock back.
         self.wall = self.wall.max(self.now);
         self.advance(DAY_MS);
+        self.withdraw_rules()?;
         for _round in 0..200 {
             self.advance(10_000);
             self.settle_down()?;

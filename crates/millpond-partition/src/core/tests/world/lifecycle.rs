@@ -47,6 +47,7 @@ impl World {
             let answer = answer.try_recv().map_err(fail)?;
             prop_assert_eq!(answer.map(|answer| answer.map(drop)), Some(Err(why.clone())));
         }
+        self.rulebook.end(why)?;
         for command in std::mem::take(&mut self.parked).into_values().flatten() {
             let answer = match command {
                 Command::Enqueue { mut answer, .. } => {
@@ -77,8 +78,12 @@ impl World {
         let Some((_, kept)) = kept else { return Err(fail(format!("no batch {durable}"))) };
         self.model = kept.clone();
         self.setup.options.leases_at_open = at_open;
+        self.rulebook.crashed(durable);
+        self.handled = durable;
         let mut model = std::mem::take(&mut self.model);
-        model.reopened(at_open, durable, |queue, attempts| self.is_spent(queue, attempts));
+        model.reopened(at_open, durable, |queue, attempts| {
+            self.said_of(queue).retry.is_spent(attempts)
+        });
         self.model = model;
         self.snapshots = [(durable, self.model.clone())].into();
         (self.handled, self.submitted) = (durable, durable);
@@ -94,7 +99,7 @@ impl World {
         self.calls.clear();
         self.mail.clear();
         self.count_scans();
-        self.node.reopen(&self.disk, &self.setup)?;
+        self.node.reopen(&self.disk, &self.setup, self.wall)?;
         // A partition starts its clock by the wall clock.
         self.now = self.wall;
         self.show_clocks();

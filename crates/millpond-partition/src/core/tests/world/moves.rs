@@ -4,8 +4,8 @@ use millpond_types::DeadCause;
 
 use super::staged::{Command, Receiver, Staged};
 use super::*;
-use crate::RetryPolicy;
 use crate::command::Nacked;
+use crate::rules::RetryPolicy;
 
 /// What the callers' reasons say.
 pub(super) const REASON: &str = "no luck";
@@ -36,8 +36,7 @@ impl Asked {
 
 impl World {
     fn policy(&self, queue: QueueId) -> RetryPolicy {
-        let names = self.queues.iter().find(|names| names.id == queue);
-        names.map_or(RetryPolicy::default(), |names| self.setup.options.retry_of(names.topic_id))
+        self.rules_of(queue).retry
     }
 
     /// Whether an entry that has had so many attempts may have no more.

@@ -19,6 +19,7 @@ use crate::core::{
     Core, Effect, Effects, Read, ReadJob, ReadOutcome, Recovered, StoredActive, read_active,
     try_read_active,
 };
+use crate::governor::Governor;
 use crate::mailbox::{MailboxOwner, mailbox};
 
 /// Reads that a history can make fail before an open succeeds.
@@ -34,6 +35,7 @@ pub(in crate::core::tests) enum Waiting {
 
 pub(in crate::core::tests) struct Node {
     pub(in crate::core::tests) core: Core,
+    pub(in crate::core::tests) governor: Governor,
     pub(in crate::core::tests) store: Arc<MemoryStore>,
     mailbox: MailboxOwner,
     pub(super) commits: VecDeque<(CommitTicket, Effects)>,
@@ -47,7 +49,7 @@ pub(in crate::core::tests) struct Node {
 }
 
 impl Node {
-    pub(super) fn open(disk: &MemoryDisk, setup: &Setup) -> Checked<Self> {
+    pub(super) fn open(disk: &MemoryDisk, setup: &Setup, now: UnixMillis) -> Checked<Self> {
         let options = MemoryOptions {
             sync: SyncMode::Stepped,
             visibility: setup.visibility,
@@ -68,10 +70,14 @@ impl Node {
         }
         let recovered = opened.ok_or_else(|| fail("the partition does not open"))?;
         let (sender, mailbox) = mailbox(1);
-        let core = Core::new(recovered, setup.options.clone(), setup.ranges, sender);
+        let governor = Governor::new(1);
+        let seat = governor.join(0, sender.clone());
+        let core =
+            Core::new(now, recovered, setup.options.clone(), setup.ranges, sender, seat);
         let (commits, reads) = (VecDeque::new(), Vec::new());
         Ok(Self {
             core,
+            governor,
             store,
             mailbox,
             commits,
@@ -83,10 +89,10 @@ impl Node {
     }
 
     /// Whatever was in memory is gone.
-    pub(super) fn reopen(&mut self, disk: &MemoryDisk, setup: &Setup) -> Checked {
+    pub(super) fn reopen(&mut self, disk: &MemoryDisk, setup: &Setup, now: UnixMillis) -> Checked {
         let _ = self.mailbox.close();
         // The older store is dropped after the newer one is open, as after a takeover.
-        *self = Self::open(disk, setup)?;
+        *self = Self::open(disk, setup, now)?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::options::PartitionOptions;
 
 pub(super) fn calm() -> Setup {
     Setup {
+        rules: Vec::new(),
         options: PartitionOptions { inbox: InboxLimits::default(), ..PartitionOptions::default() },
         visibility: millpond_storage_memory::Visibility::AtSync,
         tombstones: true,

@@ -1,0 +1,271 @@
+//! Rules that change in the middle of everything, and what they forbid.
+
+use millpond_types::{Scope, Settings, SettingsRow, TopicId};
+
+use super::*;
+use crate::core::tests::op::About;
+use crate::core::tests::world::staged::Receiver;
+use crate::governor::Governor;
+use crate::rules::Effective;
+
+/// Every rule that was made, with the batch that stores it.
+#[derive(Default)]
+pub(super) struct Rulebook {
+    rows: Vec<(LogPosition, SettingsRow)>,
+    pending: Vec<Receiver<()>>,
+}
+
+impl Rulebook {
+    /// Whatever was not stored has never been said.
+    pub(super) fn crashed(&mut self, durable: LogPosition) {
+        self.rows.retain(|(at, _)| *at <= durable);
+        self.pending.clear();
+    }
+
+    pub(super) fn end(&mut self, why: &PartitionError) -> Checked {
+        for mut answer in self.pending.drain(..) {
+            // Some may have been answered by the last step.
+            let answer = answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop));
+            prop_assert!(answer == Some(Ok(())) || answer == Some(Err(why.clone())), "{:?}", answer);
+        }
+        Ok(())
+    }
+
+    /// The rules in force once so much is durable.
+    fn in_force(&self, handled: LogPosition) -> BTreeMap<Scope, Settings> {
+        let stored = self.rows.iter().filter(|(at, _)| *at <= handled);
+        stored.map(|(_, row)| (row.scope.clone(), row.settings.clone())).collect()
+    }
+}
+
+fn together(settings: &Settings) -> Option<u32> {
+    settings.concurrency_together
+}
+
+impl World {
+    /// The rules that are there from the beginning.
+    pub(super) fn lay_down_rules(&mut self) -> Checked {
+        for (scope, settings) in self.setup.rules.clone() {
+            self.say(scope, settings)?;
+        }
+        if self.rulebook.rows.is_empty() { Ok(()) } else { self.commit_turn() }
+    }
+
+    pub(super) fn configure(&mut self, about: About, settings: &Settings) -> Checked {
+        let names = |queue: u8| self.queues[usize::from(queue)].clone();
+        let scope = match about {
+            About::Topic(0) => Scope::Topic(names(0).topic.clone()),
+            About::Topic(_) => Scope::Topic(names(N_QUEUES - 1).topic.clone()),
+            About::Prefix(n) => Scope::Prefix(names(n).topic.clone(), names(n).key.clone()),
+            About::Queue(n) => Scope::Queue(names(n).topic.clone(), names(n).key.clone()),
+        };
+        // What makes no sense for it is refused, and says nothing.
+        if settings.check(&scope).is_err() { Ok(()) } else { self.say(scope, settings.clone()) }
+    }
+
+    fn say(&mut self, scope: Scope, settings: Settings) -> Checked {
+        let governor: &Governor = &self.node.governor;
+        let row = governor.change(scope, settings).map_err(fail)?;
+        let (reply, answer) = millpond_sync::oneshot::channel();
+        self.rulebook.rows.push((self.staging(), row.clone()));
+        self.rulebook.pending.push(answer);
+        self.node.core.handle_message(self.now, Message::Configure { row, reply });
+        note(Situation::RuleChanged);
+        Ok(())
+    }
+
+    /// What holds for a queue: as the core sees it, if it knows the queue.
+    pub(super) fn rules_of(&self, queue: QueueId) -> Effective {
+        let core = &self.node.core;
+        match core.queues.find(&queue).filter(|slot| !core.queues[*slot].unresolved) {
+            Some(slot) => (**core.rules_of(slot)).clone(),
+            None => self.said_of(queue),
+        }
+    }
+
+    /// What follows from the rules that were stored, added up anew.
+    pub(super) fn said_of(&self, queue: QueueId) -> Effective {
+        let rules = self.rulebook.in_force(self.handled);
+        let defaults = (&self.setup.options.defaults, None);
+        let Some(names) = self.queues.iter().find(|names| names.id == queue) else {
+            return Effective::of([defaults]);
+        };
+        let scopes = [
+            Scope::Queue(names.topic.clone(), names.key.clone()),
+            Scope::Prefix(names.topic.clone(), names.key.clone()),
+            Scope::Topic(names.topic.clone()),
+        ];
+        let said = scopes.iter().filter_map(|scope| Some((rules.get(scope)?, Some(scope.clone()))));
+        Effective::of(said.chain([defaults]))
+    }
+
+    /// Answers to changes of rules: from then on they hold for every queue in memory.
+    pub(super) fn hear_of_rules(&mut self) -> Checked {
+        let mut pending = std::mem::take(&mut self.rulebook.pending);
+        let mut n_answered = 0;
+        let mut kept = Vec::new();
+        for mut answer in pending.drain(..) {
+            match answer.try_recv().map_err(fail)? {
+                None => kept.push(answer),
+                Some(Ok(_)) => n_answered += 1,
+                Some(Err(error)) => return Err(fail(format!("a rule was refused: {error}"))),
+            }
+        }
+        self.rulebook.pending = kept;
+        if n_answered > 0 && self.rulebook.pending.is_empty() {
+            self.check_rules()?;
+        }
+        Ok(())
+    }
+
+    /// When no change is on its way, every queue goes by the rules as they are.
+    fn check_rules(&self) -> Checked {
+        let core = &self.node.core;
+        for (slot, queue) in core.queues.iter() {
+            if queue.unresolved {
+                prop_assert!(queue.n_leased() == 0, "leases of {} count nowhere", queue.id);
+                continue;
+            }
+            let said = self.said_of(queue.id);
+            prop_assert_eq!(&**core.rules_of(slot), &said, "rules of {}", queue.id);
+        }
+        note(Situation::RulesHold);
+        Ok(())
+    }
+
+    /// How many leases of a topic's queues are out, by what filters them.
+    fn n_out(&self, of: impl Fn(&QueueRef) -> bool) -> usize {
+        let core = &self.node.core;
+        let names = self.queues.iter().filter(|names| of(names));
+        let slots = names.filter_map(|names| core.queues.find(&names.id));
+        slots.map(|slot| core.queues[slot].leases().filter(|(_, l)| l.permit.is_some()).count()).sum()
+    }
+
+    /// Every lease in force counts, once, and nothing else does.
+    pub(in crate::core::tests) fn check_permits(&self) -> Checked {
+        let core = &self.node.core;
+        for (_, queue) in core.queues.iter() {
+            for (rank, lease) in queue.leases() {
+                let counts = lease.permit.is_some();
+                let is_over = lease.state.is_over();
+                // One that an earlier owner ended and that is to be set aside was never counted.
+                let is_corpse = lease.state == crate::core::LeaseState::Expiring;
+                prop_assert!(counts != is_over || is_corpse, "{:?} of {}", rank, queue.id);
+            }
+        }
+        let n_out = self.n_out(|_| true);
+        prop_assert_eq!(core.seat.lock().limits.n_permits(), n_out, "permits");
+        Ok(())
+    }
+
+    /// What was just granted was allowed: how many leases of each kind may be out, given those that were.
+    pub(super) fn check_limits(&self, n_before: &[(Scope, usize)]) -> Checked {
+        if !self.rulebook.pending.is_empty() {
+            return Ok(());
+        }
+        for ((scope, n_before), (_, n_now)) in n_before.iter().zip(self.leases_by_scope()) {
+            let Some(max) = self.limit_of(scope) else { continue };
+            let allowed = (*n_before).max(max as usize);
+            prop_assert!(n_now <= allowed, "{} leases of {}, at most {}", n_now, scope, allowed);
+            if n_now > *n_before {
+                note(Situation::GrantedWithinLimit);
+            }
+        }
+        Ok(())
+    }
+
+    fn limit_of(&self, scope: &Scope) -> Option<u32> {
+        let rules = self.rulebook.in_force(self.handled);
+        match scope {
+            Scope::Queue(topic, key) => {
+                let rules = self.said_of(QueueId::derive(topic, key));
+                if rules.paused_by.is_empty() { rules.concurrency } else { Some(0) }
+            }
+            scope => {
+                let rule = rules.get(scope)?;
+                if rule.paused == Some(true) { Some(0) } else { together(rule) }
+            }
+        }
+    }
+
+    /// For everything that a rule can be about, how many leases are out.
+    pub(super) fn leases_by_scope(&self) -> Vec<(Scope, usize)> {
+        let mut scopes = Vec::new();
+        for names in &self.queues {
+            let n = self.n_out(|other| other.id == names.id);
+            scopes.push((Scope::Queue(names.topic.clone(), names.key.clone()), n));
+            scopes.push((Scope::Prefix(names.topic.clone(), names.key.clone()), n));
+        }
+        for topic in [&self.queues[0].topic, &self.queues[usize::from(N_QUEUES) - 1].topic] {
+            let n = self.n_out(|names| names.topic == *topic);
+            scopes.push((Scope::Topic(topic.clone()), n));
+        }
+        scopes
+    }
+
+    /// After callers were served: whoever still waits for a topic, waits because nothing of it may be leased.
+    pub(in crate::core::tests) fn check_nobody_waits_in_vain(&self) -> Checked {
+        let core = &self.node.core;
+        if !self.rulebook.pending.is_empty() {
+            return Ok(());
+        }
+        let n_out: BTreeMap<Scope, usize> = self.leases_by_scope().into_iter().collect();
+        let rules = self.rulebook.in_force(self.handled);
+        let is_open = |scope: &Scope| {
+            let max = self.limit_of(scope).unwrap_or(u32::MAX);
+            n_out.get(scope).copied().unwrap_or(0) < max as usize
+        };
+        let is_slow = rules.values().any(|rule| {
+            rule.rate_together.is_some() || rule.rate.value().is_some()
+        });
+        if is_slow {
+            return Ok(());
+        }
+        for names in &self.queues {
+            let scopes = [
+                Scope::Queue(names.topic.clone(), names.key.clone()),
+                Scope::Prefix(names.topic.clone(), names.key.clone()),
+                Scope::Topic(names.topic.clone()),
+            ];
+            let slot = core.queues.find(&names.id);
+            let Some(slot) = slot.filter(|slot| core.queues[*slot].is_servable()) else { continue };
+            if !scopes.iter().all(is_open) {
+                note(Situation::HeldBack);
+                continue;
+            }
+            let topic = core.topics.find(TopicId::derive(&names.topic)).map(|at| &core.topics[at]);
+            let waits = topic.is_some_and(|topic| {
+                !topic.listed && topic.waiters.iter().any(|waiter| waiter.call.is_open())
+            });
+            prop_assert!(!waits, "somebody waits beside {}: {:?}", names.id, core.queues[slot]);
+            let mut direct = core.queue_waiters.get(&names.id).into_iter().flat_map(|w| w.iter());
+            let waits = direct.any(|waiter| waiter.call.is_open());
+            let is_listed = core.queues_to_serve.contains(&names.id);
+            prop_assert!(!waits || is_listed, "somebody waits for {}", names.id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn rules_have_changed(&self) -> bool {
+        self.rulebook.rows.len() > self.setup.rules.len()
+    }
+
+    /// Whether nothing but the head of a queue decides whether it is served.
+    pub(in crate::core::tests) fn has_no_rules(&self) -> bool {
+        self.rulebook.rows.iter().all(|(_, row)| {
+            let Settings { paused, concurrency_together, .. } = row.settings;
+            let is_free = row.settings.concurrency.value().is_none()
+                && row.settings.rate.value().is_none()
+                && row.settings.rate_together.is_none();
+            paused.is_none() && concurrency_together.is_none() && is_free
+        })
+    }
+
+    /// Nothing is forbidden any more, so that everything can be worked off.
+    pub(super) fn withdraw_rules(&mut self) -> Checked {
+        for scope in self.rulebook.in_force(LogPosition(u64::MAX)).into_keys() {
+            self.say(scope, Settings::default())?;
+        }
+        Ok(())
+    }
+}

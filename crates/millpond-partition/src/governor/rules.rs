@@ -1,0 +1,372 @@
+//! The rules of an engine: all of them are in memory, once for all partitions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::time::Duration;
+
+use millpond_scheduler::{Limit, Limits, Rate, ResourceId};
+use millpond_types::{
+    QueueId, QueueKey, RateLimit, Scope, Settings, SettingsRow, TopicId, TopicName,
+};
+
+use crate::rules::{Effective, RuleError};
+
+/// Prefixes within each other that may limit what their queues do together. A queue's own limits come on top.
+const NESTED_MAX: usize = 3;
+
+/// What is known of one rule.
+#[derive(Debug, Clone, Default)]
+struct Rule {
+    revision: u64,
+    settings: Settings,
+    /// When it came into force; buckets were full before.
+    since_ns: u64,
+    /// The revision that each partition has stored.
+    stored: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Prefix {
+    rule: Rule,
+    /// What its queues do together, if that is limited, and what is around that.
+    resource: Option<ResourceId>,
+    parent: Option<ResourceId>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: TopicName,
+    rule: Rule,
+    prefixes: BTreeMap<QueueKey, Prefix>,
+    queues: HashMap<QueueId, (QueueKey, Rule)>,
+    /// Grows with every change of the topic's rules.
+    version: u64,
+}
+
+/// The rules themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    topics: HashMap<TopicId, Topic>,
+    newest: u64,
+    n_rules: usize,
+    /// Resources that no rule names any more, until the last queue has left them.
+    retired: Vec<ResourceId>,
+}
+
+/// The rules that concern one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Matching {
+    /// Version of the topic's rules; 0 if it has none.
+    version: u64,
+    /// The longest prefix with a rule.
+    prefix: Option<QueueKey>,
+    /// The queue itself, if it has a rule.
+    queue: Option<QueueId>,
+}
+
+impl Matching {
+    /// Whether no rule says anything.
+    pub(crate) fn is_none(&self) -> bool {
+        self.version == 0
+    }
+
+    fn since_ns(&self, rules: &Topic) -> u64 {
+        let own = self.queue.and_then(|id| rules.queues.get(&id)).map(|(_, rule)| rule);
+        let prefix = self.prefix.as_ref().and_then(|prefix| rules.prefixes.get(prefix));
+        let all = own.into_iter().chain(prefix.map(|prefix| &prefix.rule)).chain([&rules.rule]);
+        all.map(|rule| rule.since_ns).max().unwrap_or(0)
+    }
+}
+
+/// What follows from the rules for a queue.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) rules: Effective,
+    /// The innermost resource that it shares with others.
+    pub(crate) shared: Option<ResourceId>,
+    /// When a bucket of its own was empty at the latest.
+    pub(crate) since_ns: u64,
+}
+
+/// A limit as the scheduler wants it.
+pub(crate) fn limit(concurrency: Option<u32>, rate: Option<RateLimit>) -> Option<Limit> {
+    if concurrency.is_none() && rate.is_none() {
+        return None;
+    }
+    let limit = concurrency.map_or(Limit::none(), |n| Limit::none().concurrency(n));
+    let rate = rate.and_then(|rate| {
+        Rate::new(rate.n_entries, Duration::from_millis(rate.per_ms), rate.burst).ok()
+    });
+    Some(rate.map_or(limit, |rate| limit.rate(rate)))
+}
+
+fn limit_together(settings: &Settings) -> Option<Limit> {
+    limit(settings.concurrency_together, settings.rate_together)
+}
+
+impl Topic {
+    fn rule_mut(&mut self, scope: &Scope) -> &mut Rule {
+        match scope {
+            Scope::Topic(_) => &mut self.rule,
+            Scope::Prefix(_, prefix) => &mut self.prefixes.entry(prefix.clone()).or_default().rule,
+            Scope::Queue(topic, key) => {
+                let id = QueueId::derive(topic, key);
+                &mut self.queues.entry(id).or_insert_with(|| (key.clone(), Rule::default())).1
+            }
+        }
+    }
+
+    fn rule(&self, scope: &Scope) -> Option<&Rule> {
+        match scope {
+            Scope::Topic(_) => Some(&self.rule),
+            Scope::Prefix(_, prefix) => self.prefixes.get(prefix).map(|prefix| &prefix.rule),
+            Scope::Queue(topic, key) => {
+                self.queues.get(&QueueId::derive(topic, key)).map(|(_, rule)| rule)
+            }
+        }
+    }
+
+    /// Prefixes of a key, at most so long, that have rules; the longest first.
+    fn prefixes_of<'a>(
+        &'a self,
+        key: &'a QueueKey,
+        n_bytes_max: usize,
+    ) -> impl Iterator<Item = (&'a QueueKey, &'a Prefix)> {
+        let mut n_left = n_bytes_max.min(key.as_bytes().len());
+        std::iter::from_fn(move || {
+            while n_left > 0 {
+                let upto = &key.as_bytes()[..n_left];
+                let mut range = self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(upto)));
+                let (found, prefix) = range.next_back()?;
+                let n_common = n_common(found.as_bytes(), upto);
+                let is_prefix = n_common == found.as_bytes().len();
+                // What is longer than the common part and sorts before it begins differently.
+                n_left = if is_prefix { n_common - 1 } else { n_common };
+                if is_prefix && !prefix.rule.settings.is_empty() {
+                    return Some((found, prefix));
+                }
+            }
+            None
+        })
+    }
+}
+
+fn n_common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+impl Rules {
+    /// A revision that no rule has had.
+    pub(crate) fn next_revision(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
+    }
+
+    /// Whether a rule may be made.
+    pub(crate) fn check(&self, row: &SettingsRow, n_rules_max: usize) -> Result<(), RuleError> {
+        row.settings.check(&row.scope)?;
+        let topic = self.topics.get(&TopicId::derive(row.scope.topic()));
+        let is_new = topic.and_then(|topic| topic.rule(&row.scope)).is_none();
+        if is_new && self.n_rules >= n_rules_max {
+            return Err(RuleError::TooMany { limit: n_rules_max });
+        }
+        if let (Scope::Prefix(_, prefix), Some(topic)) = (&row.scope, topic)
+            && limit_together(&row.settings).is_some()
+        {
+            let is_limited = |other: &Prefix| limit_together(&other.rule.settings).is_some();
+            let above = topic.prefixes_of(prefix, prefix.as_bytes().len() - 1);
+            let n_above = above.filter(|(_, other)| is_limited(other)).count();
+            let below = topic.prefixes.range::<QueueKey, _>(prefix..);
+            let below = below.take_while(|(key, _)| key.as_bytes().starts_with(prefix.as_bytes()));
+            let n_below = |key: &QueueKey| {
+                let within = topic.prefixes_of(key, usize::MAX);
+                let longer =
+                    within.take_while(|(key, _)| key.as_bytes().len() > prefix.as_bytes().len());
+                longer.filter(|(_, other)| is_limited(other)).count()
+            };
+            let n_below = below.map(|(key, _)| n_below(key)).max().unwrap_or(0);
+            if n_above + 1 + n_below > NESTED_MAX {
+                return Err(RuleError::TooDeep { limit: NESTED_MAX });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a rule over that a partition has stored. An older one than what is known changes nothing.
+    pub(crate) fn learn(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        (partition, n_partitions): (usize, usize),
+        row: &SettingsRow,
+        is_recovered: bool,
+    ) {
+        let name = row.scope.topic();
+        let topic = self.topics.entry(TopicId::derive(name)).or_insert_with(|| Topic {
+            name: name.clone(),
+            rule: Rule::default(),
+            prefixes: BTreeMap::new(),
+            queues: HashMap::new(),
+            version: 0,
+        });
+        let is_new = topic.rule(&row.scope).is_none_or(|rule| rule.revision == 0);
+        let rule = topic.rule_mut(&row.scope);
+        rule.stored.resize(n_partitions, 0);
+        rule.stored[partition] = row.revision;
+        self.newest = self.newest.max(row.revision);
+        if row.revision <= rule.revision {
+            return;
+        }
+        rule.revision = row.revision;
+        rule.settings = row.settings.clone();
+        // After a restart nobody knows what was let through just before it, so its buckets begin empty.
+        rule.since_ns = if is_recovered { now_ns } else { 0 };
+        self.n_rules += usize::from(is_new);
+        topic.version = row.revision;
+        match &row.scope {
+            Scope::Topic(_) => {}
+            Scope::Prefix(..) => {
+                relimit(now_ns, limits, topic, &mut self.retired);
+            }
+            Scope::Queue(topic_name, key) if row.settings.is_empty() => {
+                topic.queues.remove(&QueueId::derive(topic_name, key));
+                self.n_rules -= 1;
+            }
+            Scope::Queue(..) => {}
+        }
+        self.retired.retain(|resource| limits.remove(*resource).is_err());
+    }
+
+    /// What the rule of a topic says of the topic as a whole.
+    pub(crate) fn of_topic(&self, topic: TopicId) -> Option<&Settings> {
+        self.topics.get(&topic).map(|topic| &topic.rule.settings)
+    }
+
+    /// The limit of a topic as a whole, and since when its bucket has been filling.
+    pub(crate) fn topic_limit(&self, topic: TopicId) -> (Limit, u64) {
+        let rule = self.topics.get(&topic).map(|topic| &topic.rule);
+        let limit = rule.and_then(|rule| limit_together(&rule.settings));
+        (limit.unwrap_or(Limit::none()), rule.map_or(0, |rule| rule.since_ns))
+    }
+
+    /// Whether one has to know a queue's key to know its rules.
+    pub(crate) fn go_by_key(&self, topic: TopicId) -> bool {
+        self.topics.get(&topic).is_some_and(|topic| !topic.prefixes.is_empty())
+    }
+
+    /// Which rules concern a queue.
+    pub(crate) fn matching(&self, topic: TopicId, id: QueueId, key: Option<&QueueKey>) -> Matching {
+        let Some(rules) = self.topics.get(&topic) else { return Matching::default() };
+        let prefix = key.and_then(|key| rules.prefixes_of(key, usize::MAX).next().map(|(prefix, _)| prefix.clone()));
+        let queue = rules.queues.contains_key(&id).then_some(id);
+        Matching { version: rules.version, prefix, queue }
+    }
+
+    /// What they say.
+    pub(crate) fn resolve(
+        &self,
+        topic: TopicId,
+        matching: &Matching,
+        defaults: &Settings,
+    ) -> Resolved {
+        let Some(rules) = self.topics.get(&topic) else {
+            let rules = Effective::of([(defaults, None)]);
+            return Resolved { rules, shared: None, since_ns: 0 };
+        };
+        let since_ns = matching.since_ns(rules);
+        let own = matching.queue.and_then(|id| rules.queues.get(&id));
+        let own = own.map(|(key, rule)| {
+            (&rule.settings, Some(Scope::Queue(rules.name.clone(), key.clone())))
+        });
+        let prefixes: Vec<_> =
+            matching.prefix.iter().flat_map(|prefix| rules.prefixes_of(prefix, usize::MAX)).collect();
+        let shared = prefixes.iter().find_map(|(_, prefix)| prefix.resource);
+        let of_prefixes = prefixes.iter().map(|(key, prefix)| {
+            let scope = Scope::Prefix(rules.name.clone(), (*key).clone());
+            (&prefix.rule.settings, Some(scope))
+        });
+        let of_topic = (&rules.rule.settings, Some(Scope::Topic(rules.name.clone())));
+        let all = own.into_iter().chain(of_prefixes).chain([of_topic, (defaults, None)]);
+        Resolved { rules: Effective::of(all), shared, since_ns }
+    }
+
+    /// The prefix whose queues share a resource.
+    pub(crate) fn prefix_of(&self, topic: TopicId, resource: ResourceId) -> Option<Scope> {
+        let topic = self.topics.get(&topic)?;
+        let found = topic.prefixes.iter().find(|(_, prefix)| prefix.resource == Some(resource))?;
+        Some(Scope::Prefix(topic.name.clone(), found.0.clone()))
+    }
+
+    /// What a rule says.
+    pub(crate) fn get(&self, scope: &Scope) -> Option<Settings> {
+        let rule = self.topics.get(&TopicId::derive(scope.topic()))?.rule(scope)?;
+        (!rule.settings.is_empty()).then(|| rule.settings.clone())
+    }
+
+    /// Every rule, by topic.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SettingsRow> + '_ {
+        self.rows().map(|(row, _)| row).filter(|row| !row.settings.is_empty())
+    }
+
+    /// The rules that a partition does not have, or has an older one of.
+    pub(crate) fn missing_in(&self, partition: usize) -> Vec<SettingsRow> {
+        let lacks = |row: &SettingsRow, rule: &Rule| {
+            let is_everywhere = !matches!(row.scope, Scope::Queue(..));
+            is_everywhere && rule.stored.get(partition).copied().unwrap_or(0) < rule.revision
+        };
+        self.rows().filter(|(row, rule)| lacks(row, rule)).map(|(row, _)| row).collect()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (SettingsRow, &Rule)> {
+        self.topics.values().flat_map(|topic| {
+            let name = || topic.name.clone();
+            let prefixes = topic.prefixes.iter();
+            let prefixes =
+                prefixes.map(move |(key, p)| (Scope::Prefix(name(), key.clone()), &p.rule));
+            let queues = topic.queues.values();
+            let queues = queues.map(move |(key, rule)| (Scope::Queue(name(), key.clone()), rule));
+            let own = [(Scope::Topic(name()), &topic.rule)];
+            own.into_iter().chain(prefixes).chain(queues).filter(|(_, rule)| rule.revision > 0).map(
+                |(scope, rule)| {
+                    let Rule { revision, settings, .. } = rule.clone();
+                    (SettingsRow { scope, revision, settings }, rule)
+                },
+            )
+        })
+    }
+}
+
+/// Gives every prefix the resource that its rule asks for, inside that of the next shorter prefix. The shorter
+/// ones come first, and one that gets another parent is made anew.
+fn relimit(
+    now_ns: u64,
+    limits: &mut Limits,
+    topic: &mut Topic,
+    retired: &mut Vec<ResourceId>,
+) {
+    let keys: Vec<QueueKey> = topic.prefixes.keys().cloned().collect();
+    for key in keys {
+        let n_shorter = key.as_bytes().len() - 1;
+        let shorter = topic.prefixes_of(&key, n_shorter).find_map(|(_, prefix)| prefix.resource);
+        let prefix = topic.prefixes.get_mut(&key).expect("it was just listed");
+        let wanted = limit_together(&prefix.rule.settings);
+        let before = prefix.resource;
+        let exists = "a resource is removed only when no rule names it";
+        prefix.resource = match (before, wanted) {
+            (Some(resource), Some(limit)) if prefix.parent == shorter => {
+                limits.change(now_ns, resource, limit).expect(exists);
+                continue;
+            }
+            (Some(resource), Some(limit)) => {
+                Some(limits.replace(now_ns, resource, limit, shorter).expect(exists))
+            }
+            (None, Some(limit)) => {
+                let since_ns = prefix.rule.since_ns;
+                Some(limits.add_since(now_ns, limit, shorter, since_ns).expect(exists))
+            }
+            (_, None) => None,
+        };
+        prefix.parent = shorter;
+        retired.extend(before);
+    }
+}
