@@ -140,6 +140,7 @@ mod queue;
 mod ring;
 mod rules;
 mod scheduler;
+mod split;
 mod take;
 
 #[cfg(test)]
@@ -153,6 +154,7 @@ pub use news::Woken;
 pub use pick::{Heads, Pick, Picked};
 pub use queue::{Head, QueueHandle};
 pub use scheduler::Scheduler;
+pub use split::Split;
 pub use take::Take;
 
 #[cfg(doctest)]
