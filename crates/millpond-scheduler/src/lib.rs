@@ -55,21 +55,28 @@
 //! list of their own, in the order in which they can go on. A queue cannot gain by it, because every turn in
 //! that list was granted in the ring.
 //!
+//! *A queue can be [taken](Scheduler::take) from* by somebody who asks for it in particular. That needs the same
+//! permits and tokens, and is no turn: it takes no credit and leaves the queue where it is. If it has to wait,
+//! the queue leaves its place. Once woken it stands among the interrupted turns, so that its promise
+//! is used or given up soon; but if its turn had not come, it has none there, and the pick that finds it
+//! sends it to the back of the ring.
+//!
 //! There are four strict *bands*, each with a ring of its own. With
 //! [`ageing`](SchedulerOptions::ageing) a band that was passed over for so many picks gets the next one.
 //!
 //! # Invariants
 //!
 //! * **S1** A queue is in one place: in the ring of its band, among the interrupted turns of its
-//!   band, waiting at one resource, with its owner for its head to be read, or nowhere. It is nowhere exactly
+//!   band, also when it was woken for a take, waiting at one resource, with its owner for its head to be read, or nowhere. It is nowhere exactly
 //!   if it has no head or is paused.
 //! * **S2** A quantum is granted when a turn comes that stood in the ring, once. Whoever joins, or joins
 //!   again, joins behind all others.
 //! * **S3** Therefore the service of two queues of a band that both have work and are not blocked,
 //!   divided by their weights, never differs by more than one quantum and the cost of an entry each.
 //! * **S4** Credit is below one quantum plus the cost of the head, but for what was given back, and a queue that
-//!   has run empty has none.
-//! * **S5** Whatever leaves its place gives back what was promised to it.
+//!   has run empty has none. After a [change of the quantum](Scheduler::set_quantum) this holds when a queue is
+//!   looked at next.
+//! * **S5** Whatever leaves its place has used what was promised to it, or gives it back.
 //!
 //! # Limits
 //!
@@ -79,9 +86,10 @@
 //! one permit of each, and tokens where there is a rate, or nothing at all. The owner decides which queues
 //! belong to a tenant, by a prefix of their keys or otherwise.
 //!
-//! * **L1** A permit counts in all its resources from the pick until its
-//!   [release](Limits::release), whatever happens to limits, queues and schedulers meanwhile. Therefore
-//!   lowering a limit revokes nothing.
+//! * **L1** A permit counts in all its resources from the pick, the take or the [adoption](Limits::adopt) until its
+//!   [release](Limits::release), whatever happens to limits, queues and schedulers meanwhile; only
+//!   [`rebase`](Limits::rebase) makes it count in others. Therefore lowering a limit revokes nothing. What is adopted
+//!   or rebased counts beyond a limit, too.
 //! * **L2** A queue waits at one resource: the first that lacked something, those of the domain before its own,
 //!   the innermost first. What it is woken for is *promised* to it: nobody of its band or a later one can
 //!   take it. Therefore k released permits wake at most k that wait.
@@ -91,7 +99,7 @@
 //!   by that, for whoever needs an inner resource needs the outer ones too; and as everybody takes them in the same
 //!   order, no two wait for each other, and no two pass promises to and fro.
 //! * **L5** A promise that is not used goes to the next: when a queue goes away, when its domain has
-//!   nothing to pick or is blocked or paused, and when the owner has nobody to serve and
+//!   nothing to pick or is blocked or paused, when a pick finds that no take came, and when the owner has nobody to serve and
 //!   [stands back](Scheduler::stand_back).
 //!
 //! Who waits is served by band, and inside a band in the order of arrival, except that a queue in the middle of
@@ -110,7 +118,16 @@
 //! Where the queues of a topic are spread over partitions, each partition has a scheduler, and all name the same
 //! resources of one [`Limits`], behind a lock or in the hands of one of them.
 //! [`poll_woken`](Limits::poll_woken) says whom to tell. The credits of a consumer go to the partitions in
-//! proportion to [`eligible_weight`](Scheduler::eligible_weight), band by band.
+//! proportion to [`eligible_weight`](Scheduler::eligible_weight), band by band: a [`Split`] divides them, in
+//! whole numbers and with an error that does not grow with time.
+//!
+//! # Restarts and changes of rules
+//!
+//! Permits and buckets are not durable. After a restart the owner [adopts](Limits::adopt) a permit for all work
+//! that is under way still, and [adds](Limits::add_since) resources with a rate as of the time at which
+//! their buckets can be taken for empty. Where another rule is to hold for a queue, a resource is
+//! [replaced](Limits::replace), its queues are [moved](Scheduler::set_resource), and the permits that are out
+//! are [rebased](Scheduler::rebase). A resource that is [at rest](Limits::is_at_rest) need not be kept.
 //!
 //! Two things are not promised across schedulers: bands (a promise to the low band of one keeps
 //! a permit from a low band of another until it is used or given up) and order among the schedulers beyond
@@ -140,6 +157,7 @@ mod queue;
 mod ring;
 mod rules;
 mod scheduler;
+mod split;
 mod take;
 
 #[cfg(test)]
@@ -153,6 +171,7 @@ pub use news::Woken;
 pub use pick::{Heads, Pick, Picked};
 pub use queue::{Head, QueueHandle};
 pub use scheduler::Scheduler;
+pub use split::Split;
 pub use take::Take;
 
 #[cfg(doctest)]

@@ -82,11 +82,15 @@ pub(crate) enum Mutation {
     QuantumUncut,
     /// Ageing stays as it was at first.
     AgeingFixed,
+    /// What a division leaves is lost.
+    SplitForgets,
+    /// A part that could not use its credits gets them again.
+    SplitInsists,
 }
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::KeepGeneration,
         Self::WeightIgnored,
         Self::CreditBanked,
@@ -126,6 +130,8 @@ impl Mutation {
         Self::RestsWhileFilling,
         Self::QuantumUncut,
         Self::AgeingFixed,
+        Self::SplitForgets,
+        Self::SplitInsists,
     ];
 }
 

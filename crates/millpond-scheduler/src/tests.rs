@@ -5,6 +5,7 @@ mod drr;
 pub(crate) mod model;
 mod refusals;
 mod shares;
+mod split;
 mod takes;
 mod world;
 
@@ -87,7 +88,7 @@ fn histories_agree_with_the_model() {
 type Property = fn(Option<Mutation>) -> Result<(), String>;
 
 /// Those beside the histories.
-const PROPERTIES: [(&str, Property); 16] = [
+const PROPERTIES: [(&str, Property); 19] = [
     ("picks are those of a textbook", drr::picks_are_those_of_a_textbook),
     ("shares follow weights", shares::follow_weights),
     ("shares follow weights by cost", shares::follow_weights_by_cost),
@@ -103,6 +104,9 @@ const PROPERTIES: [(&str, Property); 16] = [
     ("takes gain nothing", takes::takes_gain_nothing),
     ("takes wait in line", takes::takes_wait_in_line),
     ("rebasing releases what is left", takes::rebasing_releases_what_is_left),
+    ("splits follow weights", split::splits_follow_weights),
+    ("splits follow weights that change", split::splits_follow_weights_that_change),
+    ("splits bank nothing", split::splits_bank_nothing),
     ("stale names find nothing", refusals::stale_names_find_nothing),
 ];
 
