@@ -1,4 +1,4 @@
-//! The RocksDB backend of Millpond: one store per partition, with one sync per group of commits and reads
+//! The RocksDB backend of Millpond: one store per partition, with at most one sync per group of commits and reads
 //! that can be told never to wait for the disk. It knows rows and tables only: no queues, no leases, no
 //! clock and no runtime, and no other crate of the workspace names RocksDB.
 //!
@@ -23,24 +23,35 @@
 //! # How a commit goes
 //!
 //! [`submit`](millpond_storage_api::PartitionStore::submit) puts the batch into a queue, which gives it its
-//! log position, and returns. The writer thread takes everything that waits, up to 4 MiB, as one group:
-//! one RocksDB write with the changes of every batch in order, the row `system/log_position` with the
-//! position of the last, and, while somebody holds a pin, each batch once more as a row of `log`. It syncs
-//! the write, and only then resolves the tickets. What is submitted meanwhile is the next group.
+//! log position, and returns; so does
+//! [`submit_buffered`](millpond_storage_api::PartitionStore::submit_buffered). The writer thread takes
+//! everything that waits, up to 4 MiB, as one group: one RocksDB write with the changes of every batch in
+//! order, the row `system/log_position` with the position of the last, and, while somebody holds a pin,
+//! each batch once more as a row of `log`. If any batch in it is to be durable, it syncs the write, and
+//! only then resolves the tickets. What is submitted meanwhile is the next group.
 //!
 //! 1. *Order and positions.* A position is given out under the lock that orders the queue, so positions are
 //!    dense and the order of the queue is theirs.
 //! 2. *A group is atomic.* It is one record of RocksDB's log, so after a crash the store holds the batches
 //!    up to the end of some group, and `log_position` agrees with them.
-//! 3. *Durable means synced.* No ticket resolves before the write of its group returned, and every write
-//!    has `sync` set.
+//! 3. *Durable means synced, buffered means written.* No ticket resolves before the write of its group
+//!    returned, and none as durable unless that write had `sync` set. A synced write covers every unsynced
+//!    one before it, also where the log file changed in between: RocksDB syncs all of its `logs_`, and a
+//!    file leaves those once it is synced, or when all of its rows are in synced sorted files
+//!    (`DBImpl::WriteGroupToWAL`, `MarkLogsSynced` and `FindObsoleteFiles` in `db/db_impl`, 11.8.1). A
+//!    write that is not synced has still left the process, because each record is flushed to the system.
 //! 4. *Fail-stop.* The first failed write closes the queue before it fails its tickets; every later group
 //!    fails without being written.
 //! 5. *No lost record.* A pin is taken under the lock of invariant 1, so every batch submitted after it is
 //!    drained after it, and the writer sees it.
 //! 6. *A checkpoint's position is exact.* The writer itself links the files, between two groups.
 //! 7. *Nobody waits for a writer that is gone.* However its thread ends, it closes the queue, drops the
-//!    promises that are left, ends the reading threads and closes the database.
+//!    promises that are left, ends the reading threads and closes the database. On the way it syncs what
+//!    is only buffered.
+//! 8. *What a power cut leaves is a prefix.* A memtable is made a sorted file only after the log files
+//!    behind it are synced, because there is more than one table (`needs_to_sync_closed_wals` in
+//!    `DBImpl::FlushMemTableToOutputFile`): no table gets ahead of the others. And no more than one group
+//!    is written to a new log file while the one before it is not synced.
 //!
 //! The queue and the pool of reading threads have loom models; the rest of the contract is checked by
 //! `millpond-storage-conformance`, with write failures that are real ones of RocksDB.

@@ -204,6 +204,8 @@ fn cf_is_empty(db: &DB, table: &str) -> Result<bool, StoreError> {
 /// Claims the next epoch and empties the log of commits, durably and as a whole.
 fn claim(db: &DB) -> Result<(Epoch, LogPosition), StoreError> {
     let epoch = system_number(db, SystemKey::Epoch)?.unwrap_or(0) + 1;
+    // Durable, also where the process before was killed with unsynced writes: recovery has brought the log
+    // into synced sorted files (`avoid_flush_during_recovery` is off).
     let position = system_number(db, SystemKey::LogPosition)?.unwrap_or(0);
     let system = handle(db, Table::System)?;
     let mut batch = WriteBatch::new();

@@ -44,8 +44,7 @@ pub(crate) fn db_options(budget: &RocksBudget, create: bool) -> Options {
     options.set_max_background_jobs(i32::from(budget.options.background_threads.max(1)) + 1);
     options.set_max_open_files(OPEN_FILES_MAX);
 
-    // Every group is synced, so the tail of the log that was not synced holds nothing that anybody was
-    // told about. A power cut can leave that tail torn in the middle (blocks reach the disk in any
+    // The tail of the log that was not synced holds nothing that anybody was told is durable. A power cut can leave that tail torn in the middle (blocks reach the disk in any
     // order), which kTolerateCorruptedTailRecords calls damage and refuses to open. Damage to a log file
     // that was closed is found by its size and number in the manifest.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -53,6 +52,7 @@ pub(crate) fn db_options(budget: &RocksBudget, create: bool) -> Options {
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     // Writing over blocks that exist spares each sync the update of the file's size.
     options.set_recycle_log_file_num(RECYCLED_LOGS);
+    // Each record is with the system when the write returns: what is buffered rests on it.
     options.set_manual_wal_flush(false);
 
     // A flush writes back as it goes; otherwise its last sync competes with the syncs of commits.

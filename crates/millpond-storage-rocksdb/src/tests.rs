@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use millpond_storage_api::{LogPosition, StoreErrorKind, Table, WriteBatch, commit_ticket};
+use millpond_storage_api::{
+    BufferedTicket, LogPosition, StoreErrorKind, Table, WriteBatch, buffered_ticket, commit_ticket,
+};
 use millpond_sync::thread::block_on;
 use millpond_sync::{Arc, Condvar, Mutex, oneshot};
 
@@ -117,16 +119,28 @@ fn a_panicking_read_costs_the_pool_no_thread() {
 
 /// A writer whose queue was filled before it starts, so that its groups are known.
 fn written(batch_bytes: &[usize]) -> (CommitStats, Vec<u64>) {
+    let batches: Vec<_> = batch_bytes.iter().map(|&n_bytes| (n_bytes, true)).collect();
+    written_as(&batches)
+}
+
+/// The same with batches of both kinds.
+fn written_as(batches: &[(usize, bool)]) -> (CommitStats, Vec<u64>) {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let budget = RocksBudget::default();
     let Opened { db, position, .. } =
         open(&scratch.path().join("store"), &budget, OpenMode::Create).expect("it can be opened");
     let counters = Arc::new(CommitCounters::default());
     let queue = Arc::new(CommitQueue::new(position));
-    let tickets: Vec<_> = batch_bytes
+    let tickets: Vec<_> = batches
         .iter()
-        .map(|&n_bytes| {
-            let (promise, ticket) = commit_ticket();
+        .map(|&(n_bytes, needs_sync)| {
+            let (promise, ticket) = match needs_sync {
+                true => {
+                    let (promise, ticket) = commit_ticket();
+                    (promise, BufferedTicket::from(ticket))
+                }
+                false => buffered_ticket(),
+            };
             let mut batch = WriteBatch::new();
             batch.put(Table::Queues, b"key", &vec![7; n_bytes]);
             assert!(queue.push_commit(Request::Commit(batch, promise)).is_ok());
@@ -159,6 +173,21 @@ fn what_waits_together_is_synced_once() {
     let (stats, positions) = written(&[100; 50]);
     assert_eq!((stats.n_groups, stats.n_batches), (1, 50));
     assert_eq!(positions, (1..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_group_is_synced_if_one_batch_asks_for_it() {
+    let large = GROUP_BYTES_MAX - 1000;
+    for (batches, n_synced) in [
+        (&[(100, false); 4][..], 0),
+        (&[(100, false), (100, true), (100, false)], 1),
+        (&[(large, false), (large, true), (large, false)], 1),
+        (&[(large, true), (large, true), (large, false)], 2),
+    ] {
+        let (stats, positions) = written_as(batches);
+        assert_eq!(stats.n_synced_groups, n_synced, "{batches:?}");
+        assert_eq!(positions.len(), batches.len());
+    }
 }
 
 #[test]

@@ -195,8 +195,12 @@ impl Writer {
         let started = Instant::now();
         let needs_sync = self.group.iter().any(|(_, promise)| promise.needs_sync());
         let (last, memtables) = self.reads.db.with(|db| {
-            let last = self.write_to(db, first, needs_sync)?;
-            Ok((last, if needs_sync { None } else { self.leave_unsynced(db)? }))
+            if needs_sync {
+                return Ok((self.write_to(db, first, &synced())?, None));
+            }
+            let before = self.memtables.map_or_else(|| memtables(db), Ok)?;
+            let last = self.write_to(db, first, &unsynced())?;
+            Ok((last, leave_unsynced(db, before)?))
         })?;
         self.memtables = memtables;
         let synced = memtables.is_none();
@@ -206,27 +210,11 @@ impl Writer {
         Ok(Written { last, synced })
     }
 
-    /// Which memtables are being filled, if what was written last can stay unsynced. Otherwise syncs it.
-    ///
-    /// A full memtable begins another log file, also in the middle of the write that finds it full. From
-    /// then on two files hold batches that are not synced, and a file system may store the newer first:
-    /// after a power cut RocksDB sees a hole between them only if the older one ends inside a record. So
-    /// the first group that may have met another file is synced before its tickets resolve, and that
-    /// covers both files (invariant 8).
-    fn leave_unsynced(&self, db: &DB) -> Result<Option<u64>, StoreError> {
-        let memtables = memtables(db)?;
-        if self.memtables.is_none_or(|before| before == memtables) {
-            return Ok(Some(memtables));
-        }
-        sync_logs(db)?;
-        Ok(None)
-    }
-
     fn write_to(
         &self,
         db: &DB,
         first: LogPosition,
-        needs_sync: bool,
+        options: &WriteOptions,
     ) -> Result<LogPosition, StoreError> {
         let tables = Handles::new(db)?;
         let pinned = self.log.pins.oldest();
@@ -248,8 +236,7 @@ impl Writer {
         }
         let name = SystemKey::LogPosition.encode();
         out.put_cf(tables.get(Table::System), name, encode_u64(position.0));
-        let options = if needs_sync { synced() } else { unsynced() };
-        db.write_opt(out, &options).map_err(|error| commit_error(&error))?;
+        db.write_opt(out, options).map_err(|error| commit_error(&error))?;
         if let Some(recorded) = recorded {
             self.log.recorded(recorded, position);
         }
@@ -266,6 +253,23 @@ impl Writer {
 struct Written {
     last: LogPosition,
     synced: bool,
+}
+
+/// Which memtables are being filled, if what was written last can stay unsynced. Otherwise syncs it.
+/// `before` are those of the unsynced group before, or, if there is none, those before the write.
+///
+/// A full memtable begins another log file, also in the middle of the write that finds it full. From then
+/// on two files hold batches that are not synced, and a file system may store the newer first: after a
+/// power cut RocksDB sees a hole between them only if the older one ends inside a record. So the first
+/// group that may have met another file is synced before its tickets resolve, and that covers both files
+/// (invariant 8).
+fn leave_unsynced(db: &DB, before: u64) -> Result<Option<u64>, StoreError> {
+    let memtables = memtables(db)?;
+    if memtables == before {
+        return Ok(Some(memtables));
+    }
+    sync_logs(db)?;
+    Ok(None)
 }
 
 /// Syncs every log file that is not synced yet, the newest included.

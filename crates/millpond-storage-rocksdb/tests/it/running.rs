@@ -1,6 +1,9 @@
 //! A running store: how it ends, how it fails, and what it is built with.
 
-use millpond_storage_api::{PartitionStore, StoreErrorKind, StoreRead, Table, WriteBatch};
+use millpond_storage_api::{
+    LogPosition, PartitionStore, StoreErrorKind, StoreRead, Table, WriteBatch,
+};
+use millpond_storage_rocksdb::RocksStore;
 use millpond_sync::thread::block_on;
 
 use crate::support::{Place, all, commit, rows};
@@ -81,6 +84,75 @@ fn statistics_count_what_was_committed() {
     assert_eq!(stats.batch_bytes, n_bytes as u64);
     assert!((1..=100).contains(&stats.n_groups));
     assert!(stats.write_us_max <= stats.write_us_total);
+}
+
+fn buffer(store: &RocksStore, n: u64) -> LogPosition {
+    block_on(store.submit_buffered(batch(n))).expect("a healthy store commits").into_inner()
+}
+
+#[test]
+fn a_sync_is_made_only_for_those_who_ask() {
+    let place = Place::new();
+    let store = place.open();
+    for n in 1..=20 {
+        assert_eq!(buffer(&store, n), LogPosition(n));
+        assert_eq!(rows(&store, all(Table::Queues)).len() as u64, n);
+    }
+    assert_eq!((store.commit_stats().n_synced_groups, store.durable_position().0), (0, 0));
+    let position = block_on(store.submit(WriteBatch::new())).expect("it commits").into_inner();
+    assert_eq!((position.0, store.durable_position().0), (21, 21));
+    assert_eq!(store.commit_stats().n_synced_groups, 1);
+    buffer(&store, 21);
+    assert_eq!(store.durable_position().0, 21);
+}
+
+/// Otherwise a power cut could leave the newer of two log files and not the older.
+#[test]
+fn two_log_files_are_never_left_unsynced() {
+    let place = Place::new();
+    let store = place.open();
+    buffer(&store, 1);
+    buffer(&store, 2);
+    assert_eq!(store.durable_position().0, 0);
+    // Begins another log file.
+    store.flush().expect("it can be flushed");
+    assert_eq!((buffer(&store, 3).0, store.durable_position().0), (3, 3));
+
+    // So does a memtable that is full in the middle of a write.
+    let mut batch = WriteBatch::new();
+    batch.put(Table::Settings, b"key", &vec![7; 100_000]);
+    let n_synced = store.commit_stats().n_synced_groups;
+    for _ in 0..40 {
+        block_on(store.submit_buffered(batch.clone())).expect("it commits");
+    }
+    store.settle().expect("nothing fails");
+    assert!(store.commit_stats().n_synced_groups > n_synced, "four memtables were filled");
+}
+
+#[test]
+fn checkpoints_and_the_end_make_durable_what_is_buffered() {
+    let place = Place::new();
+    let store = place.open();
+    let position = buffer(&store, 1);
+    let checkpoint = block_on(store.checkpoint()).expect("it can be made");
+    assert_eq!((checkpoint.position, store.durable_position()), (position, position));
+    let position = buffer(&store, 2);
+    block_on(store.close()).expect("it closes");
+    assert_eq!(store.durable_position(), position);
+    drop(store);
+    assert_eq!(place.open().durable_position(), position);
+}
+
+#[test]
+fn what_is_buffered_is_synced_also_when_nothing_more_can_be_written() {
+    let place = Place::new();
+    let store = place.open();
+    let position = buffer(&store, 1);
+    let away = place.path.with_extension("away");
+    std::fs::rename(&place.path, &away).expect("a directory can be renamed");
+    store.flush().expect_err("no log file can be made in a directory that is gone");
+    block_on(store.close()).expect("the log file is still open");
+    assert_eq!(store.durable_position(), position);
 }
 
 /// Every record of the log is checked with it. (Blocks of sorted files have XXH3.)
