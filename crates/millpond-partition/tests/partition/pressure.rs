@@ -103,7 +103,8 @@ fn n_accepted(
     let large = || start(partition.enqueue(&a, vec![entry(LARGE_BYTES)]));
     let mut calls: Vec<_> = (0..N_LARGE).map(|_| large()).collect();
     for _ in 0..10 {
-        for _ in 0..20 {
+        // Often, so that the loop takes what it would take without a bound.
+        for _ in 0..200 {
             let mut context = Context::from_waker(Waker::noop());
             calls.retain_mut(|call| call.as_mut().poll(&mut context).is_pending());
             std::thread::yield_now();
