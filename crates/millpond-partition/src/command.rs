@@ -6,8 +6,8 @@ use bytes::Bytes;
 use millpond_storage_api::Durable;
 use millpond_sync::{Mutex, oneshot};
 use millpond_types::{
-    DelayedKey, DelayedRow, EntryId, LeaseToken, Priority, QueueId, QueueKey, SettingsRow, TopicId, TopicName,
-    UnixMillis,
+    DelayedKey, DelayedRow, EntryId, LeaseToken, Priority, QueueId, QueueKey, SettingsRow, TopicId,
+    TopicName, UnixMillis,
 };
 
 use crate::PartitionError;

@@ -323,7 +323,6 @@ impl Core {
         of_topics.chain(of_queues).for_each(|waiters| waiters.refuse_all(error));
     }
 
-
     /// Restores P4 for a queue after any change to it, and lets it leave memory when idle.
     fn touch(&mut self, slot: Slot) {
         self.queues[slot].release_unused();

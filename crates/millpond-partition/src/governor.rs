@@ -17,8 +17,8 @@ use crate::mailbox::MailboxSender;
 
 mod rules;
 
-pub(crate) use rules::{Matching, Resolved, limit};
 use rules::Rules;
+pub(crate) use rules::{Matching, Resolved, limit};
 
 /// What the partitions of an engine share. Cheap to clone; all clones are the same.
 ///
@@ -77,7 +77,7 @@ pub(crate) fn nanos(time: UnixMillis) -> u64 {
 
 impl Governor {
     /// For an engine with so many partitions.
-    pub fn new(n_partitions: usize) -> Self {
+    pub fn new(n_partitions: u16) -> Self {
         let state = State {
             limits: Limits::new(),
             rules: Rules::default(),
@@ -173,7 +173,7 @@ impl Seat {
                 resource: resource.expect("fewer topics than 2^32"),
                 n_domains: 0,
                 weights: std::array::from_fn(|_| vec![0; members.len()]),
-                split: Split::new(members.len()),
+                split: Split::new(u16::try_from(members.len()).expect("as many as were asked for")),
             }
         });
         topic.n_domains += 1;
@@ -199,12 +199,13 @@ impl Seat {
     }
 
     /// Says how much waits in the topic here.
-    pub(crate) fn publish(&self, id: TopicId, scheduler: &Scheduler) {
-        let mut state = self.lock();
+    pub(crate) fn publish(&self, state: &mut State, id: TopicId, scheduler: &Scheduler) {
+        if state.members.len() == 1 {
+            return;
+        }
         let Some(topic) = state.topics.get_mut(&id) else { return };
-        for (band, weights) in topic.weights.iter_mut().enumerate() {
-            let band = u8::try_from(band).ok().and_then(|band| Band::new(band).ok());
-            weights[self.number] = band.map_or(0, |band| scheduler.eligible_weight(band));
+        for (band, weights) in Band::ALL.into_iter().zip(&mut topic.weights) {
+            weights[self.number] = scheduler.eligible_weight(band);
         }
     }
 

@@ -149,15 +149,15 @@ pub use command::{
     DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack, Nacked,
     NewEntry, Purged, QueueRef, Retry, Start,
 };
-pub use governor::Governor;
 pub use error::{PartitionError, StaleReason};
+pub use governor::Governor;
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
-pub use rules::RuleError;
 pub use report::{Counters, PartitionReport, QueueReport, QueueState};
+pub use rules::RuleError;
 
 #[cfg(test)]
 mod models;

@@ -3,9 +3,7 @@
 use std::num::NonZeroU32;
 
 use millpond_types::limits::DEDUP_WINDOW_MS_DEFAULT;
-use millpond_types::{
-    Backoff, InvalidSettings, RateLimit, Scope, Setting, Settings, TopicName,
-};
+use millpond_types::{Backoff, InvalidSettings, RateLimit, Scope, Setting, Settings, TopicName};
 use millpond_wakeup::BackoffPolicy;
 
 /// Why a rule was refused. Nothing was changed.
@@ -64,9 +62,7 @@ pub(crate) struct Effective {
 impl Effective {
     /// What rules say together, the most specific first, each with what it is about; the defaults are about
     /// nothing.
-    pub(crate) fn of<'a>(
-        rules: impl IntoIterator<Item = (&'a Settings, Option<Scope>)>,
-    ) -> Self {
+    pub(crate) fn of<'a>(rules: impl IntoIterator<Item = (&'a Settings, Option<Scope>)>) -> Self {
         let mut sum = Settings::default();
         let mut paused_by = Vec::new();
         for (rule, scope) in rules {

@@ -60,7 +60,8 @@ impl Band {
     pub const FIRST: Self = Self(0);
     /// Served after the others.
     pub const LAST: Self = Self(3);
-    pub(crate) const ALL: [Self; Self::COUNT] = [Self(0), Self(1), Self(2), Self(3)];
+    /// All of them, in the order in which they are served.
+    pub const ALL: [Self; Self::COUNT] = [Self(0), Self(1), Self(2), Self(3)];
 
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
 };
-use millpond_types::{QueueKey, QueueRow, Quantum, Scope, SettingsRow, TopicId, UnixMillis};
+use millpond_types::{Quantum, QueueKey, QueueRow, Scope, SettingsRow, TopicId, UnixMillis};
 
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
@@ -129,7 +129,8 @@ impl Core {
         walk.next = until;
         let is_through = until == n_slots;
         let queues = &self.queues;
-        self.to_resolve.retain(|slot| queues.get(*slot).is_some_and(|q| q.unresolved && q.n_leased() > 0));
+        self.to_resolve
+            .retain(|slot| queues.get(*slot).is_some_and(|q| q.unresolved && q.n_leased() > 0));
         let counts_all = self.to_resolve.is_empty() && self.recall.leased().next().is_none();
         if is_through && counts_all {
             let _ = walk.reply.send(Ok(walk.position));
@@ -187,7 +188,12 @@ impl Core {
                 skip_max: self.options.scan_skip_max,
             };
             let may_wait = naming.may_wait;
-            return Some(self.start_read(Reading::Names(slot), Read::Rows(request), may_wait, true));
+            return Some(self.start_read(
+                Reading::Names(slot),
+                Read::Rows(request),
+                may_wait,
+                true,
+            ));
         }
     }
 

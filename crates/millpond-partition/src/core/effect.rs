@@ -2,7 +2,7 @@
 
 use millpond_sync::oneshot;
 use millpond_types::{
-    DelayedKey, DelayedRow, EntryId, EntryHead, EntryRank, SettingsRow, Stage, UnixMillis,
+    DelayedKey, DelayedRow, EntryHead, EntryId, EntryRank, SettingsRow, Stage, UnixMillis,
 };
 
 use super::Slot;

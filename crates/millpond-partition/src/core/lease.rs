@@ -67,6 +67,7 @@ impl Core {
             self.topics[slot].listed = false;
             self.serve_topic(now, slot);
             self.stand_back(slot);
+            self.publish(slot);
             self.tidy_topic(slot);
         }
     }
@@ -89,7 +90,7 @@ impl Core {
             };
             self.grant(now, &call, reply, picked, |core, _| core.take_of(now, slot));
         }
-        if !waiters.is_empty() {
+        if !waiters.is_empty() && !self.queues[slot].is_servable() {
             self.demand_head(slot);
         }
         let queue = &self.queues[slot];
@@ -112,7 +113,9 @@ impl Core {
             match self.next_turn(now, slot, n_wanted) {
                 Turn::Serve(picked) => match self.topics[slot].waiters.claim() {
                     Some((call, reply)) => {
-                        self.grant(now, &call, reply, picked, |core, n| core.next_turn(now, slot, n));
+                        self.grant(now, &call, reply, picked, |core, n| {
+                            core.next_turn(now, slot, n)
+                        });
                     }
                     None => self.give_turn_back(now, slot, picked),
                 },

@@ -152,7 +152,8 @@ impl Recall {
 
     /// Queues that are not back and had leases in force.
     pub(super) fn leased(&self) -> impl Iterator<Item = QueueId> + use<> {
-        let in_force = |leases: &[(EntryRank, LeaseRow)]| leases.iter().any(|(_, row)| !row.is_released());
+        let in_force =
+            |leases: &[(EntryRank, LeaseRow)]| leases.iter().any(|(_, row)| !row.is_released());
         let leased = self.leases.iter().filter(|(_, leases)| in_force(leases));
         leased.map(|(id, _)| *id).collect::<Vec<_>>().into_iter()
     }
@@ -417,7 +418,13 @@ impl Core {
     }
 
     /// Takes a queue into memory as its row describes it, unless it is there.
-    pub(super) fn bring_back(&mut self, now: UnixMillis, topic: TopicId, id: QueueId, row: ActiveRow) {
+    pub(super) fn bring_back(
+        &mut self,
+        now: UnixMillis,
+        topic: TopicId,
+        id: QueueId,
+        row: ActiveRow,
+    ) {
         if self.queues.find(&id).is_some() {
             return;
         }

@@ -13,11 +13,11 @@ use millpond_types::{
 };
 
 use super::{Classes, Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
-use crate::{PartitionError, QueueRef};
 use crate::governor::Seat;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
+use crate::{PartitionError, QueueRef};
 
 const ROWS_PER_SCAN: usize = 4096;
 const BYTES_PER_SCAN: usize = 1 << 20;
@@ -74,7 +74,8 @@ impl Recovered {
             Ok(())
         })
         .await?;
-        let leased = if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
+        let leased =
+            if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
         let epoch = store.epoch();
         Ok(Self { epoch, next_sequence, line_floors, leases, rules, leased, n_rows_corrupt })
     }
@@ -116,7 +117,9 @@ async fn read_leased(
     let mut leased = Vec::new();
     for id in queues {
         // What is damaged is reported by whoever wants it.
-        let Some(names) = store.get(Table::Queues, id.0.to_vec().as_slice()).await? else { continue };
+        let Some(names) = store.get(Table::Queues, id.0.to_vec().as_slice()).await? else {
+            continue;
+        };
         let Ok(names) = QueueRow::decode(&names) else { continue };
         let names = QueueRef::new(names.topic, names.key);
         let key = ActiveKey { topic: names.topic_id, queue: id }.encode();

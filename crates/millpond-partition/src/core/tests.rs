@@ -52,6 +52,8 @@ fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), Box<Failure>> {
         failure_persistence: None,
         // A broken rule only has to be caught; the smallest history that shows it is of no use.
         max_shrink_iters: if broken.is_some() { 0 } else { 20_000 },
+        // A history that is stuck takes long to find that out.
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     // XorShift, because ChaCha costs more than the histories themselves where it is not optimised. Its

@@ -4,7 +4,7 @@ use millpond_scheduler::{Head, Heads, Permit, Pick, Picked, Scheduler, Take, Wok
 use millpond_types::{ActiveRow, QueueId, TopicId, UnixMillis};
 
 use super::queues::Slot;
-use super::topics::TopicSlot;
+use super::topics::{Topic, TopicSlot};
 use super::{Core, Mutation, Queue, Window};
 use crate::governor::nanos;
 
@@ -101,9 +101,12 @@ impl Core {
         queue.shown = head;
         queue.turn_due &= head == Head::Unknown && !asks_again;
         let handle = queue.handle;
-        let scheduler = &mut self.topics[topic].scheduler;
-        let told = scheduler.set_head(&mut self.seat.lock().limits, handle, head);
+        let Topic { id: topic_id, scheduler, .. } = &mut self.topics[topic];
+        let mut state = self.seat.lock();
+        let told = scheduler.set_head(&mut state.limits, handle, head);
         told.expect("it was added when it came into memory");
+        self.seat.publish(&mut state, *topic_id, scheduler);
+        drop(state);
         if head != Head::None {
             self.list_queue(id);
         }
@@ -214,6 +217,12 @@ impl Core {
                 self.topics_to_serve.push(slot);
             }
         }
+    }
+
+    /// Callers of a topic were served: what waits there is another weight now.
+    pub(super) fn publish(&mut self, slot: TopicSlot) {
+        let Topic { id, scheduler, .. } = &self.topics[slot];
+        self.seat.publish(&mut self.seat.lock(), *id, scheduler);
     }
 
     /// What was made available to a topic and nobody of it wants goes to others.

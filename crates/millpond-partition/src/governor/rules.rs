@@ -136,7 +136,8 @@ impl Topic {
         std::iter::from_fn(move || {
             while n_left > 0 {
                 let upto = &key.as_bytes()[..n_left];
-                let mut range = self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(upto)));
+                let mut range =
+                    self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(upto)));
                 let (found, prefix) = range.next_back()?;
                 let n_common = n_common(found.as_bytes(), upto);
                 let is_prefix = n_common == found.as_bytes().len();
@@ -257,7 +258,9 @@ impl Rules {
     /// Which rules concern a queue.
     pub(crate) fn matching(&self, topic: TopicId, id: QueueId, key: Option<&QueueKey>) -> Matching {
         let Some(rules) = self.topics.get(&topic) else { return Matching::default() };
-        let prefix = key.and_then(|key| rules.prefixes_of(key, usize::MAX).next().map(|(prefix, _)| prefix.clone()));
+        let prefix = key.and_then(|key| {
+            rules.prefixes_of(key, usize::MAX).next().map(|(prefix, _)| prefix.clone())
+        });
         let queue = rules.queues.contains_key(&id).then_some(id);
         Matching { version: rules.version, prefix, queue }
     }
@@ -278,8 +281,11 @@ impl Rules {
         let own = own.map(|(key, rule)| {
             (&rule.settings, Some(Scope::Queue(rules.name.clone(), key.clone())))
         });
-        let prefixes: Vec<_> =
-            matching.prefix.iter().flat_map(|prefix| rules.prefixes_of(prefix, usize::MAX)).collect();
+        let prefixes: Vec<_> = matching
+            .prefix
+            .iter()
+            .flat_map(|prefix| rules.prefixes_of(prefix, usize::MAX))
+            .collect();
         let shared = prefixes.iter().find_map(|(_, prefix)| prefix.resource);
         let of_prefixes = prefixes.iter().map(|(key, prefix)| {
             let scope = Scope::Prefix(rules.name.clone(), (*key).clone());
@@ -338,12 +344,7 @@ impl Rules {
 
 /// Gives every prefix the resource that its rule asks for, inside that of the next shorter prefix. The shorter
 /// ones come first, and one that gets another parent is made anew.
-fn relimit(
-    now_ns: u64,
-    limits: &mut Limits,
-    topic: &mut Topic,
-    retired: &mut Vec<ResourceId>,
-) {
+fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Vec<ResourceId>) {
     let keys: Vec<QueueKey> = topic.prefixes.keys().cloned().collect();
     for key in keys {
         let n_shorter = key.as_bytes().len() - 1;

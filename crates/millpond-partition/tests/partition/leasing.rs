@@ -70,7 +70,6 @@ fn a_lease_of_an_earlier_owner_ends_as_the_options_say() {
     use crate::fixture::{open, store};
     use millpond_partition::LeasesAtOpen;
     use millpond_storage_memory::MemoryOptions;
-    use millpond_types::Settings;
 
     let (disk, partition) = on_new_disk(PartitionOptions::default());
     let queue = queue("a");
@@ -100,6 +99,7 @@ fn the_last_attempt_is_judged_by_the_next_owner_if_the_one_that_ended_it_dies() 
     use crate::fixture::{open, store};
     use millpond_partition::{LeasesAtOpen, PartitionReport};
     use millpond_storage_memory::MemoryOptions;
+    use millpond_types::Settings;
 
     let (disk, partition) = on_new_disk(PartitionOptions::default());
     let queue = queue("a");

@@ -98,13 +98,16 @@ impl World {
             let shown = || mine().filter(|(_, queue)| queue.shown != Head::None);
             let mut open = topic.waiters.iter().filter(|waiter| waiter.call.is_open());
             // Under rules a head alone is no reason.
-            let has_head =
-                self.has_no_rules() && shown().any(|(_, queue)| queue.is_servable());
+            let has_head = self.has_no_rules() && shown().any(|(_, queue)| queue.is_servable());
             let may_come =
                 n_loading > 0 || shown().count() > 0 || core.recall.may_bring(topic.recall);
             let may_answer = has_head && !topic.waiters.is_empty()
                 || !may_come && open.any(|waiter| !waiter.wait);
-            prop_assert!(!may_answer || topic.listed, "a caller of a topic is overlooked: {:?}", topic);
+            prop_assert!(
+                !may_answer || topic.listed,
+                "a caller of a topic is overlooked: {:?}",
+                topic
+            );
             // What nobody has asked for is asked for by the next turn.
             let is_stuck = self.has_no_rules()
                 && n_loading == 0
@@ -141,7 +144,8 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     let same_kind = std::mem::discriminant(&queue.shown) == std::mem::discriminant(&head);
     let comes_by = !core.walks.is_empty() && same_kind;
     prop_assert!(queue.shown == head || comes_by, "{:?} {:?}", head, queue);
-    let explained = topic.scheduler.explain(&core.seat.lock().limits, queue.handle).map_err(fail)?;
+    let explained =
+        topic.scheduler.explain(&core.seat.lock().limits, queue.handle).map_err(fail)?;
     let is_idle = explained == Explanation::Idle;
     let is_reading = explained == Explanation::ReadingHead;
     let is_paused = matches!(explained, Explanation::Paused { .. });

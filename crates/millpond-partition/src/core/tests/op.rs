@@ -300,7 +300,6 @@ fn rule() -> impl Strategy<Value = Settings> {
         1 => (1_u32..5).prop_map(move |n| none().with_weight(n)),
         1 => (0_u8..4).prop_map(move |n| none().with_band(n)),
         1 => Just(none().with_quantum(Quantum::Bytes(std::num::NonZeroU32::MIN))),
-        2 => policy(),
     ]
 }
 
@@ -410,7 +409,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     let sizes = (1_usize..5, 1_usize..4, prop::sample::select(&[40_usize, 100, 1 << 18]));
     let skip_max = prop::sample::select(&[0_u64, 1, 1000]);
     let timers_per_turn = prop::sample::select(&[1_usize, 2, 1024]);
-    let window_bytes = prop::sample::select(&[32_usize, 64, 200, 1 << 20]);
+    let window_bytes = prop::sample::select(&[40_usize, 80, 200, 1 << 20]);
     let visible = prop_oneof![Just(Visibility::AtSubmit), Just(Visibility::AtSync)];
     let by_queue = prop::bool::weighted(0.3);
     let store =

@@ -12,8 +12,9 @@ impl World {
         // restart sets no clock back.
         self.wall = self.wall.max(self.now);
         self.advance(DAY_MS);
-        self.withdraw_rules()?;
         for _round in 0..200 {
+            // Again, if a commit failed.
+            self.withdraw_rules()?;
             self.advance(10_000);
             self.settle_down()?;
             self.bury()?;

@@ -72,8 +72,7 @@ impl Node {
         let (sender, mailbox) = mailbox(1);
         let governor = Governor::new(1);
         let seat = governor.join(0, sender.clone());
-        let core =
-            Core::new(now, recovered, setup.options.clone(), setup.ranges, sender, seat);
+        let core = Core::new(now, recovered, setup.options.clone(), setup.ranges, sender, seat);
         let (commits, reads) = (VecDeque::new(), Vec::new());
         Ok(Self {
             core,

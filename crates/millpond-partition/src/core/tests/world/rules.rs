@@ -26,7 +26,11 @@ impl Rulebook {
         for mut answer in self.pending.drain(..) {
             // Some may have been answered by the last step.
             let answer = answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop));
-            prop_assert!(answer == Some(Ok(())) || answer == Some(Err(why.clone())), "{:?}", answer);
+            prop_assert!(
+                answer == Some(Ok(())) || answer == Some(Err(why.clone())),
+                "{:?}",
+                answer
+            );
         }
         Ok(())
     }
@@ -59,8 +63,22 @@ impl World {
             About::Prefix(n) => Scope::Prefix(names(n).topic.clone(), names(n).key.clone()),
             About::Queue(n) => Scope::Queue(names(n).topic.clone(), names(n).key.clone()),
         };
+        // How often an entry is tried stays as it is: whatever has failed was judged by the rules of that moment,
+        // and of what a restart finds nobody knows when it will be judged.
+        let Settings { attempts_max, backoff, .. } = self.base(&scope);
+        let settings = Settings { attempts_max, backoff, ..settings.clone() };
         // What makes no sense for it is refused, and says nothing.
-        if settings.check(&scope).is_err() { Ok(()) } else { self.say(scope, settings.clone()) }
+        if settings.check(&scope).is_err() { Ok(()) } else { self.say(scope, settings) }
+    }
+
+    /// What was said from the beginning.
+    fn base(&self, scope: &Scope) -> Settings {
+        let rules = self.setup.rules.iter();
+        rules
+            .filter(|(other, _)| other == scope)
+            .map(|(_, rule)| rule.clone())
+            .next()
+            .unwrap_or_default()
     }
 
     fn say(&mut self, scope: Scope, settings: Settings) -> Checked {
@@ -138,7 +156,9 @@ impl World {
         let core = &self.node.core;
         let names = self.queues.iter().filter(|names| of(names));
         let slots = names.filter_map(|names| core.queues.find(&names.id));
-        slots.map(|slot| core.queues[slot].leases().filter(|(_, l)| l.permit.is_some()).count()).sum()
+        slots
+            .map(|slot| core.queues[slot].leases().filter(|(_, l)| l.permit.is_some()).count())
+            .sum()
     }
 
     /// Every lease in force counts, once, and nothing else does.
@@ -215,9 +235,8 @@ impl World {
             let max = self.limit_of(scope).unwrap_or(u32::MAX);
             n_out.get(scope).copied().unwrap_or(0) < max as usize
         };
-        let is_slow = rules.values().any(|rule| {
-            rule.rate_together.is_some() || rule.rate.value().is_some()
-        });
+        let is_slow =
+            rules.values().any(|rule| rule.rate_together.is_some() || rule.rate.value().is_some());
         if is_slow {
             return Ok(());
         }
@@ -246,10 +265,6 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn rules_have_changed(&self) -> bool {
-        self.rulebook.rows.len() > self.setup.rules.len()
-    }
-
     /// Whether nothing but the head of a queue decides whether it is served.
     pub(in crate::core::tests) fn has_no_rules(&self) -> bool {
         self.rulebook.rows.iter().all(|(_, row)| {
@@ -263,8 +278,11 @@ impl World {
 
     /// Nothing is forbidden any more, so that everything can be worked off.
     pub(super) fn withdraw_rules(&mut self) -> Checked {
-        for scope in self.rulebook.in_force(LogPosition(u64::MAX)).into_keys() {
-            self.say(scope, Settings::default())?;
+        for (scope, settings) in self.rulebook.in_force(LogPosition(u64::MAX)) {
+            let base = self.base(&scope);
+            if settings != base {
+                self.say(scope, base)?;
+            }
         }
         Ok(())
     }
