@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::Band;
 use crate::arena::Arena;
+use crate::links::LinkTable;
 use crate::queue::Queue;
 use crate::ring::Ring;
 use crate::rules::{Mutation, Rules};
@@ -28,8 +29,8 @@ impl Class {
     }
 
     /// The first queue whose head is known, among so many.
-    fn first_known(&self, queues: &Arena<Queue>, n_max: usize) -> Option<u32> {
-        let mut slots = self.due.iter(queues).chain(self.ring.iter(queues)).take(n_max);
+    fn first_known(&self, queues: &Arena<Queue>, links: &LinkTable, n_max: usize) -> Option<u32> {
+        let mut slots = self.due.iter(links).chain(self.ring.iter(links)).take(n_max);
         slots.find(|slot| !queues[*slot].head_is_unknown())
     }
 }
@@ -71,8 +72,13 @@ impl Bands {
     }
 
     /// The queue to look at next if unknown heads are not to be read; looks at so many queues of each band.
-    pub(crate) fn first_known(&self, queues: &Arena<Queue>, n_max: usize) -> Option<u32> {
-        self.first(|class| class.first_known(queues, n_max))
+    pub(crate) fn first_known(
+        &self,
+        queues: &Arena<Queue>,
+        links: &LinkTable,
+        n_max: usize,
+    ) -> Option<u32> {
+        self.first(|class| class.first_known(queues, links, n_max))
     }
 
     /// Notes from which band a pick came.

@@ -116,7 +116,7 @@ impl Scheduler {
             return Explanation::BehindBand { band, n_eligible: n_eligible(band) };
         }
         let class = self.bands.class(queue.band);
-        let turns = class.due.iter(&self.queues).chain(class.ring.iter(&self.queues));
+        let turns = class.due.iter(&self.links).chain(class.ring.iter(&self.links));
         let counted = turns.take(BEFORE_MAX + 1).position(|other| other == slot);
         Explanation::Eligible {
             n_before: counted.unwrap_or(BEFORE_MAX),

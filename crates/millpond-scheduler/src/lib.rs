@@ -66,9 +66,9 @@
 //!
 //! # Invariants
 //!
-//! * **S1** A queue is in one place: in the ring of its band, among the interrupted turns of its
-//!   band, also when it was woken for a take, waiting at one resource, with its owner for its head to be read, or nowhere. It is nowhere exactly
-//!   if it has no head or is paused.
+//! * **S1** A queue is in one place: in the ring of its band, among the interrupted turns of its band (also when
+//!   it was woken for a take), waiting at one resource, with its owner for its head to be read, or nowhere. It is
+//!   nowhere exactly if it has no head or is paused.
 //! * **S2** A quantum is granted when a turn comes that stood in the ring, once. Whoever joins, or joins
 //!   again, joins behind all others.
 //! * **S3** Therefore the service of two queues of a band that both have work and are not blocked,
@@ -99,8 +99,8 @@
 //!   by that, for whoever needs an inner resource needs the outer ones too; and as everybody takes them in the same
 //!   order, no two wait for each other, and no two pass promises to and fro.
 //! * **L5** A promise that is not used goes to the next: when a queue goes away, when its domain has
-//!   nothing to pick or is blocked or paused, when a pick finds that no take came, and when the owner has nobody to serve and
-//!   [stands back](Scheduler::stand_back).
+//!   nothing to pick or is blocked or paused, when a pick finds that no take came, and when the owner has nobody
+//!   to serve and [stands back](Scheduler::stand_back).
 //!
 //! Who waits is served by band, and inside a band in the order of arrival, except that a queue in the middle of
 //! its turn goes before those whose turn has not begun. Without that, weights would mean nothing among the
@@ -137,10 +137,11 @@
 //!
 //! 56 bytes per queue, whether it has work or not, and 8 for the handle; 48 more while it waits; 40 for each
 //! permit that is out. A resource takes 128 bytes, and with a rate some 250 more, up to 2 KiB for a bucket that
-//! was close to full at many takes. A pick visits its queue and the next one; with a million queues that is a
-//! cache miss or two, and the benchmark `scheduler` of `millpond-bench` says what they take. No call works
-//! in proportion to the number of queues, but for [`close`](Scheduler::close): a pick looks at 64 queues, a
-//! release or a deadline wakes 64 per resource, and the next call goes on.
+//! was close to full at many takes. With a million queues each turn needs a queue that no cache holds: those of
+//! the next 32 turns are read at once, so that they arrive together, and the benchmark `scheduler` of
+//! `millpond-bench` says what is left of it. No call works in proportion to the number of queues, but for
+//! [`close`](Scheduler::close): a pick looks at 64 queues, a release or a deadline wakes 64 per resource, and
+//! the next call goes on.
 //!
 //! The rules are indispensable one by one: the test suite leaves out each of them (`src/rules.rs`), and
 //! shows that a property then fails.
@@ -151,6 +152,7 @@ mod config;
 mod error;
 mod explain;
 mod limits;
+mod links;
 mod news;
 mod pick;
 mod queue;

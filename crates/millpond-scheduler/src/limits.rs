@@ -141,7 +141,21 @@ impl Limits {
         parent: Option<ResourceId>,
     ) -> Result<ResourceId, Refused> {
         self.advance_clock(now_ns);
-        self.insert(limit, parent)
+        let parent = parent.map_or(Ok(NONE), |parent| self.known(parent))?;
+        let depth = if parent == NONE { 1 } else { self.resources[parent].depth + 1 };
+        if depth > DEPTH_MAX {
+            return Err(Refused::TooDeep);
+        }
+        if self.resources.is_full() {
+            return Err(Refused::Full);
+        }
+        let mut resource = Resource::new(parent, depth);
+        resource.set(limit, self.now_ns, self.n_takes + 1, self.rules);
+        if parent != NONE {
+            self.resources[parent].n_users += 1;
+        }
+        let (slot, generation) = self.resources.insert(resource);
+        Ok(ResourceId { slot, generation })
     }
 
     /// Puts another limit in force at once. Permits that are out stay out: below them, nothing more is given
@@ -300,24 +314,6 @@ impl Limits {
     pub(crate) fn has_news(&self, id: DomainId) -> bool {
         !self.domains[id.slot].woken.is_empty()
             || self.next_deadline_ns().is_some_and(|armed_ns| armed_ns <= self.now_ns)
-    }
-
-    fn insert(&mut self, limit: Limit, parent: Option<ResourceId>) -> Result<ResourceId, Refused> {
-        let parent = parent.map_or(Ok(NONE), |parent| self.known(parent))?;
-        let depth = if parent == NONE { 1 } else { self.resources[parent].depth + 1 };
-        if depth > DEPTH_MAX {
-            return Err(Refused::TooDeep);
-        }
-        if self.resources.is_full() {
-            return Err(Refused::Full);
-        }
-        let mut resource = Resource::new(parent, depth);
-        resource.set(limit, self.now_ns, self.n_takes + 1, self.rules);
-        if parent != NONE {
-            self.resources[parent].n_users += 1;
-        }
-        let (slot, generation) = self.resources.insert(resource);
-        Ok(ResourceId { slot, generation })
     }
 
     fn advance_clock(&mut self, now_ns: u64) {

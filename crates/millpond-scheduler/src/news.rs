@@ -86,11 +86,11 @@ impl Scheduler {
         }
         let generation = self.queues.generation(slot);
         let queue = &mut self.queues[slot];
-        let (owner_slot, band) = (queue.owner_slot, queue.band);
+        let (owner_slot, band, weight) = (queue.owner_slot, queue.band, queue.weight);
         if !self.rules.lacks(Mutation::WokenUnplaced) {
             // Before the ring even if its turn did not come: a promise must not wait for a whole round.
             queue.place = Place::Due;
-            self.bands.class_mut(band).due.push_back(&mut self.queues, slot);
+            self.bands.class_mut(band).due.push_back(&mut self.links, slot, weight);
         }
         Some(Woken::Queue { queue: QueueHandle { slot, generation }, owner_slot })
     }

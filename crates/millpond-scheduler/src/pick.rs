@@ -1,13 +1,19 @@
 //! Picking: deficit round robin, one entry at a time.
 
+use std::hint::black_box;
+
 use crate::arena::NONE;
 use crate::limits::{Denied, Limits, Permit, Request};
 use crate::queue::{Place, Queue, Turn};
 use crate::rules::Mutation;
-use crate::{QueueHandle, Refused, Scheduler};
+use crate::{Band, QueueHandle, Refused, Scheduler};
 
 /// Queues that one pick looks at.
 const LOOKS_MAX: usize = 64;
+/// Turns whose queues are fetched from memory together.
+const TURNS_FETCHED: usize = 32;
+/// Queues in a ring that a processor's cache holds anyway.
+const CACHED_MAX: u32 = 1 << 14;
 
 /// What to do with a queue whose turn has come and whose head is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +91,7 @@ impl Scheduler {
         for _ in 0..LOOKS_MAX {
             let candidate = match heads {
                 Heads::Read => self.bands.front(),
-                Heads::PassOver => self.bands.first_known(&self.queues, LOOKS_MAX),
+                Heads::PassOver => self.bands.first_known(&self.queues, &self.links, LOOKS_MAX),
             };
             let Some(slot) = candidate else {
                 if limits.has_news(self.domain) {
@@ -238,13 +244,32 @@ impl Scheduler {
         match queue.place {
             Place::Ring => {
                 let band = queue.band;
-                self.bands.class_mut(band).ring.move_to_back(&mut self.queues, slot);
+                self.bands.class_mut(band).ring.move_to_back(&mut self.links, slot);
+                self.fetch_ahead(band);
             }
             _ => {
                 self.leave(limits, slot);
                 self.enter(slot);
             }
         }
+    }
+
+    /// Reads the queues of the next turns, once for all of them. Each may lie anywhere in memory: read one by one when
+    /// their turns come, each would be waited for, and here they arrive together.
+    fn fetch_ahead(&mut self, band: Band) {
+        let ring = &self.bands.class(band).ring;
+        if ring.len() <= CACHED_MAX {
+            return;
+        }
+        if self.n_turns_fetched > 0 {
+            self.n_turns_fetched -= 1;
+            return;
+        }
+        for slot in ring.iter(&self.links).take(TURNS_FETCHED) {
+            let queue = &self.queues[slot];
+            black_box((queue.credit, queue.owner_slot));
+        }
+        self.n_turns_fetched = TURNS_FETCHED - 1;
     }
 
     fn served(&mut self, limits: &mut Limits, slot: u32, permit: Option<Permit>) -> Picked {

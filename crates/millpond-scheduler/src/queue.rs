@@ -47,17 +47,9 @@ pub(crate) enum Turn {
     Served,
 }
 
-/// Neighbours in the one list that a queue is in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Links {
-    pub(crate) previous: u32,
-    pub(crate) next: u32,
-}
-
 /// There may be a million of these: every byte counts.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pub(crate) links: Links,
     pub(crate) credit: u64,
     /// Of the head; 0 if there is none or it is unknown.
     pub(crate) cost: u32,
@@ -78,7 +70,6 @@ impl Queue {
     pub(crate) const fn new(options: &QueueOptions, leaf: u32) -> Self {
         use crate::arena::NONE;
         Self {
-            links: Links { previous: NONE, next: NONE },
             credit: 0,
             cost: 0,
             weight: options.weight.get(),

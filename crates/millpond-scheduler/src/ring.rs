@@ -1,7 +1,7 @@
-//! A circle through the queues themselves, with a cursor. Going on to the next queue writes nothing.
+//! A circle through the links of the queues, with a cursor. Going on to the next queue writes nothing.
 
-use crate::arena::{Arena, NONE};
-use crate::queue::{Links, Queue};
+use crate::arena::NONE;
+use crate::links::{LinkTable, Links};
 
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -29,48 +29,56 @@ impl Ring {
     }
 
     /// The queues in the order of their turns.
-    pub(crate) fn iter<'a>(&self, queues: &'a Arena<Queue>) -> impl Iterator<Item = u32> + 'a {
-        let next = move |slot: &u32| Some(queues[*slot].links.next);
+    pub(crate) fn iter<'a>(&self, links: &'a LinkTable) -> impl Iterator<Item = u32> + 'a {
+        let next = move |slot: &u32| Some(links[*slot].next);
         std::iter::successors(self.front(), next).take(self.len as usize)
     }
 
-    pub(crate) fn push_back(&mut self, queues: &mut Arena<Queue>, slot: u32) {
-        self.len += 1;
-        self.weight += u64::from(queues[slot].weight);
-        if self.cursor == NONE {
-            queues[slot].links = Links { previous: slot, next: slot };
-            self.cursor = slot;
-            return;
-        }
-        let next = self.cursor;
-        let previous = std::mem::replace(&mut queues[next].links.previous, slot);
-        queues[previous].links.next = slot;
-        queues[slot].links = Links { previous, next };
+    pub(crate) fn push_back(&mut self, links: &mut LinkTable, slot: u32, weight: u32) {
+        self.weight += u64::from(weight);
+        self.link_back(links, slot);
     }
 
-    pub(crate) fn remove(&mut self, queues: &mut Arena<Queue>, slot: u32) {
-        let Links { previous, next } = queues[slot].links;
-        self.len -= 1;
-        self.weight -= u64::from(queues[slot].weight);
-        queues[previous].links.next = next;
-        queues[next].links.previous = previous;
-        if self.cursor == slot {
-            self.cursor = if next == slot { NONE } else { next };
-        }
+    pub(crate) fn remove(&mut self, links: &mut LinkTable, slot: u32, weight: u32) {
+        self.weight -= u64::from(weight);
+        self.unlink(links, slot);
     }
 
     /// Makes a queue the last one.
-    pub(crate) fn move_to_back(&mut self, queues: &mut Arena<Queue>, slot: u32) {
+    pub(crate) fn move_to_back(&mut self, links: &mut LinkTable, slot: u32) {
         if self.cursor == slot {
-            self.cursor = queues[slot].links.next;
+            self.cursor = links[slot].next;
         } else {
-            self.remove(queues, slot);
-            self.push_back(queues, slot);
+            self.unlink(links, slot);
+            self.link_back(links, slot);
         }
     }
 
     /// The queue `slot`, in the circle, has another weight.
     pub(crate) fn reweigh(&mut self, before: u32, after: u32) {
         self.weight = self.weight - u64::from(before) + u64::from(after);
+    }
+
+    fn link_back(&mut self, links: &mut LinkTable, slot: u32) {
+        self.len += 1;
+        if self.cursor == NONE {
+            links[slot] = Links { previous: slot, next: slot };
+            self.cursor = slot;
+            return;
+        }
+        let next = self.cursor;
+        let previous = std::mem::replace(&mut links[next].previous, slot);
+        links[previous].next = slot;
+        links[slot] = Links { previous, next };
+    }
+
+    fn unlink(&mut self, links: &mut LinkTable, slot: u32) {
+        let Links { previous, next } = links[slot];
+        self.len -= 1;
+        links[previous].next = next;
+        links[next].previous = previous;
+        if self.cursor == slot {
+            self.cursor = if next == slot { NONE } else { next };
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use crate::arena::{Arena, NONE, next_tag};
 use crate::bands::Bands;
 use crate::limits::{DomainId, Limits};
+use crate::links::LinkTable;
 use crate::queue::{Place, Queue, Turn};
 use crate::rules::{Mutation, Rules};
 use crate::{
@@ -15,11 +16,14 @@ use crate::{
 #[derive(Debug)]
 pub struct Scheduler {
     pub(crate) queues: Arena<Queue>,
+    pub(crate) links: LinkTable,
     pub(crate) bands: Bands,
     pub(crate) quantum: NonZeroU32,
     /// How often the quantum was changed: a queue that has seen fewer changes has credit to be cut. Walking
     /// all queues at the change would take time in proportion to their number.
     pub(crate) n_quanta: u32,
+    /// Turns that end before more queues are fetched.
+    pub(crate) n_turns_fetched: usize,
     pub(crate) is_paused: bool,
     limits_tag: u32,
     pub(crate) domain: DomainId,
@@ -53,6 +57,8 @@ impl Scheduler {
         limits.count_user(leaf, true);
         Ok(Self {
             queues: Arena::new(next_tag(), rules),
+            links: LinkTable::new(),
+            n_turns_fetched: 0,
             bands: Bands::new(ageing, rules),
             quantum: NonZeroU32::new(quantum).expect("the options refuse a quantum of 0"),
             n_quanta: 0,
@@ -112,6 +118,7 @@ impl Scheduler {
         }
         limits.count_user(leaf, true);
         let (slot, generation) = self.queues.insert(Queue::new(&options, leaf));
+        self.links.reach(slot);
         Ok(QueueHandle { slot, generation })
     }
 
@@ -159,7 +166,11 @@ impl Scheduler {
             Place::Out | Place::Loading => self.enter(slot),
             Place::Waiting if queue.cost > 0 => limits.reprice(queue.ticket, queue.cost),
             Place::Ring if self.rules.lacks(Mutation::JoinsTwice) => {
-                self.bands.class_mut(queue.band).ring.push_back(&mut self.queues, slot);
+                self.bands.class_mut(queue.band).ring.push_back(
+                    &mut self.links,
+                    slot,
+                    queue.weight,
+                );
             }
             Place::Ring | Place::Due | Place::Waiting => {}
         }
@@ -248,11 +259,8 @@ impl Scheduler {
     ///
     /// [`Invalid::Ageing`] for 0.
     pub fn set_ageing(&mut self, n_picks: Option<u32>) -> Result<(), Invalid> {
-        let ageing = match n_picks {
-            Some(n_picks) => Some(NonZeroU32::new(n_picks).ok_or(Invalid::Ageing)?),
-            None => None,
-        };
-        self.bands.set_ageing(ageing);
+        let some = |n_picks| NonZeroU32::new(n_picks).ok_or(Invalid::Ageing);
+        self.bands.set_ageing(n_picks.map(some).transpose()?);
         Ok(())
     }
 
@@ -345,7 +353,7 @@ impl Scheduler {
     /// Bytes of heap memory.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.queues.heap_bytes()
+        self.queues.heap_bytes() + self.links.heap_bytes()
     }
 
     pub(crate) fn known(&self, queue: QueueHandle) -> Result<u32, Refused> {
@@ -364,8 +372,8 @@ impl Scheduler {
         let place = std::mem::replace(&mut queue.place, Place::Out);
         let class = self.bands.class_mut(queue.band);
         match place {
-            Place::Ring => class.ring.remove(&mut self.queues, slot),
-            Place::Due => class.due.remove(&mut self.queues, slot),
+            Place::Ring => class.ring.remove(&mut self.links, slot, queue.weight),
+            Place::Due => class.due.remove(&mut self.links, slot, queue.weight),
             Place::Out | Place::Loading | Place::Waiting => {}
         }
         limits.cancel(ticket);
@@ -381,10 +389,10 @@ impl Scheduler {
         let class = self.bands.class_mut(queue.band);
         if queue.turn == Turn::Ahead && !self.rules.lacks(Mutation::JoinsInFront) {
             queue.place = Place::Ring;
-            class.ring.push_back(&mut self.queues, slot);
+            class.ring.push_back(&mut self.links, slot, queue.weight);
         } else {
             queue.place = Place::Due;
-            class.due.push_back(&mut self.queues, slot);
+            class.due.push_back(&mut self.links, slot, queue.weight);
         }
     }
 

@@ -14,7 +14,7 @@ impl Scheduler {
             let class = self.bands.class(band);
             for (ring, place) in [(&class.ring, Place::Ring), (&class.due, Place::Due)] {
                 let mut weight = 0;
-                for slot in ring.iter(&self.queues) {
+                for slot in ring.iter(&self.links) {
                     let queue = &self.queues[slot];
                     weight += u64::from(queue.weight);
                     if !seen.insert(slot) {

@@ -396,3 +396,18 @@ pub(super) fn a_high_band_takes_what_a_low_one_was_promised(broken: Option<Mutat
     bench.scheduler.audit().and_then(|()| bench.limits.audit())?;
     Ok(())
 }
+
+/// As many queues as no cache holds, which are fetched some turns ahead: the order is the same.
+#[test]
+fn many_queues_have_their_turns() {
+    const N_QUEUES: u32 = 20_000;
+    let mut bench = Bench::new(SchedulerOptions::new(), None);
+    for _ in 0..N_QUEUES {
+        bench.add(1, Band::FIRST, None);
+    }
+    for round in 0..3 {
+        for at in 0..N_QUEUES {
+            assert_eq!(bench.must_pick().unwrap().owner_slot, at, "round {round}");
+        }
+    }
+}
