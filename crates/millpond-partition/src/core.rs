@@ -24,6 +24,7 @@ mod reporting;
 mod rules;
 mod settle;
 mod topics;
+mod totals;
 mod waiters;
 mod waits;
 
@@ -54,6 +55,7 @@ pub use recover::scan_table;
 use reporting::Survey;
 use rules::Effective;
 use topics::{TopicSlot, Topics};
+use totals::Totals;
 use waiters::Waiters;
 use waits::Wakes;
 
@@ -108,6 +110,7 @@ pub(crate) struct Core {
     /// Those of them that nobody wants any more.
     cancelled: Vec<u64>,
     memory: Memory,
+    totals: Totals,
     /// What holds where no rule says anything.
     defaults: Arc<Effective>,
     idle: VecDeque<Slot>,
@@ -216,6 +219,10 @@ impl Core {
         }
         let past_entering = self.is_broken(Mutation::FloorPastEntering);
         for slot in std::mem::take(&mut self.dirty) {
+            if self.queues[slot].stored.is_empty() {
+                // Also if rows that nobody could read had been counted.
+                self.recount(slot, |stored| stored.n_bytes = 0);
+            }
             let queue = &mut self.queues[slot];
             queue.dirty = false;
             queue.stored.floor = if past_entering { queue.known_floor() } else { queue.floor() };
@@ -227,6 +234,7 @@ impl Core {
             }
         }
         self.stage_line_floors();
+        self.stage_totals();
         let batch = std::mem::take(&mut self.batch);
         let effects = std::mem::take(&mut self.effects).into_iter();
         let n_bytes = Some(batch.n_bytes());

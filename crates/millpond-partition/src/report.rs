@@ -67,6 +67,8 @@ pub struct QueueReport {
     pub n_delayed: u64,
     /// Entries set aside as dead letters.
     pub n_dead: u64,
+    /// Bytes of the bodies of all of them: ready, waiting and dead.
+    pub n_bytes: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// Entries in the in-memory window.
@@ -193,6 +195,8 @@ pub struct PartitionReport {
     pub n_delayed: u64,
     /// Dead letters.
     pub n_dead: u64,
+    /// Bytes of the bodies of all entries, in whatever stage and whether or not they are back.
+    pub n_bytes: u64,
     /// Entries leased.
     pub n_leased: u64,
     /// Queues in memory, those without work included.

@@ -33,6 +33,8 @@ impl Core {
             let id = EntryId { queue: names.id, rank };
             sizes.push(u32::try_from(entry.body.len()).expect("bodies are limited to 16 MiB"));
             let due = self.due(now, entry.start);
+            let n_bytes = entry.body.len() as u64;
+            self.recount(slot, |stored| stored.n_bytes = stored.n_bytes.saturating_add(n_bytes));
             let row = self.stage_body(now, id, entry.body);
             match due {
                 Some(due) => {

@@ -98,13 +98,19 @@ pub(crate) enum Mutation {
     LookedUpForgotten,
     /// A dead letter that is replayed keeps its attempts.
     ReplayKeepsAttempts,
+    /// An ack leaves the bytes of its entry counted.
+    AckKeepsBytes,
+    /// A purge leaves the bytes of what it removes counted.
+    PurgeKeepsBytes,
+    /// What all queues hold together is only written down when it is more than before.
+    TotalsOnlyGrow,
 }
 
 #[cfg(test)]
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -150,6 +156,9 @@ impl Mutation {
         Self::DormantStaysCounted,
         Self::BroughtBackInVain,
         Self::ReplayKeepsAttempts,
+        Self::AckKeepsBytes,
+        Self::PurgeKeepsBytes,
+        Self::TotalsOnlyGrow,
     ];
 }
 

@@ -261,7 +261,6 @@ impl Queue {
         self.lowest_entering =
             if self.n_entering == 0 { rank } else { self.lowest_entering.min(rank) };
         self.n_entering += 1;
-        self.stored.n_ready += 1;
     }
 
     /// The lowest rank that may be live (P3).

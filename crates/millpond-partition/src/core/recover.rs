@@ -8,10 +8,13 @@ use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
 use millpond_types::{
-    DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, UnixMillis, decode_u64,
+    DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, SystemKey, TotalsRow, UnixMillis,
+    decode_u64,
 };
 
-use super::{Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
+use super::{
+    Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Totals, Wakes,
+};
 use crate::PartitionError;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
@@ -26,6 +29,7 @@ pub(crate) struct Recovered {
     epoch: Epoch,
     next_sequence: u64,
     line_floors: [UnixMillis; 2],
+    totals: TotalsRow,
     leases: Vec<(LeaseKey, LeaseRow)>,
     n_rows_corrupt: u64,
 }
@@ -43,6 +47,10 @@ impl Recovered {
             let stored = store.get(Table::System, SystemKey::DelayedFloor(clock).encode()).await?;
             *floor = UnixMillis(stored.map_or(Ok(0), |stored| decode_u64(&stored))?);
         }
+        let totals = match store.get(Table::System, SystemKey::Totals.encode()).await? {
+            Some(stored) => TotalsRow::decode(&stored)?,
+            None => TotalsRow::default(),
+        };
         let mut leases = Vec::new();
         let mut n_rows_corrupt = 0;
         scan_table(store, Table::Leases, |key, row| {
@@ -58,7 +66,7 @@ impl Recovered {
         })
         .await?;
         let epoch = store.epoch();
-        Ok(Self { epoch, next_sequence, line_floors, leases, n_rows_corrupt })
+        Ok(Self { epoch, next_sequence, line_floors, totals, leases, n_rows_corrupt })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -162,6 +170,7 @@ impl Core {
             last_read: 0,
             read_kind: 0,
             memory: Memory::default(),
+            totals: Totals::stored(recovered.totals),
             defaults,
             idle: VecDeque::new(),
             surveys: VecDeque::new(),

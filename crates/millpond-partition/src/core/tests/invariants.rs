@@ -5,7 +5,7 @@ mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond_types::{EntryRank, UnixMillis};
+use millpond_types::{EntryRank, TotalsRow, UnixMillis};
 use proptest::prelude::*;
 
 use super::oracle::{Checked, ModelEntry, Place};
@@ -39,6 +39,10 @@ impl World {
             self.check_queue(queue)?;
         }
         self.check_topics()?;
+        let (n_ready, n_delayed, n_dead) = n_live(self.model.entries.values());
+        let n_bytes = n_live_bytes(self.model.entries.values());
+        let totals = TotalsRow { n_entries: n_ready + n_delayed + n_dead, n_bytes };
+        prop_assert_eq!(core.totals.now, totals);
         prop_assert_eq!(self.node.reads.len(), core.reads.len());
         prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
@@ -56,6 +60,8 @@ impl World {
         let entries: BTreeMap<EntryRank, _> = self.model.of_queue(queue.id).collect();
         let stored = (queue.stored.n_ready, queue.stored.n_delayed, queue.stored.n_dead);
         prop_assert_eq!(stored, n_live(entries.values().copied()), "counters of {}", queue.id);
+        let n_bytes = n_live_bytes(entries.values().copied());
+        prop_assert_eq!(queue.stored.n_bytes, n_bytes, "bytes of {}", queue.id);
         // A purge raises the floor in the batch that removes the rows.
         let mut there = entries.iter().filter(|(_, entry)| {
             entry.place == Place::Ready && (!entry.purged || entry.removed.is_none())
@@ -249,6 +255,10 @@ pub(super) fn n_live<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> (u64,
         }) += 1;
     }
     n
+}
+
+fn n_live_bytes<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> u64 {
+    entries.filter(|entry| entry.removed.is_none()).map(|entry| entry.body.len() as u64).sum()
 }
 
 /// For each queue, how many effects and moves keep it in memory, and how many entries enter with them.
