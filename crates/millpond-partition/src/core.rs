@@ -6,6 +6,7 @@
 //!
 //! Its invariants P1 to P10 are on the [crate's page](crate).
 
+mod bounds;
 mod effect;
 mod enqueue;
 mod heads;
@@ -40,6 +41,7 @@ use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 
+use bounds::Seats;
 use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
@@ -85,6 +87,7 @@ pub(crate) struct Core {
     recall: Recall,
     /// Callers that want one particular queue, whether or not it is in memory.
     queue_waiters: HashMap<QueueId, Waiters>,
+    seats: Seats,
     /// Registrations until abandoned calls are searched for.
     sweep_waiters_in: usize,
     /// Topics and queues whose waiters may be servable now.

@@ -147,7 +147,7 @@ pub use command::{
     DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack, Nacked,
     NewEntry, Purged, QueueRef, Retry, Start,
 };
-pub use error::{PartitionError, StaleReason};
+pub use error::{FullOf, PartitionError, StaleReason};
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};

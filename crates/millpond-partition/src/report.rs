@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millpond_types::{QueueId, TopicId, UnixMillis};
 
-use crate::{Latency, QueueRef};
+use crate::{FullOf, Latency, QueueRef};
 
 /// Why a queue is, or is not, being served at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct QueueReport {
     pub n_dead: u64,
     /// Bytes of the bodies of all of them: ready, waiting and dead.
     pub n_bytes: u64,
+    /// The bound that keeps it from accepting anything more, if one does. What it holds is served all the same.
+    pub full: Option<FullOf>,
     /// Entries leased.
     pub n_leased: u64,
     /// Entries in the in-memory window.
@@ -98,6 +100,8 @@ pub struct Counters {
     pub n_commits: u64,
     /// Bytes of those commits.
     pub n_commit_bytes: u64,
+    /// Requests refused because a bound would have been exceeded: enqueues, and callers that would wait.
+    pub n_refused_full: u64,
     /// Entries removed by purges.
     pub n_purged: u64,
     /// Entries accepted that were not ready at once.
@@ -150,6 +154,7 @@ impl Counters {
         self.n_expired += other.n_expired;
         self.n_commits += other.n_commits;
         self.n_commit_bytes += other.n_commit_bytes;
+        self.n_refused_full += other.n_refused_full;
         self.n_purged += other.n_purged;
         self.n_delayed += other.n_delayed;
         self.n_due += other.n_due;

@@ -11,6 +11,7 @@ use millpond_types::{
     QueueRow, Sequence, StoredBody, UnixMillis,
 };
 
+use super::bounds::Amount;
 use super::{Core, Effect, Mutation, Queue, Slot};
 use crate::QueueRef;
 use crate::command::{NewEntry, Reply};
@@ -23,6 +24,12 @@ impl Core {
         entries: Vec<NewEntry>,
         reply: Reply<Vec<EntryId>>,
     ) {
+        let more = entries.iter().fold(Amount::default(), |sum, entry| {
+            sum.plus(Amount::of_entry(entry.body.len() as u64))
+        });
+        if let Err(full) = self.check_room(names, more, None) {
+            return drop(reply.send(Err(full)));
+        }
         let slot = self.queue_for_entry(names);
         let mut ids = Vec::with_capacity(entries.len());
         let (mut sizes, mut delayed) = (Vec::with_capacity(entries.len()), Vec::new());

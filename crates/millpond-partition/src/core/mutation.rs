@@ -102,6 +102,12 @@ pub(crate) enum Mutation {
     AckKeepsBytes,
     /// A purge leaves the bytes of what it removes counted.
     PurgeKeepsBytes,
+    /// Bounds are not heeded.
+    BoundsIgnored,
+    /// Only what is ready counts for the bounds of a queue.
+    OnlyReadyBound,
+    /// Any number of callers may wait.
+    CallsUnbounded,
     /// What all queues hold together is only written down when it is more than before.
     TotalsOnlyGrow,
 }
@@ -110,7 +116,7 @@ pub(crate) enum Mutation {
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 51] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -159,6 +165,9 @@ impl Mutation {
         Self::AckKeepsBytes,
         Self::PurgeKeepsBytes,
         Self::TotalsOnlyGrow,
+        Self::BoundsIgnored,
+        Self::OnlyReadyBound,
+        Self::CallsUnbounded,
     ];
 }
 

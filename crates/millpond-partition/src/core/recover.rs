@@ -13,7 +13,8 @@ use millpond_types::{
 };
 
 use super::{
-    Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Totals, Wakes,
+    Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Seats, Topics, Totals,
+    Wakes,
 };
 use crate::PartitionError;
 use crate::mailbox::MailboxSender;
@@ -154,6 +155,7 @@ impl Core {
             names,
             recall: Recall::everything(leases),
             queue_waiters: HashMap::new(),
+            seats: Seats::default(),
             sweep_waiters_in: SWEEP_MIN,
             topics_to_serve: Vec::new(),
             queues_to_serve: Vec::new(),

@@ -123,6 +123,7 @@ impl Core {
             n_delayed: queue.stored.n_delayed,
             n_dead: queue.stored.n_dead,
             n_bytes: queue.stored.n_bytes,
+            full: self.full(slot),
             n_leased: queue.n_leased() as u64,
             n_cached: queue.window.len(),
             window_bytes: queue.window.heap_bytes(),

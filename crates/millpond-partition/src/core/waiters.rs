@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::bounds::Seat;
 use crate::PartitionError;
 use crate::command::{Grants, LeaseCall};
 
@@ -11,6 +12,7 @@ pub(super) struct Waiter {
     pub(super) call: Arc<LeaseCall>,
     /// Whether to wait for work that is not there yet.
     pub(super) wait: bool,
+    pub(super) _seat: Seat,
 }
 
 /// The calls registered with one topic or one queue.

@@ -74,11 +74,15 @@ pub(super) enum Situation {
     PurgedDead,
     /// A queue left memory with work, and somebody wanted it.
     Dormant,
+    QueueFull,
+    PartitionFull,
+    /// Too many callers waited for work.
+    CallRefused,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 53] = [
+const ALL: [Situation; 56] = [
     Acked,
     Nacked,
     Extended,
@@ -132,6 +136,9 @@ const ALL: [Situation; 53] = [
     PurgedDelayed,
     PurgedDead,
     Dormant,
+    QueueFull,
+    PartitionFull,
+    CallRefused,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

@@ -50,6 +50,10 @@ impl World {
         let is_known = |wait: &Wait| matches!(wait, Wait::LeaseEnds(_) | Wait::RetryLoad);
         let waits = waits(core).filter(|(_, _, wait)| is_known(wait));
         prop_assert_eq!(waits.collect::<BTreeSet<_>>(), expected_waits(core));
+        let waiters = core.topics.iter().map(|(_, topic)| topic.waiters.len());
+        let n_waiters = waiters.chain(core.queue_waiters.values().map(|w| w.len())).sum::<usize>();
+        prop_assert_eq!(core.seats.n_taken(), n_waiters);
+        prop_assert!(n_waiters <= core.options.lease_calls_max, "{} callers wait", n_waiters);
         prop_assert_eq!(core.counters.n_rows_corrupt, 0, "rows that nobody damaged");
         self.check_lines()?;
         self.check_outside()

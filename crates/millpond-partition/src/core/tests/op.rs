@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
-use millpond_types::{TopicId, TopicName};
+use millpond_types::{Setting, Settings, TopicId, TopicName};
 use millpond_wakeup::BackoffPolicy;
 use proptest::prelude::*;
 
@@ -371,6 +371,7 @@ fn setup() -> impl Strategy<Value = Setup> {
         (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
     let idle = (0_usize..4, window_bytes);
     let retry = (policy(), prop::option::of(policy()));
+    let idle = (idle.0, idle.1, bounds());
     (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
             options: PartitionOptions {
@@ -383,6 +384,10 @@ fn setup() -> impl Strategy<Value = Setup> {
                 timers_per_turn,
                 idle_queues_max: idle.0,
                 window_bytes_max: idle.1,
+                entries_max: idle.2.entries_max,
+                bytes_max: idle.2.bytes_max,
+                lease_calls_max: idle.2.lease_calls_max,
+                defaults: idle.2.of_queues,
                 inbox,
                 leases_at_open: at_open,
                 ..PartitionOptions::default()
@@ -393,6 +398,28 @@ fn setup() -> impl Strategy<Value = Setup> {
             block: store.3,
             hold: store.4,
             ranges: store.5,
+        },
+    )
+}
+
+#[derive(Debug, Clone)]
+struct Bounds {
+    of_queues: Settings,
+    entries_max: Option<u64>,
+    bytes_max: Option<u64>,
+    lease_calls_max: usize,
+}
+
+/// Mostly none, because a world that is full sees little.
+fn bounds() -> impl Strategy<Value = Bounds> {
+    let seldom = |max: std::ops::Range<u64>| prop::option::weighted(0.1, max);
+    let calls = prop_oneof![8 => Just(1000_usize), 1 => 1_usize..4];
+    (seldom(1..8), seldom(5..1200), seldom(2..16), seldom(20..2500), calls).prop_map(
+        |(entries, bytes, entries_max, bytes_max, lease_calls_max)| {
+            let mut of_queues = Settings::default();
+            of_queues.entries_max = entries.map_or(Setting::Inherited, Setting::Is);
+            of_queues.bytes_max = bytes.map_or(Setting::Inherited, Setting::Is);
+            Bounds { of_queues, entries_max, bytes_max, lease_calls_max }
         },
     )
 }

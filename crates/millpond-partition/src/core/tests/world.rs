@@ -1,6 +1,7 @@
 //! A core, a device and callers, driven step by step: the harness does what the loop does, in whatever
 //! order a history says, and holds everything that comes out against the [oracle](super::oracle).
 
+mod bounds;
 mod callers;
 mod delays;
 mod drain;
@@ -228,7 +229,11 @@ impl World {
             use Mutation::*;
             matches!(
                 rule,
-                DepartureUnconfirmed | RisenUnconfirmed | LeavingUnlimited | DormantStaysCounted
+                DepartureUnconfirmed
+                    | RisenUnconfirmed
+                    | LeavingUnlimited
+                    | DormantStaysCounted
+                    | CallsUnbounded
             )
         };
         self.setup.options.broken.is_none_or(costs_memory)

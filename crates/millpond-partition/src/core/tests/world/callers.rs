@@ -13,7 +13,7 @@ use super::super::oracle::{Checked, fail};
 use super::staged::Command;
 use super::{World, pick};
 use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message, Nacked};
-use crate::{LeaseSource, PartitionError};
+use crate::{FullOf, LeaseSource, PartitionError};
 
 /// A command whose reply is due when the batch `at` is durable and handled.
 pub(super) struct Pending {
@@ -173,6 +173,11 @@ impl World {
         call.answer = None;
         if let (Err(PartitionError::Read(_)), LeaseSource::Queue(_)) = (&answer, call.source) {
             note(Situation::LookUpFailed);
+            return Ok(());
+        }
+        if let Err(PartitionError::Full { what: FullOf::LeaseCalls, limit }) = answer {
+            prop_assert_eq!(limit, self.setup.options.lease_calls_max as u64);
+            note(Situation::CallRefused);
             return Ok(());
         }
         let grants = answer.map_err(fail)?;

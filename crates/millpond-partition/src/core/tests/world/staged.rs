@@ -55,6 +55,8 @@ impl SettleAnswer {
 /// What was staged and not looked at, queue by queue, and in which order.
 pub(super) struct Staged {
     by_queue: BTreeMap<QueueId, VecDeque<(usize, Change)>>,
+    /// The command that staged it had to wait, or nobody asked for it.
+    waited: bool,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             return Ok(());
         }
         let mut staged = self.take_staged()?;
+        staged.waited = false;
         self.judge(queue, command, &mut staged)?;
         self.finish_staged(staged)
     }
@@ -154,7 +157,7 @@ impl World {
         for (at, change) in changes.into_iter().enumerate() {
             by_queue.entry(change.queue()).or_default().push_back((at, change));
         }
-        Ok(Staged { by_queue })
+        Ok(Staged { by_queue, waited: true })
     }
 
     /// The next change of one queue that a command or a purge has brought about.
@@ -239,7 +242,10 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
-        if is_refused(answer.try_recv().map_err(fail)?)? {
+        let answered = answer.try_recv().map_err(fail)?;
+        let sizes: Vec<usize> = new.iter().map(|new| new.body.len()).collect();
+        let exceeded = self.exceeded(queue.id, &sizes);
+        if self.is_refused_full(&answered, exceeded, staged.waited)? || is_refused(answered)? {
             return Ok(());
         }
         let at = self.staging();
