@@ -4,11 +4,14 @@
 //! what to do next (a batch to submit, a scan to perform, when to call again). All replies go out
 //! through the one-shot senders that came in with the commands.
 //!
-//! Its invariants P1 to P10 are on the [crate's page](crate).
+//! Its invariants P1 to P12 are on the [crate's page](crate).
 
 mod bounds;
+mod dedup;
+mod door;
 mod effect;
 mod enqueue;
+mod forget;
 mod heads;
 mod lease;
 mod lines;
@@ -42,6 +45,10 @@ use crate::options::PartitionOptions;
 use crate::report::Counters;
 
 use bounds::Seats;
+use dedup::Dedup;
+pub(crate) use dedup::{read_seen, try_read_seen};
+use door::Door;
+pub(crate) use door::Seen;
 use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
@@ -77,6 +84,9 @@ pub(crate) struct Core {
     cheap_range_delete: bool,
     epoch: Epoch,
     next_token: u64,
+    /// Commands that were carried out or refused, for the tests to tell their order.
+    #[cfg(test)]
+    handled: Vec<tests::Handled>,
     next_sequence: u64,
     /// Sequences below this are reserved durably (or by the batch being staged).
     reserved_sequence: u64,
@@ -114,6 +124,8 @@ pub(crate) struct Core {
     cancelled: Vec<u64>,
     memory: Memory,
     totals: Totals,
+    door: Door,
+    dedup: Dedup,
     /// What holds where no rule says anything.
     defaults: Arc<Effective>,
     idle: VecDeque<Slot>,
@@ -129,14 +141,26 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn handle_message(&mut self, now: UnixMillis, message: Message) {
+        let Some(message) = self.stand_behind(message) else { return };
         if let Some(message) = self.park_if_unknown(message) {
             self.dispatch(now, message);
         }
     }
 
+    /// Carries out a command whose queue is known, as soon as its keys are.
     fn dispatch(&mut self, now: UnixMillis, message: Message) {
+        let message = self.stand_behind(message).and_then(|message| self.wait_at_door(message));
+        if let Some(message) = message {
+            self.perform(now, message);
+        }
+    }
+
+    fn perform(&mut self, now: UnixMillis, message: Message) {
+        self.note_handled(&message);
         match message {
-            Message::Enqueue { queue, entries, reply } => self.enqueue(now, &queue, entries, reply),
+            Message::Enqueue { queue, entries, seen, reply } => {
+                self.enqueue(now, &queue, entries, &seen, reply);
+            }
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
             Message::Unreceived(leases) => self.take_back(&leases),
@@ -171,10 +195,13 @@ impl Core {
 
     fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
         match effect {
-            Effect::Enqueued { slot, accepted_at, ids, sizes, delayed, reply } => {
-                self.entries_arrived(slot, accepted_at, &ids, &sizes, delayed);
+            Effect::Enqueued { slot, arrivals, reply } => {
+                let accepted = self.entries_arrived(slot, arrivals);
                 // A caller that went away keeps its entries.
-                let _ = reply.send(Ok(position.attach(ids)));
+                let _ = reply.send(Ok(position.attach(accepted)));
+            }
+            Effect::Duplicates { accepted, reply } => {
+                let _ = reply.send(Ok(position.attach(accepted)));
             }
             Effect::Granted { grants, reply } => self.grants_stand(grants, reply, position),
             Effect::Gone { slot, rank, reply } => {
@@ -238,6 +265,7 @@ impl Core {
         }
         self.stage_line_floors();
         self.stage_totals();
+        self.stage_dedup_floor();
         let batch = std::mem::take(&mut self.batch);
         let effects = std::mem::take(&mut self.effects).into_iter();
         let n_bytes = Some(batch.n_bytes());
@@ -261,7 +289,8 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<UnixMillis> {
-        self.next_wake().into_iter().chain(self.next_line()).min()
+        let others = self.next_line().into_iter().chain(self.next_forgotten());
+        self.next_wake().into_iter().chain(others).min()
     }
 
     /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
@@ -270,14 +299,15 @@ impl Core {
         // Each kind has a number of its own, so that none keeps another waiting.
         let n_max = self.options.timers_per_turn;
         self.end_waits(now, n_max);
+        self.forget_due(now);
         millpond_types::DueClock::ALL
             .into_iter()
             .for_each(|clock| self.serve_line(now, clock, n_max));
     }
 
-    /// Commands that wait for their queue to be looked up.
+    /// Commands that wait for their queue, or their keys, to be looked up.
     pub(crate) fn n_parked(&self) -> usize {
-        self.recall.n_parked()
+        self.recall.n_parked() + self.door.n_waiting()
     }
 
     /// Notes how long a turn of the loop took.
@@ -307,7 +337,7 @@ impl Core {
         for survey in std::mem::take(&mut self.surveys) {
             survey.refuse(error);
         }
-        for message in self.recall.take_parked() {
+        for message in self.recall.take_parked().chain(self.door.take_all()) {
             message.refuse(error);
         }
         let of_topics = self.topics.drain().map(|topic| topic.waiters);
@@ -412,6 +442,14 @@ impl Core {
             }
         }
         self.idle.len() > self.options.idle_queues_max
+    }
+
+    /// Notes that a command is not waiting any more.
+    fn note_handled(&mut self, message: &Message) {
+        #[cfg(test)]
+        self.handled.extend(tests::Handled::of(message));
+        #[cfg(not(test))]
+        let _ = message;
     }
 
     fn mark_dirty(&mut self, slot: Slot) {

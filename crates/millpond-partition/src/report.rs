@@ -100,6 +100,10 @@ pub struct Counters {
     pub n_commits: u64,
     /// Bytes of those commits.
     pub n_commit_bytes: u64,
+    /// Entries not accepted because their key had been seen.
+    pub n_duplicates: u64,
+    /// Keys forgotten because their time had passed.
+    pub n_keys_forgotten: u64,
     /// Requests refused because a bound would have been exceeded: enqueues, and callers that would wait.
     pub n_refused_full: u64,
     /// Entries removed by purges.
@@ -154,6 +158,8 @@ impl Counters {
         self.n_expired += other.n_expired;
         self.n_commits += other.n_commits;
         self.n_commit_bytes += other.n_commit_bytes;
+        self.n_duplicates += other.n_duplicates;
+        self.n_keys_forgotten += other.n_keys_forgotten;
         self.n_refused_full += other.n_refused_full;
         self.n_purged += other.n_purged;
         self.n_delayed += other.n_delayed;

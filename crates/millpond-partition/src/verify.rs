@@ -14,6 +14,8 @@
 //!   is due, how urgent it is, its attempts, and where its body is and how long.
 //! * **V9** No row of `delayed` is below the stored floor of its line.
 //! * **V10** The stored totals are the sum of the counters of all queues.
+//! * **V11** A key that was seen has a row by key and one by the time at which it is forgotten, and they
+//!   agree; none of the latter is below the stored floor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,7 @@ use millpond_types::{
 use crate::inspect::scan_table;
 use crate::{PartitionError, QueueRef};
 
+mod dedup;
 mod delayed;
 mod entries;
 
@@ -99,6 +102,7 @@ pub async fn verify(
     read_active(store, &mut found, &mut queues).await?;
     entries::read(store, &mut found, &mut queues).await?;
     delayed::check(store, &mut found, &mut queues).await?;
+    dedup::check(store, &mut found).await?;
     check_names(store, &mut found, &queues).await?;
     check_leases(store, &mut found, &queues).await?;
     check_bodies(store, &mut found, &queues).await?;

@@ -13,8 +13,8 @@ use millpond_types::{
 };
 
 use super::{
-    Core, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Seats, Topics, Totals,
-    Wakes,
+    Core, Dedup, Door, Effective, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Seats, Topics,
+    Totals, Wakes,
 };
 use crate::PartitionError;
 use crate::mailbox::MailboxSender;
@@ -31,6 +31,7 @@ pub(crate) struct Recovered {
     next_sequence: u64,
     line_floors: [UnixMillis; 2],
     totals: TotalsRow,
+    dedup_floor: UnixMillis,
     leases: Vec<(LeaseKey, LeaseRow)>,
     n_rows_corrupt: u64,
 }
@@ -52,6 +53,8 @@ impl Recovered {
             Some(stored) => TotalsRow::decode(&stored)?,
             None => TotalsRow::default(),
         };
+        let dedup_floor = store.get(Table::System, SystemKey::DedupFloor.encode()).await?;
+        let dedup_floor = UnixMillis(dedup_floor.map_or(Ok(0), |stored| decode_u64(&stored))?);
         let mut leases = Vec::new();
         let mut n_rows_corrupt = 0;
         scan_table(store, Table::Leases, |key, row| {
@@ -67,7 +70,7 @@ impl Recovered {
         })
         .await?;
         let epoch = store.epoch();
-        Ok(Self { epoch, next_sequence, line_floors, totals, leases, n_rows_corrupt })
+        Ok(Self { epoch, next_sequence, line_floors, totals, dedup_floor, leases, n_rows_corrupt })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -148,6 +151,8 @@ impl Core {
             cheap_range_delete,
             epoch: recovered.epoch,
             next_token: 1,
+            #[cfg(test)]
+            handled: Vec::new(),
             next_sequence: recovered.next_sequence,
             reserved_sequence: recovered.next_sequence,
             queues: QueueSet::new(),
@@ -172,6 +177,8 @@ impl Core {
             last_read: 0,
             read_kind: 0,
             memory: Memory::default(),
+            door: Door::default(),
+            dedup: Dedup::new(recovered.dedup_floor),
             totals: Totals::stored(recovered.totals),
             defaults,
             idle: VecDeque::new(),

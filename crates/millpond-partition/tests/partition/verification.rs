@@ -11,9 +11,10 @@ use millpond_storage_api::{PartitionStore, StoreRead, Table, WriteBatch};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 use millpond_sync::thread::block_on;
 use millpond_types::{
-    ActiveKey, ActiveRow, DeadRow, DelayedEntryKey, DelayedKey, DelayedRow, Due, DueClock, EntryId,
-    EntryKey, EntryRank, EntryRow, ErrorKind, LeaseKey, LeaseRow, PayloadKey, Priority, QueueRow,
-    Sequence, Stage, StoredBody, SystemKey, TopicId, TopicName, TotalsRow, UnixMillis, encode_u64,
+    ActiveKey, ActiveRow, DeadRow, DedupExpiryKey, DedupKey, DedupRow, DelayedEntryKey, DelayedKey,
+    DelayedRow, Due, DueClock, EntryId, EntryKey, EntryRank, EntryRow, ErrorKind, LeaseKey,
+    LeaseRow, PayloadKey, Priority, QueueRow, Sequence, Stage, StoredBody, SystemKey, TopicId,
+    TopicName, TotalsRow, UnixMillis, encode_u64,
 };
 use proptest::prelude::*;
 
@@ -44,7 +45,7 @@ impl Stopped {
         let (disk, partition) = on_new_disk(PartitionOptions::default());
         let (a, b) = (queue("a"), queue("b"));
         let small = enqueue(&partition, &a, 1)[0];
-        let large = block_on(partition.enqueue(&a, vec![entry(5000)])).expect("open").get()[0];
+        let large = block_on(partition.enqueue(&a, vec![entry(5000)])).expect("open").get()[0].id();
         let other = enqueue(&partition, &b, 1)[0];
         assert_eq!(lease(&partition, LeaseSource::Queue(a.id), 1)[0].id, small);
         let [dead_small, dead_large] = dead_letters(&partition, &queue("c"));
@@ -501,4 +502,32 @@ fn v10_totals_of_the_partition() {
     };
     reports(|s| change(s, |row| row.n_entries += 1), &["the partition counts 8 entries"]);
     reports(|s| change(s, |row| row.n_bytes -= 1), &[TOTALS]);
+}
+
+#[test]
+fn v11_keys_that_were_seen() {
+    let queue = queue("a").id;
+    let seen = || DedupKey { queue, key: "k".into() };
+    let expiry = |at| DedupExpiryKey { expires_at: UnixMillis(at), seen: seen() }.encode();
+    let row = DedupRow { rank: EntryRank::default(), expires_at: UnixMillis(7) };
+    let by_key = |s: &Stopped| s.put(Table::Dedup, &seen().encode(), &row.encode());
+    reports(by_key, &["key k of queue"]);
+    reports(|s| s.put(Table::Dedup, &expiry(7), &[]), &["was not seen"]);
+    let other = ["is to be forgotten and was not seen", "will never be forgotten"];
+    reports(
+        |s| {
+            by_key(s);
+            s.put(Table::Dedup, &expiry(8), &[]);
+        },
+        &other,
+    );
+    let below = |s: &Stopped| {
+        by_key(s);
+        s.put(Table::Dedup, &expiry(7), &[]);
+        s.put(Table::System, SystemKey::DedupFloor.encode(), &encode_u64(8));
+    };
+    reports(below, &["before the floor"]);
+    reports(|s| s.put(Table::Dedup, b"short", b"row"), &["row "]);
+    reports(|s| s.put(Table::Dedup, &seen().encode(), b"row"), &["row "]);
+    reports(|s| s.put(Table::System, SystemKey::DedupFloor.encode(), b"x"), &["system row"]);
 }

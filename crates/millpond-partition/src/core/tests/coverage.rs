@@ -78,11 +78,19 @@ pub(super) enum Situation {
     PartitionFull,
     /// Too many callers waited for work.
     CallRefused,
+    /// A command waited until storage said whether its keys were seen.
+    AskedForKeys,
+    Duplicate,
+    /// The entry that had taken the key was gone.
+    DuplicateOfGone,
+    DuplicateInBatch,
+    KeyTakenAgain,
+    KeyForgotten,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 56] = [
+const ALL: [Situation; 62] = [
     Acked,
     Nacked,
     Extended,
@@ -139,6 +147,12 @@ const ALL: [Situation; 56] = [
     QueueFull,
     PartitionFull,
     CallRefused,
+    AskedForKeys,
+    Duplicate,
+    DuplicateOfGone,
+    DuplicateInBatch,
+    KeyTakenAgain,
+    KeyForgotten,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

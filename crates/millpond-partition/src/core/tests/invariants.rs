@@ -56,6 +56,7 @@ impl World {
         prop_assert!(n_waiters <= core.options.lease_calls_max, "{} callers wait", n_waiters);
         prop_assert_eq!(core.counters.n_rows_corrupt, 0, "rows that nobody damaged");
         self.check_lines()?;
+        self.check_keys()?;
         self.check_outside()
     }
 
@@ -91,6 +92,21 @@ impl World {
                 && queue.window.frontier().covers(rank);
             prop_assert!(!is_due || shown.contains(rank), "{:?} is ready and not shown", rank);
         }
+        Ok(())
+    }
+
+    /// What memory knows of keys is what is on its way (K2).
+    fn check_keys(&self) -> Checked {
+        let core = &self.node.core;
+        let n_keys = self.node.effects().map(|effect| match effect {
+            Effect::Enqueued { arrivals, .. } => arrivals.keys.len(),
+            _ => 0,
+        });
+        let (n_keys, n_kept) = (n_keys.sum::<usize>(), core.dedup.forget.n_kept());
+        let (n_known, n_entering) = core.dedup.counts();
+        prop_assert_eq!(n_entering, n_keys);
+        prop_assert!(n_known <= n_keys + n_kept, "{} keys stay in memory", n_known);
+        prop_assert!(n_kept <= crate::core::forget::KEPT_MAX + 1, "{} keys are kept", n_kept);
         Ok(())
     }
 
@@ -274,10 +290,11 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
     }
     for effect in world.node.effects() {
         match effect {
-            Effect::Enqueued { slot, ids, delayed, .. } => {
+            Effect::Enqueued { slot, arrivals, .. } => {
                 let (n_effects, n_entering) = expected.entry(*slot).or_default();
                 *n_effects += 1;
-                *n_entering += u32::try_from(ids.len() - delayed.len()).expect("few");
+                *n_entering +=
+                    u32::try_from(arrivals.sizes.len() - arrivals.delayed.len()).expect("few");
             }
             Effect::Granted { grants, .. } => {
                 for (slot, _) in grants {
@@ -293,7 +310,7 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
             | Effect::Extended { slot, .. }
             | Effect::Moved { slot, .. }
             | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
-            Effect::NothingToPurge { .. } => {}
+            Effect::NothingToPurge { .. } | Effect::Duplicates { .. } => {}
         }
     }
     expected

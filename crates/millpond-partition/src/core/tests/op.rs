@@ -55,10 +55,12 @@ pub(super) struct New {
     pub(super) priority: u8,
     pub(super) large: bool,
     pub(super) when: When,
+    /// Which key it has, if any.
+    pub(super) key: Option<u8>,
 }
 
 impl New {
-    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now };
+    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now, key: None };
 
     pub(super) fn at(when: When) -> Self {
         Self { when, ..Self::PLAIN }
@@ -256,10 +258,12 @@ fn new_entry() -> impl Strategy<Value = New> {
     let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
-    (priority, prop::bool::weighted(0.1), when).prop_map(|(priority, large, when)| New {
+    let key = prop::option::weighted(0.2, 0_u8..3);
+    (priority, prop::bool::weighted(0.1), when, key).prop_map(|(priority, large, when, key)| New {
         priority,
         large,
         when,
+        key,
     })
 }
 
@@ -412,13 +416,17 @@ struct Bounds {
 
 /// Mostly none, because a world that is full sees little.
 fn bounds() -> impl Strategy<Value = Bounds> {
-    let seldom = |max: std::ops::Range<u64>| prop::option::weighted(0.1, max);
+    let seldom = |max: std::ops::Range<u64>| prop::option::weighted(0.06, max);
     let calls = prop_oneof![8 => Just(1000_usize), 1 => 1_usize..4];
-    (seldom(1..8), seldom(5..1200), seldom(2..16), seldom(20..2500), calls).prop_map(
-        |(entries, bytes, entries_max, bytes_max, lease_calls_max)| {
-            let mut of_queues = Settings::default();
-            of_queues.entries_max = entries.map_or(Setting::Inherited, Setting::Is);
-            of_queues.bytes_max = bytes.map_or(Setting::Inherited, Setting::Is);
+    let window_ms = prop::sample::select(&[1_u64, 9, 40, 400, 6_000]);
+    (seldom(1..8), seldom(5..1200), seldom(2..16), seldom(20..2500), calls, window_ms).prop_map(
+        |(entries, bytes, entries_max, bytes_max, lease_calls_max, window_ms)| {
+            let of_queues = Settings {
+                dedup_window_ms: Some(window_ms),
+                entries_max: entries.map_or(Setting::Inherited, Setting::Is),
+                bytes_max: bytes.map_or(Setting::Inherited, Setting::Is),
+                ..Settings::default()
+            };
             Bounds { of_queues, entries_max, bytes_max, lease_calls_max }
         },
     )
