@@ -11,6 +11,7 @@ use millpond_types::{
 };
 
 use crate::PartitionError;
+use crate::core::Seen;
 use crate::mailbox::{CONTROL, MailboxSender};
 use crate::report::{PartitionReport, QueueReport};
 
@@ -57,6 +58,35 @@ pub struct NewEntry {
     pub body: Bytes,
     /// When it becomes ready.
     pub start: Start,
+    /// A key by which its queue tells whether it was accepted before: of at least one byte and at most
+    /// [`DEDUP_KEY_BYTES_MAX`](millpond_types::limits::DEDUP_KEY_BYTES_MAX).
+    pub dedup: Option<Bytes>,
+}
+
+/// What became of an entry that was to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It was accepted.
+    New(EntryId),
+    /// One with its key had been accepted before, within the window of the queue; it was not accepted again.
+    Duplicate {
+        /// The one that had. It may be gone since.
+        of: EntryId,
+    },
+}
+
+impl Accepted {
+    /// The entry that was accepted, now or before.
+    pub fn id(&self) -> EntryId {
+        match self {
+            Self::New(id) | Self::Duplicate { of: id } => *id,
+        }
+    }
+
+    /// Whether it had been accepted before.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Duplicate { .. })
+    }
 }
 
 /// What becomes of an entry whose attempt has failed. Whatever is asked for, an entry that has had as
@@ -258,7 +288,8 @@ pub(crate) enum Message {
     Enqueue {
         queue: Arc<QueueRef>,
         entries: Vec<NewEntry>,
-        reply: Reply<Vec<EntryId>>,
+        seen: Seen,
+        reply: Reply<Vec<Accepted>>,
     },
     Lease {
         source: LeaseSource,

@@ -4,12 +4,16 @@
 //! what to do next (a batch to submit, a scan to perform, when to call again). All replies go out
 //! through the one-shot senders that came in with the commands.
 //!
-//! Its invariants P1 to P10 are on the [crate's page](crate).
+//! Its invariants P1 to P12 are on the [crate's page](crate).
 
 mod classes;
 mod configure;
+mod bounds;
+mod dedup;
+mod door;
 mod effect;
 mod enqueue;
+mod forget;
 mod heads;
 mod lease;
 mod lines;
@@ -26,6 +30,7 @@ mod reporting;
 mod settle;
 mod topics;
 mod turns;
+mod totals;
 mod waiters;
 mod waits;
 
@@ -43,6 +48,11 @@ use crate::report::Counters;
 
 use classes::Classes;
 use configure::Walk;
+use bounds::Seats;
+use dedup::Dedup;
+pub(crate) use dedup::{read_seen, try_read_seen};
+use door::Door;
+pub(crate) use door::Seen;
 use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
@@ -57,6 +67,7 @@ pub(crate) use recover::Recovered;
 pub use recover::scan_table;
 use reporting::Survey;
 use topics::{TopicSlot, Topics};
+use totals::Totals;
 use waiters::Waiters;
 use waits::Wakes;
 
@@ -76,6 +87,9 @@ pub(crate) struct Core {
     cheap_range_delete: bool,
     epoch: Epoch,
     next_token: u64,
+    /// Commands that were carried out or refused, for the tests to tell their order.
+    #[cfg(test)]
+    handled: Vec<tests::Handled>,
     next_sequence: u64,
     /// Sequences below this are reserved durably (or by the batch being staged).
     reserved_sequence: u64,
@@ -88,6 +102,7 @@ pub(crate) struct Core {
     recall: Recall,
     /// Callers that want one particular queue, whether or not it is in memory.
     queue_waiters: HashMap<QueueId, Waiters>,
+    seats: Seats,
     /// Registrations until abandoned calls are searched for.
     sweep_waiters_in: usize,
     /// Topics and queues whose waiters may be servable now.
@@ -120,6 +135,9 @@ pub(crate) struct Core {
     to_resolve: BTreeSet<Slot>,
     /// Queues of which the names are to be read.
     name_reads: VecDeque<Slot>,
+    totals: Totals,
+    door: Door,
+    dedup: Dedup,
     idle: VecDeque<Slot>,
     surveys: VecDeque<Survey>,
     /// The batch being staged, and what follows from it.
@@ -133,14 +151,26 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn handle_message(&mut self, now: UnixMillis, message: Message) {
+        let Some(message) = self.stand_behind(message) else { return };
         if let Some(message) = self.park_if_unknown(message) {
             self.dispatch(now, message);
         }
     }
 
+    /// Carries out a command whose queue is known, as soon as its keys are.
     fn dispatch(&mut self, now: UnixMillis, message: Message) {
+        let message = self.stand_behind(message).and_then(|message| self.wait_at_door(message));
+        if let Some(message) = message {
+            self.perform(now, message);
+        }
+    }
+
+    fn perform(&mut self, now: UnixMillis, message: Message) {
+        self.note_handled(&message);
         match message {
-            Message::Enqueue { queue, entries, reply } => self.enqueue(now, &queue, entries, reply),
+            Message::Enqueue { queue, entries, seen, reply } => {
+                self.enqueue(now, &queue, entries, &seen, reply);
+            }
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
             Message::Unreceived(leases) => self.take_back(&leases),
@@ -176,10 +206,13 @@ impl Core {
 
     fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
         match effect {
-            Effect::Enqueued { slot, accepted_at, ids, sizes, delayed, reply } => {
-                self.entries_arrived(slot, accepted_at, &ids, &sizes, delayed);
+            Effect::Enqueued { slot, arrivals, reply } => {
+                let accepted = self.entries_arrived(slot, arrivals);
                 // A caller that went away keeps its entries.
-                let _ = reply.send(Ok(position.attach(ids)));
+                let _ = reply.send(Ok(position.attach(accepted)));
+            }
+            Effect::Duplicates { accepted, reply } => {
+                let _ = reply.send(Ok(position.attach(accepted)));
             }
             Effect::Granted { grants, reply } => self.grants_stand(grants, reply, position),
             Effect::Gone { slot, rank, reply } => {
@@ -228,6 +261,10 @@ impl Core {
         }
         let past_entering = self.is_broken(Mutation::FloorPastEntering);
         for slot in std::mem::take(&mut self.dirty) {
+            if self.queues[slot].stored.is_empty() {
+                // Also if rows that nobody could read had been counted.
+                self.recount(slot, |stored| stored.n_bytes = 0);
+            }
             let queue = &mut self.queues[slot];
             queue.dirty = false;
             queue.stored.floor = if past_entering { queue.known_floor() } else { queue.floor() };
@@ -239,6 +276,8 @@ impl Core {
             }
         }
         self.stage_line_floors();
+        self.stage_totals();
+        self.stage_dedup_floor();
         let batch = std::mem::take(&mut self.batch);
         let effects = std::mem::take(&mut self.effects).into_iter();
         let n_bytes = Some(batch.n_bytes());
@@ -262,8 +301,8 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<UnixMillis> {
-        let limits = self.next_tokens();
-        self.next_wake().into_iter().chain(self.next_line()).chain(limits).min()
+        let others = self.next_line().into_iter().chain(self.next_forgotten());
+        self.next_wake().into_iter().chain(others).chain(self.next_tokens()).min()
     }
 
     /// Handles deadlines up to `now`, at most as many as one turn allows. To be called once per turn.
@@ -273,14 +312,15 @@ impl Core {
         let n_max = self.options.timers_per_turn;
         self.end_waits(now, n_max);
         self.seat.lock().limits.advance(nanos(now));
+        self.forget_due(now);
         millpond_types::DueClock::ALL
             .into_iter()
             .for_each(|clock| self.serve_line(now, clock, n_max));
     }
 
-    /// Commands that wait for their queue to be looked up.
+    /// Commands that wait for their queue, or their keys, to be looked up.
     pub(crate) fn n_parked(&self) -> usize {
-        self.recall.n_parked()
+        self.recall.n_parked() + self.door.n_waiting()
     }
 
     /// Notes how long a turn of the loop took.
@@ -315,7 +355,7 @@ impl Core {
         for walk in std::mem::take(&mut self.walks) {
             walk.refuse(error);
         }
-        for message in self.recall.take_parked() {
+        for message in self.recall.take_parked().chain(self.door.take_all()) {
             message.refuse(error);
         }
         let of_topics = self.topics.iter_mut().map(|topic| std::mem::take(&mut topic.waiters));
@@ -385,6 +425,14 @@ impl Core {
         }
         // Where nothing could leave before some time has passed, another look at once is of no use.
         n_kept < n_max && self.idle.len() > self.options.idle_queues_max
+    }
+
+    /// Notes that a command is not waiting any more.
+    fn note_handled(&mut self, message: &Message) {
+        #[cfg(test)]
+        self.handled.extend(tests::Handled::of(message));
+        #[cfg(not(test))]
+        let _ = message;
     }
 
     fn mark_dirty(&mut self, slot: Slot) {

@@ -15,13 +15,14 @@ use millpond_storage_api::{
     StoreErrorKind,
 };
 use millpond_sync::thread::block_on;
-use millpond_types::UnixMillis;
+use millpond_types::{DedupRow, UnixMillis};
 
 use crate::PartitionError;
 use crate::clock::Clock;
 use crate::command::Message;
 use crate::core::{
-    Core, Effects, Read, ReadJob, ReadOutcome, StoredActive, read_active, try_read_active,
+    Core, Effects, Read, ReadJob, ReadOutcome, StoredActive, read_active, read_seen,
+    try_read_active, try_read_seen,
 };
 use crate::end::End;
 use crate::executor::Executor;
@@ -54,6 +55,7 @@ const READS_PER_JOB: usize = 16;
 enum Found {
     Rows(ScanRows, ScanEnd),
     Active(StoredActive),
+    Seen(Vec<Option<DedupRow>>),
 }
 
 type Ticket = RefillTicket<u64, Found, PartitionError>;
@@ -65,6 +67,8 @@ struct Flight {
     flight: RefillFlight,
     /// Whether rows are read.
     of_rows: bool,
+    /// Whether it is about keys.
+    of_keys: bool,
     started: Duration,
 }
 
@@ -321,7 +325,8 @@ impl Driver {
             if may_wait {
                 let (flight, ticket) = self.completions.issue(number);
                 let of_rows = matches!(read, Read::Rows(_));
-                self.flights.insert(number, Flight { flight, of_rows, started });
+                let of_keys = matches!(read, Read::Seen(_));
+                self.flights.insert(number, Flight { flight, of_rows, of_keys, started });
                 waiting[usize::from(!urgent)].push((read, ticket));
                 continue;
             }
@@ -331,6 +336,7 @@ impl Driver {
                     ReadOutcome::Rows(&self.rows, still_ours(outcome)?)
                 }
                 Read::Active(id) => ReadOutcome::Active(try_read_active(&*self.store, *id)),
+                Read::Seen(keys) => ReadOutcome::Seen(try_read_seen(&*self.store, keys)),
             };
             let took = self.clock.elapsed().saturating_sub(started);
             self.core.handle_read(now, number, outcome, took);
@@ -364,9 +370,11 @@ impl Driver {
                     ReadOutcome::Rows(rows, Ok(end.clone()))
                 }
                 Outcome::Completed(Found::Active(found)) => ReadOutcome::Active(Ok(*found)),
+                Outcome::Completed(Found::Seen(found)) => ReadOutcome::Seen(Ok(found.clone())),
                 Outcome::Failed(PartitionError::Read(error)) if flight.of_rows => {
                     ReadOutcome::Rows(&none, still_ours(Err(never_blocks(error.clone())))?)
                 }
+                Outcome::Failed(error) if flight.of_keys => ReadOutcome::Seen(Err(error.clone())),
                 Outcome::Failed(error) => ReadOutcome::Active(Err(error.clone())),
                 Outcome::Cancelled => ReadOutcome::Lost,
             };
@@ -389,6 +397,7 @@ fn perform(store: &dyn PartitionStore, job: Job) {
                     .map(|(rows, end)| Found::Rows(rows, end))
                     .map_err(Into::into),
                 Read::Active(id) => read_active(store, id).await.map(Found::Active),
+                Read::Seen(keys) => read_seen(store, &keys).await.map(Found::Seen),
             };
             match found {
                 Ok(found) => ticket.complete(found),

@@ -32,6 +32,47 @@ impl std::fmt::Display for StaleReason {
     }
 }
 
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FullOf {
+    /// The queue, by its number of entries in all stages.
+    QueueEntries,
+    /// The queue, by the bytes of their bodies.
+    QueueBytes,
+    /// The partition, by its number of entries in all stages.
+    PartitionEntries,
+    /// The partition, by the bytes of their bodies.
+    PartitionBytes,
+    /// The partition, by the number of callers that wait for work.
+    LeaseCalls,
+}
+
+impl FullOf {
+    /// A stable lower-case name for labels and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueEntries => "queue_entries",
+            Self::QueueBytes => "queue_bytes",
+            Self::PartitionEntries => "partition_entries",
+            Self::PartitionBytes => "partition_bytes",
+            Self::LeaseCalls => "lease_calls",
+        }
+    }
+}
+
+impl std::fmt::Display for FullOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::QueueEntries => "the queue is full, by its entries",
+            Self::QueueBytes => "the queue is full, by the bytes of its bodies",
+            Self::PartitionEntries => "the partition is full, by its entries",
+            Self::PartitionBytes => "the partition is full, by the bytes of its bodies",
+            Self::LeaseCalls => "too many callers wait for work",
+        })
+    }
+}
+
 /// Why a partition refused or failed a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,6 +90,14 @@ pub enum PartitionError {
     NotDead {
         /// The entry.
         id: EntryId,
+    },
+    /// A bound would be exceeded. Nothing was changed; there may be room later.
+    #[error("{what}: the limit is {limit}")]
+    Full {
+        /// What is full.
+        what: FullOf,
+        /// Its bound: entries, bytes or callers.
+        limit: u64,
     },
     /// The partition was closed on request.
     #[error("the partition is closed")]
@@ -73,6 +122,7 @@ impl PartitionError {
         match self {
             Self::StaleLease { .. } => ErrorKind::StaleLease,
             Self::NotDead { .. } => ErrorKind::NotFound,
+            Self::Full { .. } => ErrorKind::Full,
             Self::Closed => ErrorKind::Closed,
             Self::Stopped(error) => match ErrorKind::from(error.kind()) {
                 ErrorKind::Retry => ErrorKind::Closed,

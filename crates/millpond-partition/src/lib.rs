@@ -21,13 +21,13 @@
 //!     let queue = QueueRef::new(TopicName::new("emails")?, QueueKey::new("tenant-42")?);
 //!
 //!     let body = Body { payload: "hello".into(), ..Body::default() }.encode();
-//!     let entry = NewEntry { priority: Priority::default(), body, start: Start::Now };
+//!     let entry = NewEntry { priority: Priority::default(), body, start: Start::Now, dedup: None };
 //!     let accepted = partition.enqueue(&queue, vec![entry]).await?;
 //!
 //!     let (call, answer) = LeaseCall::new(1, 30_000);
 //!     partition.lease(LeaseSource::Topic(queue.topic_id), &call, true).await?;
 //!     let grant = answer.await??.accept().remove(0).into_inner();
-//!     assert_eq!(grant.id, accepted.get()[0]);
+//!     assert_eq!(grant.id, accepted.get()[0].id());
 //!     partition.ack(LeaseRef { id: grant.id, token: grant.token }).await?;
 //!     partition.close().await?;
 //!     Ok(())
@@ -40,6 +40,7 @@
 //! | step | rows | why |
 //! |---|---|---|
 //! | enqueue | put `entries`, put `active` (once per queue and commit); put `payloads` above 1 KiB; put `queues` when the queue is not in memory | the entry; exact counters and floor for restart; the names |
+//! | enqueue with a key | also put `dedup` twice, by key and by the time at which it is forgotten | found by one look-up, forgotten by one scan |
 //! | lease | put `leases` | the entry's row does not move |
 //! | ack | single-delete `entries`, delete `leases`, put or delete `active`; delete `payloads` if there | the entry's row was put once, so the two annihilate each other in a compaction |
 //! | nack, expiry | put `leases` | keeps the attempts without rewriting the entry |
@@ -49,6 +50,7 @@
 //! | last nack or expiry | as ack, but the body stays; put `entries` in stage dead | dead letters stand apart |
 //! | replay, drop | single-delete the dead row; put the ready one, or delete `payloads` | |
 //! | extend | put `leases` | the new deadline |
+//! | forget a key | delete `dedup` twice | |
 //! | purge | range-delete `entries` and `payloads`, delete `leases`, delete `active`; row by row for short queues and where ranges are not cheap | everything a queue holds |
 //!
 //! # The loop
@@ -87,6 +89,7 @@
 //! * *One byte budget* for all windows, [`window_bytes_max`](PartitionOptions::window_bytes_max).
 //! * *Floors.* The lowest rank that may be live is stored with the counters of each queue, in the row that
 //!   every commit writes anyway, so that the first read after a restart walks over no dead rows.
+//! * *Keys seen* are in memory while they are on their way to storage, and nowhere else.
 //! * *Failed reads* back off per queue, exponentially and apart from each other, and show in the report of
 //!   that queue. A row that cannot be decoded is set aside and its neighbours flow.
 //!
@@ -109,6 +112,10 @@
 //! * **P9** An entry is in one stage at every commit. It leaves the delayed ones when its clock shows the due
 //!   time, and not before; its attempts and its retry floor go with it.
 //! * **P10** Each queue that waits has one wakeup, at the first of its waits at the latest.
+//! * **P11** A bound refuses what comes, whole, and nothing that is inside. The totals of the partition are
+//!   the sum of the counters of its queues, at every commit.
+//! * **P12** A queue accepts no key twice within its window. Of what memory cannot tell storage is asked, and
+//!   whatever must keep its order waits meanwhile.
 //!
 //! The crate's tests play random histories against an oracle and look at all of these after every step; they
 //! also leave out the rules of the state machine one at a time and show that it is noticed.
@@ -146,11 +153,11 @@ pub mod verify;
 
 pub use clock::Clock;
 pub use command::{
-    DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack, Nacked,
-    NewEntry, Purged, QueueRef, Retry, Start,
+    Accepted, DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack,
+    Nacked, NewEntry, Purged, QueueRef, Retry, Start,
 };
-pub use error::{PartitionError, StaleReason};
 pub use governor::Governor;
+pub use error::{FullOf, PartitionError, StaleReason};
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};

@@ -54,6 +54,13 @@ pub struct PartitionOptions {
     /// Bytes of entries in the windows of all queues together. One turn of the loop may exceed it; then
     /// the windows that were not used for longest shrink.
     pub window_bytes_max: usize,
+    /// Most entries that all queues hold together, in whatever stage. No bound by default: what is not in a
+    /// window costs no memory, and how much fits on its disk only the user knows.
+    pub entries_max: Option<u64>,
+    /// Most bytes of bodies that all queues hold together. No bound by default, for the same reason.
+    pub bytes_max: Option<u64>,
+    /// Callers that wait for work; the next is refused. Each takes some hundred bytes.
+    pub lease_calls_max: usize,
     /// Window of each queue.
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
@@ -81,6 +88,9 @@ impl Default for PartitionOptions {
             idle_queues_max: 1024,
             names_cached_max: 16_384,
             window_bytes_max: 64 << 20,
+            entries_max: None,
+            bytes_max: None,
+            lease_calls_max: 65_536,
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
             defaults: Settings::default(),
@@ -134,6 +144,7 @@ impl PartitionOptions {
             &mut self.refill_tasks_max,
             &mut self.scan_bytes_max,
             &mut self.scans_per_turn,
+            &mut self.lease_calls_max,
             &mut self.timers_per_turn,
         ] {
             *limit = (*limit).max(1);

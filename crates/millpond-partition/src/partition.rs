@@ -10,10 +10,10 @@ use millpond_wakeup::mailbox::Capacity;
 
 use crate::PartitionError;
 use crate::command::{
-    Answer, DeadAction, LeaseCall, LeaseRef, LeaseSource, Message, Nack, Nacked, NewEntry, Purged,
-    QueueRef, Reply, Settle,
+    Accepted, Answer, DeadAction, LeaseCall, LeaseRef, LeaseSource, Message, Nack, Nacked,
+    NewEntry, Purged, QueueRef, Reply, Settle,
 };
-use crate::core::{Core, Recovered};
+use crate::core::{Core, Recovered, Seen};
 use crate::driver::{Driver, panicked};
 use crate::end::{Announce, End};
 use crate::governor::Governor;
@@ -111,11 +111,16 @@ impl Partition {
 
     /// Accepts entries into one queue, all or none, in this order.
     ///
-    /// The bodies must have been [checked](millpond_types::Body::check) against the limits.
+    /// The bodies and the keys must have been [checked](millpond_types::Body::check) against the limits.
+    ///
+    /// An entry whose key was taken within the window of its queue is not accepted again: its receipt names the
+    /// one that was, and is given when that one is durable. The window begins with the acceptance, is
+    /// measured by the partition's clock, and goes on whatever becomes of the entry and over restarts.
     ///
     /// # Errors
     ///
-    /// The partition is closed or has stopped; then nobody knows whether the entries were accepted.
+    /// [`Full`](PartitionError::Full), and nothing was accepted; storage could not say whether a key was seen,
+    /// and nothing was accepted; or the partition is closed or has stopped; then nobody knows whether the entries were accepted.
     ///
     /// # Cancel safety
     ///
@@ -125,9 +130,9 @@ impl Partition {
         &self,
         queue: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
-    ) -> Result<Durable<Vec<EntryId>>, PartitionError> {
-        let queue = queue.clone();
-        self.ask(|reply| Message::Enqueue { queue, entries, reply }).await
+    ) -> Result<Durable<Vec<Accepted>>, PartitionError> {
+        let (queue, seen) = (queue.clone(), Seen::default());
+        self.ask(|reply| Message::Enqueue { queue, entries, seen, reply }).await
     }
 
     /// Registers a lease call. Its answer comes through the call itself; with `wait` it comes when there

@@ -3,28 +3,32 @@
 //! The rules, each of which a commit of the engine keeps:
 //!
 //! * **V1** Every key and row decodes.
-//! * **V2** A queue has an `active` row exactly if it has entries; its counters equal the rows there are,
-//!   and no `Ready` row stands below its floor.
+//! * **V2** A queue has an `active` row exactly if it has entries; its counters equal the rows there are and
+//!   the bytes of their bodies, and no `Ready` row stands below its floor.
 //! * **V3** Every queue with work has its names stored, and its id follows from them.
 //! * **V4** Every lease record belongs to a `Ready` row and repeats it correctly.
 //! * **V5** Every separate body is stored, with the stated length, and no body is without an entry.
 //! * **V6** Every sequence is below the reserved one, and stands in one stage only.
 //! * **V7** The queue belongs in this partition.
 //! * **V8** An entry that waits has one row in `delayed` and one at stage `Delayed`, and they agree on when it
-//!   is due, how urgent it is, its attempts and where its body is.
+//!   is due, how urgent it is, its attempts, and where its body is and how long.
 //! * **V9** No row of `delayed` is below the stored floor of its line.
+//! * **V10** The stored totals are the sum of the counters of all queues.
+//! * **V11** A key that was seen has a row by key and one by the time at which it is forgotten, and they
+//!   agree; none of the latter is below the stored floor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_storage_api::{StoreRead, Table};
 use millpond_types::{
     ActiveKey, ActiveRow, LeaseKey, LeaseRow, PayloadKey, QueueId, QueueRow, Sequence, Stage,
-    SystemKey, TopicId, decode_u64,
+    SystemKey, TopicId, TotalsRow, decode_u64,
 };
 
 use crate::inspect::scan_table;
 use crate::{PartitionError, QueueRef};
 
+mod dedup;
 mod delayed;
 mod entries;
 
@@ -98,6 +102,7 @@ pub async fn verify(
     read_active(store, &mut found, &mut queues).await?;
     entries::read(store, &mut found, &mut queues).await?;
     delayed::check(store, &mut found, &mut queues).await?;
+    dedup::check(store, &mut found).await?;
     check_names(store, &mut found, &queues).await?;
     check_leases(store, &mut found, &queues).await?;
     check_bodies(store, &mut found, &queues).await?;
@@ -108,6 +113,7 @@ pub async fn verify(
             found.problem(format!("queue {id} belongs in another partition"));
         }
     }
+    check_totals(store, &mut found, &queues).await?;
     found.n_queues = queues.len() as u64;
     Ok(found)
 }
@@ -146,6 +152,14 @@ fn check_queue(found: &mut Verification, id: QueueId, queue: &SeenQueue) {
     if counted != stored {
         found.problem(format!(
             "queue {id} counts {stored:?} ready, delayed and dead entries; there are {counted:?}"
+        ));
+    }
+    let n_bytes = queue.entries.values().map(|seen| u64::from(seen.n_bytes)).sum();
+    // Whoever misses an entry misses its bytes, too.
+    if counted == stored && row.n_bytes != n_bytes {
+        found.problem(format!(
+            "queue {id} counts {} bytes of bodies; there are {n_bytes}",
+            row.n_bytes
         ));
     }
     if row.is_empty() {
@@ -261,6 +275,28 @@ async fn check_sequences(
             let highest = highest.copied().unwrap_or_default();
             found.problem(format!("sequence {highest} was given out without being reserved"));
         }
+    }
+    Ok(())
+}
+
+async fn check_totals(
+    store: &(impl StoreRead + ?Sized),
+    found: &mut Verification,
+    queues: &Seen,
+) -> Result<(), PartitionError> {
+    let rows = queues.values().filter_map(|queue| queue.row);
+    let counted = rows.fold(TotalsRow::default(), |sum, row| TotalsRow {
+        n_entries: sum.n_entries.saturating_add(row.n_entries()),
+        n_bytes: sum.n_bytes.saturating_add(row.n_bytes),
+    });
+    let stored = store.get(Table::System, SystemKey::Totals.encode()).await?;
+    match stored.as_deref().map_or(Ok(TotalsRow::default()), TotalsRow::decode) {
+        Ok(stored) if stored == counted => {}
+        Ok(stored) => found.problem(format!(
+            "the partition counts {} entries and {} bytes, its queues {} and {}",
+            stored.n_entries, stored.n_bytes, counted.n_entries, counted.n_bytes
+        )),
+        Err(error) => found.problem(error.to_string()),
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use millpond_partition::{Clock, NewEntry, Start};
-use millpond_types::{Body, Priority, ms_rounded_up};
+use millpond_types::limits::DEDUP_KEY_BYTES_MAX;
+use millpond_types::{Body, LimitExceeded, Priority, ms_rounded_up};
 
 use crate::Error;
 use crate::time::{check_delay, unix_ms_rounded_up};
@@ -18,20 +19,22 @@ use crate::time::{check_delay, unix_ms_rounded_up};
 ///
 /// let entry = Entry::new("payload").priority(3).header("content-type", "text/plain");
 /// let reminder = Entry::new("call back").delay(Duration::from_secs(600));
-/// # let _ = (entry, reminder);
+/// let retried = Entry::new("invoice 17").once("invoice-17");
+/// # let _ = (entry, reminder, retried);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     body: Body,
     priority: Priority,
     start: Start,
+    once: Option<Bytes>,
 }
 
 impl Entry {
     /// An entry of middle priority (128) without headers, ready as soon as it is accepted.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         let body = Body { payload: payload.into(), ..Body::default() };
-        Self { body, priority: Priority::default(), start: Start::Now }
+        Self { body, ..Self::default() }
     }
 
     /// How urgent it is: 0 is served first, 255 last.
@@ -71,6 +74,34 @@ impl Entry {
         self
     }
 
+    /// Makes its queue accept it once: while the queue remembers the key, another entry with the same key is not
+    /// accepted, and its receipt names the one that was. So a producer that lost a receipt sends the entry
+    /// again and changes nothing.
+    ///
+    /// A key has 1 to 1,024 bytes. It is remembered for the queue's
+    /// window, five minutes where no rule says otherwise: from the
+    /// acceptance, by the partition's clock, over restarts, and whether or not the entry is still there.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use millpond::{Accepted, Engine, Entry, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let queue = engine.topic("emails").queue("tenant-42");
+    /// let first = queue.enqueue(Entry::new("hello").once("message-7")).await?.into_inner();
+    /// let again = queue.enqueue(Entry::new("hello").once("message-7")).await?.into_inner();
+    /// assert_eq!(again, Accepted::Duplicate { of: first.id() });
+    /// # engine.close().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn once(mut self, key: impl Into<Bytes>) -> Self {
+        self.once = Some(key.into());
+        self
+    }
+
     /// Checks the limits and encodes.
     pub(crate) fn into_new(self) -> Result<NewEntry, Error> {
         self.body.check()?;
@@ -80,6 +111,16 @@ impl Entry {
             Start::At(time) => time.since(Clock::wall()),
         };
         check_delay("delay", wait_ms)?;
-        Ok(NewEntry { priority: self.priority, body: self.body.encode(), start: self.start })
+        let dedup = self.once;
+        if let Some(key) = &dedup {
+            if key.is_empty() {
+                return Err(Error::invalid(
+                    "a key by which an entry is accepted once needs at least 1 byte",
+                ));
+            }
+            LimitExceeded::check("key of an entry", key.len(), DEDUP_KEY_BYTES_MAX, "bytes")?;
+        }
+        let body = self.body.encode();
+        Ok(NewEntry { priority: self.priority, body, start: self.start, dedup })
     }
 }

@@ -78,8 +78,8 @@ pub use lease::LeaseRequest;
 pub use millpond_partition::inspect::{DeadLetter, StoredEntry};
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
-    BackoffError, BackoffPolicy, Counters, Latency, LeasesAtOpen, Nacked, OptionsError,
-    PartitionOptions, Purged, RetryPolicy,
+    Accepted, BackoffError, BackoffPolicy, Counters, FullOf, Latency, LeasesAtOpen, Nacked,
+    OptionsError, PartitionOptions, Purged, RetryPolicy,
 };
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use millpond_types::{

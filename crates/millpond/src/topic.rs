@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_partition::inspect::StoredEntry;
-use millpond_partition::{LeaseSource, NewEntry, Purged, QueueRef, inspect};
+use millpond_partition::{Accepted, LeaseSource, NewEntry, Purged, QueueRef, inspect};
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
 use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, TopicId, TopicName};
@@ -90,7 +90,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Accepts one entry. The receipt carries its id.
+    /// Accepts one entry. The receipt tells its [id](Accepted::id); with a key that was seen lately
+    /// ([`Entry::once`]), that of the entry that had been accepted instead.
     ///
     /// Calls that wait for their receipts at the same time take their places in the queue in the order in
     /// which their futures are first polled, as long as fewer commands are on their way than the
@@ -99,19 +100,21 @@ impl Queue {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when a name is invalid or a limit exceeded (the
-    /// text names it); [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
+    /// text names it); [`Full`](crate::ErrorKind::Full) when it would exceed a bound of its queue or of the
+    /// partition: then nothing was changed; [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
     /// [`Io`](crate::ErrorKind::Io) when the engine has stopped, and then nobody knows whether this entry
     /// was accepted.
     ///
     /// # Cancel safety
     ///
     /// A dropped future may or may not have accepted the entry.
-    pub async fn enqueue(&self, entry: Entry) -> Result<Durable<EntryId>, Error> {
+    pub async fn enqueue(&self, entry: Entry) -> Result<Durable<Accepted>, Error> {
         let receipt = self.enqueue_checked(vec![entry.into_new()?]).await?;
-        Ok(receipt.map(|ids| ids[0]))
+        Ok(receipt.map(|accepted| accepted[0]))
     }
 
-    /// Accepts several entries, all or none, in this order. The receipt carries their ids.
+    /// Accepts several entries, all or none, in this order. The receipt tells their ids. Those whose keys were
+    /// seen lately, in the same batch too, are left out, and it tells those that had been accepted instead.
     ///
     /// # Errors
     ///
@@ -121,7 +124,10 @@ impl Queue {
     /// # Cancel safety
     ///
     /// A dropped future may or may not have accepted them, but never a part of them.
-    pub async fn enqueue_batch(&self, entries: Vec<Entry>) -> Result<Durable<Vec<EntryId>>, Error> {
+    pub async fn enqueue_batch(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Durable<Vec<Accepted>>, Error> {
         if entries.is_empty() {
             return Err(Error::invalid("a batch needs at least one entry"));
         }
@@ -135,7 +141,7 @@ impl Queue {
     async fn enqueue_checked(
         &self,
         entries: Vec<NewEntry>,
-    ) -> Result<Durable<Vec<EntryId>>, Error> {
+    ) -> Result<Durable<Vec<Accepted>>, Error> {
         let names = self.names()?;
         Ok(self.engine.partition_of(names.id).enqueue(names, entries).await?)
     }

@@ -123,7 +123,7 @@ impl<S: Sink> Actor<S> {
             }
         };
         let Some(ids) = self.answered(op, call).await? else { return Ok(()) };
-        let sequences = ids.iter().map(|id| id.rank.sequence.0).collect();
+        let sequences = ids.iter().map(|accepted| accepted.id().rank.sequence.0).collect();
         if self.early_receipts {
             return Ok(());
         }

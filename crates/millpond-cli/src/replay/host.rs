@@ -214,7 +214,7 @@ impl Site {
             Ok(receipt) => {
                 let at = Micros::now();
                 let call_us = u32::try_from(at.since(called_at)).unwrap_or(u32::MAX);
-                let rank = receipt.get().rank;
+                let rank = receipt.get().id().rank;
                 self.events.write_at(at, Event::Accepted { job, rank, call_us })
             }
             Err(error) => self.unless_stopped(error),

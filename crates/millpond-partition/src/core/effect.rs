@@ -1,13 +1,12 @@
 //! What waits for a commit.
 
 use millpond_sync::oneshot;
-use millpond_types::{
-    DelayedKey, DelayedRow, EntryHead, EntryId, EntryRank, SettingsRow, Stage, UnixMillis,
-};
+use millpond_types::{DelayedKey, EntryHead, EntryRank, SettingsRow, Stage, UnixMillis};
 
 use super::Slot;
+use super::enqueue::Arrivals;
 use super::moves::{Target, Tell};
-use crate::command::{Answer, Grant, Grants, Nacked, Reply};
+use crate::command::{Accepted, Answer, Grant, Grants, Nacked, Reply};
 use crate::{PartitionError, Purged};
 
 /// What a commit changes in memory once it is durable.
@@ -15,13 +14,13 @@ use crate::{PartitionError, Purged};
 pub(super) enum Effect {
     Enqueued {
         slot: Slot,
-        accepted_at: UnixMillis,
-        ids: Vec<EntryId>,
-        /// Lengths of their bodies, in bytes.
-        sizes: Vec<u32>,
-        /// Those that are not ready yet, in order.
-        delayed: Vec<(DelayedKey, DelayedRow)>,
-        reply: Reply<Vec<EntryId>>,
+        arrivals: Arrivals,
+        reply: Reply<Vec<Accepted>>,
+    },
+    /// All entries of a command had been accepted before.
+    Duplicates {
+        accepted: Vec<Accepted>,
+        reply: Reply<Vec<Accepted>>,
     },
     Granted {
         grants: Vec<(Slot, Grant)>,
@@ -86,7 +85,7 @@ impl Effect {
     /// About how much there is to do for it.
     pub(super) fn n_entries(&self) -> usize {
         match self {
-            Self::Enqueued { ids, .. } => ids.len().max(1),
+            Self::Enqueued { arrivals, .. } => arrivals.accepted.len().max(1),
             Self::Granted { grants, .. } => grants.len().max(1),
             Self::Purged { delayed, .. } => delayed.len().max(1),
             _ => 1,
@@ -98,6 +97,7 @@ impl Effect {
         match self {
             Self::Enqueued { reply, .. } => drop(reply.send(Err(error))),
             Self::Configured { reply, .. } => drop(reply.send(Err(error))),
+            Self::Duplicates { reply, .. } => drop(reply.send(Err(error))),
             Self::Granted { reply, .. } => drop(reply.send(Err(error))),
             Self::Gone { reply, .. } => drop(reply.send(Err(error))),
             Self::Released { reply, .. } => {

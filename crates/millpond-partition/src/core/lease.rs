@@ -22,7 +22,16 @@ impl Core {
         if self.sweep_waiters_in == 0 {
             self.sweep_waiters();
         }
-        let waiter = Waiter { call, wait };
+        let seat = match self.take_seat() {
+            Ok(seat) => seat,
+            Err(full) => {
+                if let Some(reply) = call.claim() {
+                    let _ = reply.send(Err(full));
+                }
+                return;
+            }
+        };
+        let waiter = Waiter { call, wait, _seat: seat };
         match source {
             LeaseSource::Topic(id) => {
                 let topic = self.topic_for(id);
@@ -39,7 +48,7 @@ impl Core {
     /// Calls that were abandoned, or claimed by another partition, are dropped when they come to the
     /// front. Where nothing ever comes to the front they are swept out here, once after as many
     /// registrations as there is to look at, so that a registration stays O(1).
-    fn sweep_waiters(&mut self) {
+    pub(super) fn sweep_waiters(&mut self) {
         let mut n_seen = 0;
         let topics: Vec<TopicSlot> = self.topics.iter().map(|(slot, _)| slot).collect();
         for slot in topics {

@@ -209,7 +209,7 @@ impl Core {
         let queue = &mut self.queues[slot];
         let key = DelayedKey { due, queue: queue.id, sequence: rank.sequence };
         let notice = DelayedEntryKey { queue: queue.id, due, rank };
-        queue.stored.n_delayed += 1;
+        self.recount(slot, |stored| stored.n_delayed += 1);
         self.row_buffer.clear();
         row.encode_into(&mut self.row_buffer);
         self.batch.put(Table::Delayed, &key.encode(), &self.row_buffer);
@@ -306,10 +306,9 @@ impl Core {
 
     /// Stages that an entry waits no more.
     fn stage_undelayed(&mut self, slot: Slot, key: DelayedKey, rank: EntryRank) {
-        let queue = &mut self.queues[slot];
         // Saturating: a damaged store may count fewer than there are.
-        queue.stored.n_delayed = queue.stored.n_delayed.saturating_sub(1);
-        let notice = DelayedEntryKey { queue: queue.id, due: key.due, rank };
+        self.recount(slot, |stored| stored.n_delayed = stored.n_delayed.saturating_sub(1));
+        let notice = DelayedEntryKey { queue: self.queues[slot].id, due: key.due, rank };
         if !self.is_broken(Mutation::DelayedRowKept) {
             self.batch.delete(Table::Delayed, &key.encode());
         }
@@ -327,6 +326,7 @@ impl Core {
     ) {
         self.row_buffer.clear();
         row.encode_into(&mut self.row_buffer);
+        self.recount(slot, |stored| stored.n_ready += 1);
         let queue = &mut self.queues[slot];
         let key = EntryKey { queue: queue.id, stage: Stage::Ready, rank };
         queue.entering(rank);

@@ -302,8 +302,8 @@ impl Core {
 
     /// Stages that an entry leaves the ready ones, with its lease.
     fn stage_departure(&mut self, slot: Slot, rank: EntryRank) {
+        self.recount(slot, |stored| stored.n_ready = stored.n_ready.saturating_sub(1));
         let queue = &mut self.queues[slot];
-        queue.stored.n_ready = queue.stored.n_ready.saturating_sub(1);
         let key = EntryKey { queue: queue.id, stage: Stage::Ready, rank };
         let lease = LeaseKey { queue: queue.id, sequence: rank.sequence };
         self.batch.single_delete(Table::Entries, &key.encode());
@@ -319,8 +319,8 @@ impl Core {
         reply: Option<Reply<Nacked>>,
     ) {
         self.stage_departure(slot, rank);
+        self.recount(slot, |stored| stored.n_dead += 1);
         let queue = &mut self.queues[slot];
-        queue.stored.n_dead += 1;
         let key = EntryKey { queue: queue.id, stage: Stage::Dead, rank };
         self.row_buffer.clear();
         dead.encode_into(&mut self.row_buffer);
@@ -336,10 +336,15 @@ impl Core {
     /// A dead letter is replayed or dropped.
     fn end_death(&mut self, slot: Slot, rank: EntryRank, mut entry: EntryRow, moving: Move) {
         let Goal::Dead(action, reply) = moving.goal else { return self.move_ended(slot) };
+        let goes = u64::from(action == DeadAction::Drop);
+        let n_bytes = goes * u64::from(entry.body.n_bytes());
+        self.recount(slot, |stored| {
+            // Saturating: a damaged store may count fewer than there are.
+            stored.n_dead = stored.n_dead.saturating_sub(1);
+            stored.n_bytes = stored.n_bytes.saturating_sub(n_bytes);
+        });
         let queue = &mut self.queues[slot];
         let id = queue.id;
-        // Saturating: a damaged store may count fewer than there are.
-        queue.stored.n_dead = queue.stored.n_dead.saturating_sub(1);
         queue.busy_mut().leaving_dead.insert(rank);
         let key = EntryKey { queue: id, stage: Stage::Dead, rank };
         self.batch.single_delete(Table::Entries, &key.encode());

@@ -110,13 +110,45 @@ pub(crate) enum Mutation {
     LookedUpForgotten,
     /// A dead letter that is replayed keeps its attempts.
     ReplayKeepsAttempts,
+    /// An ack leaves the bytes of its entry counted.
+    AckKeepsBytes,
+    /// A purge leaves the bytes of what it removes counted.
+    PurgeKeepsBytes,
+    /// Bounds are not heeded.
+    BoundsIgnored,
+    /// Only what is ready counts for the bounds of a queue.
+    OnlyReadyBound,
+    /// Any number of callers may wait.
+    CallsUnbounded,
+    /// What is on its way to storage is not known as seen (K2).
+    FreshKeysForgotten,
+    /// Keys are not compared with those of the same batch.
+    BatchRepeats,
+    /// A window has no end.
+    KeysForEver,
+    /// A key that is taken again keeps its old row by time (K1).
+    OldExpiryKept,
+    /// The stored floor of keys is raised past keys that are on their way (F1).
+    DedupFloorPastEntering,
+    /// No key is ever forgotten.
+    NothingForgotten,
+    /// A key that was taken again is forgotten with its old row by time.
+    TakenAgainForgotten,
+    /// What comes after a command that waits at the door does not wait (T1).
+    DoorUnordered,
+    /// A command that comes to stand behind others does not ask anew (T2).
+    OldAnswersKept,
+    /// A key that was taken again is not kept while a step is being read.
+    NotKeptForStep,
+    /// What all queues hold together is only written down when it is more than before.
+    TotalsOnlyGrow,
 }
 
 #[cfg(test)]
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 51] = [
+    pub(crate) const ALL: [Self; 67] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -168,6 +200,22 @@ impl Mutation {
         Self::DormantStaysCounted,
         Self::BroughtBackInVain,
         Self::ReplayKeepsAttempts,
+        Self::AckKeepsBytes,
+        Self::PurgeKeepsBytes,
+        Self::TotalsOnlyGrow,
+        Self::BoundsIgnored,
+        Self::OnlyReadyBound,
+        Self::CallsUnbounded,
+        Self::FreshKeysForgotten,
+        Self::BatchRepeats,
+        Self::KeysForEver,
+        Self::OldExpiryKept,
+        Self::DedupFloorPastEntering,
+        Self::NothingForgotten,
+        Self::TakenAgainForgotten,
+        Self::DoorUnordered,
+        Self::OldAnswersKept,
+        Self::NotKeptForStep,
     ];
 }
 

@@ -15,8 +15,8 @@ use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
 };
 use millpond_types::{
-    DeadRow, DelayedEntryKey, DelayedEntryRow, DelayedKey, EntryKey, EntryRank, EntryRow, LeaseKey,
-    PayloadKey, QueueId, Sequence, Stage, UnixMillis, prefix_successor,
+    ActiveRow, DeadRow, DelayedEntryKey, DelayedEntryRow, DelayedKey, EntryKey, EntryRank,
+    EntryRow, LeaseKey, PayloadKey, QueueId, Sequence, Stage, UnixMillis, prefix_successor,
 };
 
 use super::queue::LAST_RANK;
@@ -142,9 +142,9 @@ impl Core {
             let key = LeaseKey { queue: id, sequence: rank.sequence };
             self.batch.delete(Table::Leases, &key.encode());
         }
-        (queue.stored.n_ready, queue.stored.n_delayed, queue.stored.n_dead) = (0, 0, 0);
         // The next read must not walk over what the range covers: no budget counts those rows.
-        queue.stored.floor = LAST_RANK;
+        let floor = LAST_RANK;
+        self.recount(slot, |stored| *stored = ActiveRow { floor, ..ActiveRow::default() });
         purge.ends = true;
         self.mark_dirty(slot);
     }
@@ -259,7 +259,7 @@ impl Core {
 
     /// Deletes one row, if the purge concerns it.
     fn stage_one(&mut self, slot: Slot, purge: &mut Purge, key: &[u8], row: &[u8]) {
-        let queue = &mut self.queues[slot];
+        let queue = &self.queues[slot];
         let Ok(EntryKey { stage, rank, .. }) = EntryKey::decode(key) else {
             // Nobody can say what it is, so it is nobody's.
             self.counters.n_rows_corrupt += 1;
@@ -270,27 +270,36 @@ impl Core {
                 purge.keep(rank)
             };
         }
-        let count = match stage {
-            Stage::Ready => &mut queue.stored.n_ready,
-            Stage::Delayed => &mut queue.stored.n_delayed,
-            Stage::Dead => &mut queue.stored.n_dead,
+        let head = match stage {
+            Stage::Dead => DeadRow::decode(row).map(|dead| dead.entry.head()),
+            Stage::Ready | Stage::Delayed => EntryRow::decode_head(row),
         };
-        // Saturating: a damaged store may count fewer than there are.
-        *count = count.saturating_sub(1);
+        let id = queue.id;
+        self.count_purged(slot, stage, head.as_ref().map_or(0, |head| head.n_bytes));
         purge.removed.n_entries += 1;
         self.batch.single_delete(Table::Entries, key);
-        let separate = match stage {
-            Stage::Dead => DeadRow::decode(row).map(|dead| dead.entry.head().separate_body),
-            Stage::Ready | Stage::Delayed => EntryRow::decode_head(row).map(|h| h.separate_body),
-        };
-        if separate.unwrap_or(true) {
-            let key = PayloadKey { queue: queue.id, sequence: rank.sequence };
+        if head.map_or(true, |head| head.separate_body) {
+            let key = PayloadKey { queue: id, sequence: rank.sequence };
             self.batch.delete(Table::Payloads, &key.encode());
         }
         if purge.leased.remove(&rank) {
-            let key = LeaseKey { queue: queue.id, sequence: rank.sequence };
+            let key = LeaseKey { queue: id, sequence: rank.sequence };
             self.batch.delete(Table::Leases, &key.encode());
         }
+    }
+
+    fn count_purged(&mut self, slot: Slot, stage: Stage, n_bytes: u32) {
+        let n_bytes = if self.is_broken(Mutation::PurgeKeepsBytes) { 0 } else { n_bytes };
+        self.recount(slot, |stored| {
+            let count = match stage {
+                Stage::Ready => &mut stored.n_ready,
+                Stage::Delayed => &mut stored.n_delayed,
+                Stage::Dead => &mut stored.n_dead,
+            };
+            // Saturating: a damaged store may count fewer than there are.
+            *count = count.saturating_sub(1);
+            stored.n_bytes = stored.n_bytes.saturating_sub(n_bytes.into());
+        });
     }
 
     /// Deletes one entry that waits, if the purge concerns it.
@@ -308,10 +317,10 @@ impl Core {
         if key.rank.sequence >= purge.upto {
             return None;
         }
-        let queue = &mut self.queues[slot];
-        queue.stored.n_delayed = queue.stored.n_delayed.saturating_sub(1);
+        let row = DelayedEntryRow::decode(row);
+        self.count_purged(slot, Stage::Delayed, row.as_ref().map_or(0, |row| row.n_bytes));
         purge.removed.n_entries += 1;
-        if DelayedEntryRow::decode(row).map_or(true, |row| row.separate_body) {
+        if row.map_or(true, |row| row.separate_body) {
             let key = PayloadKey { queue: key.queue, sequence: key.rank.sequence };
             self.batch.delete(Table::Payloads, &key.encode());
         }

@@ -296,7 +296,6 @@ impl Queue {
         self.lowest_entering = lowest.sequence;
         self.lowest_entering_priority = lowest.priority;
         self.n_entering += 1;
-        self.stored.n_ready += 1;
     }
 
     /// The lowest rank that may be live (P3).

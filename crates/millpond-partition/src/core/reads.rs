@@ -6,7 +6,8 @@ use millpond_storage_api::{
     ScanEnd, ScanRequest, ScanRows, StoreError, StoreErrorKind, StoreRead, Table,
 };
 use millpond_types::{
-    ActiveKey, ActiveRow, DueClock, EntryRank, QueueId, QueueRow, Stage, TopicId, UnixMillis,
+    ActiveKey, ActiveRow, DedupKey, DedupRow, DueClock, EntryRank, QueueId, QueueRow, Stage,
+    TopicId, UnixMillis,
 };
 
 use super::queues::Slot;
@@ -24,6 +25,8 @@ pub(crate) enum Read {
     Rows(ScanRequest),
     /// The `active` row of a queue, wherever its topic puts it.
     Active(QueueId),
+    /// What is known of keys of one queue.
+    Seen(Vec<DedupKey>),
 }
 
 impl Read {
@@ -32,6 +35,7 @@ impl Read {
         match self {
             Self::Rows(request) => (request.table, &request.lower),
             Self::Active(id) => (Table::Queues, &id.0),
+            Self::Seen(keys) => (Table::Dedup, keys.first().map_or(&[], |key| &key.queue.0)),
         }
     }
 }
@@ -56,6 +60,7 @@ pub(crate) struct ReadJob {
 pub(crate) enum ReadOutcome<'a> {
     Rows(&'a ScanRows, Result<ScanEnd, StoreError>),
     Active(Result<StoredActive, PartitionError>),
+    Seen(Result<Vec<Option<DedupRow>>, PartitionError>),
     /// Nobody performed it to its end: the thread that should have panicked.
     Lost,
 }
@@ -70,6 +75,8 @@ pub(super) enum Reading {
     Recall,
     Active(QueueId),
     Names(Slot),
+    Seen(QueueId),
+    Forget,
     /// What it was for has changed meanwhile. It still counts as in flight.
     Void,
 }
@@ -87,6 +94,8 @@ impl Core {
         let kinds = [
             Self::poll_parked,
             Self::poll_names,
+            Self::poll_door,
+            Self::poll_forget,
             Self::poll_line,
             Self::poll_move,
             Self::poll_purge,
@@ -104,7 +113,9 @@ impl Core {
             + self.purge_reads.len()
             + self.move_reads.len()
             + self.name_reads.len();
-        has_room && (n_listed > 0 || self.recall.wants_read() || self.line_wants_read())
+        let is_asked = self.door.wants_read() || self.dedup.forget.wants_read();
+        let lists = n_listed > 0 || self.recall.wants_read() || self.line_wants_read();
+        has_room && (lists || is_asked)
     }
 
     /// Reads in flight whose results nobody wants any more, since the last call.
@@ -157,6 +168,12 @@ impl Core {
             }
             (Reading::Names(slot), _) => self.naming_failed(now, slot, failed().to_string()),
             (Reading::Active(id), _) => self.handle_active(now, id, Err(failed())),
+            (Reading::Seen(id), ReadOutcome::Seen(outcome)) => self.handle_seen(now, id, outcome),
+            (Reading::Seen(id), _) => self.handle_seen(now, id, Err(failed())),
+            (Reading::Forget, ReadOutcome::Rows(rows, outcome)) => {
+                self.handle_forgotten(now, rows, outcome);
+            }
+            (Reading::Forget, _) => self.forgetting_failed(now, &failed().to_string()),
         }
     }
 

@@ -181,6 +181,11 @@ impl Core {
             message => message,
         };
         let Some(id) = queue_of(&message) else { return Some(message) };
+        self.park_unless_known(id, message)
+    }
+
+    /// The same for a command that needs a certain queue.
+    pub(super) fn park_unless_known(&mut self, id: QueueId, message: Message) -> Option<Message> {
         let is_parked = self.recall.parked.contains_key(&id);
         let is_there = self.queues.find(&id).is_some();
         if is_there && !is_parked || self.is_broken(Mutation::UnrecalledTakenForEmpty) {
@@ -360,6 +365,7 @@ impl Core {
     }
 
     fn refuse_one(&mut self, message: Message, error: &PartitionError) {
+        self.note_handled(&message);
         match message {
             Message::Due(key, row) => {
                 let for_good = matches!(error, PartitionError::Corrupt(_));

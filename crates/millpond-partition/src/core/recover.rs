@@ -9,10 +9,13 @@ use millpond_storage_api::{
 };
 use millpond_types::{
     ActiveKey, ActiveRow, DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, QueueRow,
-    SettingsRow, SystemKey, UnixMillis, decode_u64,
+    SettingsRow, SystemKey, TotalsRow, UnixMillis, decode_u64,
 };
 
-use super::{Classes, Core, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Topics, Wakes};
+use super::{
+    Classes, Core, Dedup, Door, Lines, Memory, Names, QueueSet, Recall, SWEEP_MIN, Seats, Topics,
+    Totals, Wakes,
+};
 use crate::governor::Seat;
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
@@ -28,6 +31,8 @@ pub(crate) struct Recovered {
     epoch: Epoch,
     next_sequence: u64,
     line_floors: [UnixMillis; 2],
+    totals: TotalsRow,
+    dedup_floor: UnixMillis,
     leases: Vec<(LeaseKey, LeaseRow)>,
     rules: Vec<SettingsRow>,
     /// Queues with leases in force, if there are rules that may concern them.
@@ -48,6 +53,12 @@ impl Recovered {
             let stored = store.get(Table::System, SystemKey::DelayedFloor(clock).encode()).await?;
             *floor = UnixMillis(stored.map_or(Ok(0), |stored| decode_u64(&stored))?);
         }
+        let totals = match store.get(Table::System, SystemKey::Totals.encode()).await? {
+            Some(stored) => TotalsRow::decode(&stored)?,
+            None => TotalsRow::default(),
+        };
+        let dedup_floor = store.get(Table::System, SystemKey::DedupFloor.encode()).await?;
+        let dedup_floor = UnixMillis(dedup_floor.map_or(Ok(0), |stored| decode_u64(&stored))?);
         let mut leases = Vec::new();
         let mut n_rows_corrupt = 0;
         scan_table(store, Table::Leases, |key, row| {
@@ -77,7 +88,17 @@ impl Recovered {
         let leased =
             if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
         let epoch = store.epoch();
-        Ok(Self { epoch, next_sequence, line_floors, leases, rules, leased, n_rows_corrupt })
+        Ok(Self {
+            epoch,
+            next_sequence,
+            line_floors,
+            totals,
+            dedup_floor,
+            leases,
+            rules,
+            leased,
+            n_rows_corrupt,
+        })
     }
 
     /// Writes down that no lease of an earlier owner is in force any more. In memory they end by
@@ -183,6 +204,8 @@ impl Core {
             cheap_range_delete,
             epoch: recovered.epoch,
             next_token: 1,
+            #[cfg(test)]
+            handled: Vec::new(),
             next_sequence: recovered.next_sequence,
             reserved_sequence: recovered.next_sequence,
             queues: QueueSet::new(),
@@ -191,6 +214,7 @@ impl Core {
             names,
             recall: Recall::everything(leases),
             queue_waiters: HashMap::new(),
+            seats: Seats::default(),
             sweep_waiters_in: SWEEP_MIN,
             topics_to_serve: Vec::new(),
             queues_to_serve: Vec::new(),
@@ -211,6 +235,9 @@ impl Core {
             walks: VecDeque::new(),
             to_resolve: BTreeSet::new(),
             name_reads: VecDeque::new(),
+            door: Door::default(),
+            dedup: Dedup::new(recovered.dedup_floor),
+            totals: Totals::stored(recovered.totals),
             idle: VecDeque::new(),
             surveys: VecDeque::new(),
             batch: WriteBatch::new(),

@@ -52,9 +52,13 @@ impl Core {
         let Some(lease) = queue.lease_mut(&rank) else { return };
         lease.state = LeaseState::Settling;
         let row = lease.row;
-        // Saturating: a damaged store may count fewer than there are.
-        queue.stored.n_ready = queue.stored.n_ready.saturating_sub(1);
         queue.n_effects += 1;
+        let n_bytes = if self.is_broken(Mutation::AckKeepsBytes) { 0 } else { row.n_bytes };
+        self.recount(slot, |stored| {
+            // Saturating: a damaged store may count fewer than there are.
+            stored.n_ready = stored.n_ready.saturating_sub(1);
+            stored.n_bytes = stored.n_bytes.saturating_sub(n_bytes.into());
+        });
         let key = EntryKey { queue: id, stage: Stage::Ready, rank };
         // An entry's row is put once and removed once, so the two may annihilate each other.
         self.batch.single_delete(Table::Entries, &key.encode());

@@ -8,6 +8,7 @@
 //! ```
 
 mod coverage;
+mod handled;
 mod invariants;
 mod op;
 mod oracle;
@@ -16,6 +17,7 @@ mod world;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
+pub(super) use handled::Handled;
 use op::{Op, Setup, history};
 use world::World;
 

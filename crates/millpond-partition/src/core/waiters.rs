@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use millpond_sync::oneshot;
 
+use super::bounds::Seat;
 use crate::PartitionError;
 use crate::command::{Answer, Grants, LeaseCall};
 
@@ -13,6 +14,7 @@ pub(super) struct Waiter {
     pub(super) call: Arc<LeaseCall>,
     /// Whether to wait for work that is not there yet.
     pub(super) wait: bool,
+    pub(super) _seat: Seat,
 }
 
 /// The calls registered with one topic or one queue.

@@ -85,5 +85,6 @@ fn agrees(entry: &SeenEntry, row: &DelayedRow) -> bool {
     let notice = row.notice();
     entry.rank.priority == row.priority
         && entry.attempts == notice.attempts
+        && entry.n_bytes == notice.n_bytes
         && (entry.body != SeenBody::Inline) == notice.separate_body
 }

@@ -16,6 +16,8 @@ pub(super) struct SeenEntry {
     pub(super) stage: Stage,
     pub(super) attempts: u32,
     pub(super) body: SeenBody,
+    /// Length of the body, wherever it is.
+    pub(super) n_bytes: u32,
     /// If it waits, until when.
     pub(super) due: Option<Due>,
     /// If it waits, whether its row in `delayed` was seen.
@@ -59,6 +61,7 @@ impl SeenEntry {
             stage: key.stage,
             attempts: row.attempts,
             body: SeenBody::of(&row.body),
+            n_bytes: row.body.n_bytes(),
             due: None,
             has_delayed_row: false,
             enqueued_at: row.enqueued_at,
@@ -74,6 +77,7 @@ impl SeenEntry {
             stage: Stage::Delayed,
             attempts: row.attempts,
             body,
+            n_bytes: row.n_bytes,
             due: Some(key.due),
             has_delayed_row: false,
             enqueued_at: UnixMillis(0),
@@ -87,6 +91,7 @@ impl SeenEntry {
             && self.rank.priority == lease.priority
             && self.enqueued_at == lease.enqueued_at
             && self.attempts <= lease.attempts
+            && self.n_bytes == lease.n_bytes
             && (self.body != SeenBody::Inline) == lease.separate_body
             && self.has_retry_floor == lease.has_retry_floor
     }

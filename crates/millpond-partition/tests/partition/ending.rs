@@ -111,7 +111,7 @@ fn stops_with(kind: StoreErrorKind, expected: ErrorKind, batch: FailedBatch, n_k
     let again = open(store(&disk, MemoryOptions::default()), PartitionOptions::default());
     let found = lease(&again, LeaseSource::Queue(queue.id), 5);
     assert_eq!(found.len(), n_kept);
-    assert_eq!(found[0].id, accepted.get()[0], "what had a receipt is there");
+    assert_eq!(found[0].id, accepted.get()[0].id(), "what had a receipt is there");
 }
 
 #[test]

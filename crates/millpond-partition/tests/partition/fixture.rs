@@ -55,12 +55,13 @@ pub(crate) fn queue(key: &str) -> Arc<QueueRef> {
 
 pub(crate) fn entry(n_bytes: usize) -> NewEntry {
     let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
-    NewEntry { priority: Priority::default(), body: body.encode(), start: Start::Now }
+    NewEntry { priority: Priority::default(), body: body.encode(), start: Start::Now, dedup: None }
 }
 
 pub(crate) fn enqueue(partition: &Partition, queue: &Arc<QueueRef>, n: usize) -> Vec<EntryId> {
     let receipt = block_on(partition.enqueue(queue, vec![entry(3); n]));
-    receipt.expect("the entries are accepted").into_inner()
+    let accepted = receipt.expect("the entries are accepted").into_inner();
+    accepted.iter().map(|accepted| accepted.id()).collect()
 }
 
 /// Registers a call for the queue and returns its answer to come.

@@ -46,10 +46,10 @@ fn senders_wait_while_a_commit_is_held_and_then_proceed() {
         disk.sync_next();
         std::thread::yield_now();
     }
-    let mut ids = BTreeSet::from([block_on(held).expect("accepted").get()[0]]);
+    let mut ids = BTreeSet::from([block_on(held).expect("accepted").get()[0].id()]);
     for sender in senders {
         let receipt = sender.join().expect("it only sends").expect("accepted");
-        assert!(ids.insert(receipt.get()[0]), "an id was given twice");
+        assert!(ids.insert(receipt.get()[0].id()), "an id was given twice");
     }
     assert_eq!(disk.durable_position().0, 9, "one entry per batch");
 }

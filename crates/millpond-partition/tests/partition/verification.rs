@@ -11,15 +11,18 @@ use millpond_storage_api::{PartitionStore, StoreRead, Table, WriteBatch};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 use millpond_sync::thread::block_on;
 use millpond_types::{
-    ActiveKey, ActiveRow, DeadRow, DelayedEntryKey, DelayedKey, DelayedRow, Due, DueClock, EntryId,
-    EntryKey, EntryRank, EntryRow, ErrorKind, LeaseKey, LeaseRow, PayloadKey, Priority, QueueRow,
-    Sequence, Stage, StoredBody, SystemKey, TopicId, TopicName, UnixMillis, encode_u64,
+    ActiveKey, ActiveRow, DeadRow, DedupExpiryKey, DedupKey, DedupRow, DelayedEntryKey, DelayedKey,
+    DelayedRow, Due, DueClock, EntryId, EntryKey, EntryRank, EntryRow, ErrorKind, LeaseKey,
+    LeaseRow, PayloadKey, Priority, QueueRow, Sequence, Stage, StoredBody, SystemKey, TopicId,
+    TopicName, TotalsRow, UnixMillis, encode_u64,
 };
 use proptest::prelude::*;
 
 use crate::fixture::{enqueue, entry, lease, lease_ref, on_new_disk, queue, store};
 
 const HOUR_MS: u64 = 3_600_000;
+/// What is wrong with the counters of a queue is wrong with their sum, too.
+const TOTALS: &str = "the partition counts";
 
 /// A stopped partition: queue `a` has a small and a large entry, of which the small one is leased; queue
 /// `b` has a small one. Queue `c` has nothing that is ready: a small and a large entry that wait, by
@@ -42,7 +45,7 @@ impl Stopped {
         let (disk, partition) = on_new_disk(PartitionOptions::default());
         let (a, b) = (queue("a"), queue("b"));
         let small = enqueue(&partition, &a, 1)[0];
-        let large = block_on(partition.enqueue(&a, vec![entry(5000)])).expect("open").get()[0];
+        let large = block_on(partition.enqueue(&a, vec![entry(5000)])).expect("open").get()[0].id();
         let other = enqueue(&partition, &b, 1)[0];
         assert_eq!(lease(&partition, LeaseSource::Queue(a.id), 1)[0].id, small);
         let [dead_small, dead_large] = dead_letters(&partition, &queue("c"));
@@ -237,22 +240,24 @@ fn v1_keys_and_rows_that_do_not_decode() {
     ] {
         reports(|s| s.put(Table::System, key.encode(), b"x"), &["system row"]);
     }
+    reports(|s| s.put(Table::System, SystemKey::Totals.encode(), b"x"), &["totals row"]);
 }
 
 #[test]
 fn v2_active_rows_counters_and_floors() {
-    reports(|s| s.delete(Table::Active, &s.active().0), &["2 entries and no active row"]);
-    reports(|s| s.change_active(|row| row.n_ready += 1), &["counts (3, 0, 0)"]);
-    reports(|s| s.change_active(|row| row.n_ready = u64::MAX), &["counts"]);
-    reports(|s| s.change_active(|row| row.n_dead = 1), &["counts (2, 0, 1)"]);
+    reports(|s| s.delete(Table::Active, &s.active().0), &["2 entries and no active row", TOTALS]);
+    reports(|s| s.change_active(|row| row.n_ready += 1), &["counts (3, 0, 0)", TOTALS]);
+    reports(|s| s.change_active(|row| row.n_ready = u64::MAX), &["counts", TOTALS]);
+    reports(|s| s.change_active(|row| row.n_dead = 1), &["counts (2, 0, 1)", TOTALS]);
     reports(
         |s| s.change_active(|row| (row.n_ready, row.n_delayed) = (1, 1)),
         &["counts (1, 1, 0)"],
     );
     reports(
         |s| s.change_active(|row| *row = ActiveRow { floor: row.floor, ..ActiveRow::default() }),
-        &["counts (0, 0, 0)", "active and empty"],
+        &["counts (0, 0, 0)", "active and empty", TOTALS],
     );
+    reports(|s| s.change_active(|row| row.n_bytes += 1), &["bytes of bodies", TOTALS]);
     let above =
         |s: &Stopped| EntryRank { sequence: Sequence(s.small.rank.sequence.0 + 1), ..s.small.rank };
     reports(|s| s.change_active(|row| row.floor = above(s)), &["below its floor"]);
@@ -286,6 +291,7 @@ fn v4_leases() {
     reports(|s| s.change_lease(|row| row.priority = Priority(1)), &fits_none);
     reports(|s| s.change_lease(|row| row.enqueued_at = UnixMillis(1)), &fits_none);
     reports(|s| s.change_lease(|row| row.separate_body = true), &fits_none);
+    reports(|s| s.change_lease(|row| row.n_bytes += 1), &fits_none);
     reports(|s| s.change_lease(|row| row.has_retry_floor = true), &fits_none);
     let move_lease = |s: &Stopped, key: &[u8]| {
         let row = block_on(s.store.get(Table::Leases, &lease_key(s.small))).expect("readable");
@@ -315,7 +321,7 @@ fn v5_separate_bodies() {
     }
     // A dead letter that has forgotten where its body is.
     let forget = |row: &mut DeadRow| row.entry.body = StoredBody::Inline(Default::default());
-    let left = ["fits no entry", "2 separate bodies are due, 3 are there"];
+    let left = ["fits no entry", "2 separate bodies are due, 3 are there", "bytes of bodies"];
     reports(|s| s.change_dead(s.dead_large, forget), &left);
 }
 
@@ -483,4 +489,45 @@ proptest! {
         let found = block_on(verify(&*stopped.store, 0, 1)).expect("every row can be read");
         prop_assert_eq!(found.is_clean(), found.problems.is_empty());
     }
+}
+
+#[test]
+fn v10_totals_of_the_partition() {
+    let totals = SystemKey::Totals.encode();
+    reports(|s| s.delete(Table::System, totals), &["the partition counts 0 entries and 0 bytes"]);
+    let change = |s: &Stopped, change: fn(&mut TotalsRow)| {
+        let mut row = TotalsRow::decode(&s.row(Table::System, totals)).expect("as written");
+        change(&mut row);
+        s.put(Table::System, totals, &row.encode());
+    };
+    reports(|s| change(s, |row| row.n_entries += 1), &["the partition counts 8 entries"]);
+    reports(|s| change(s, |row| row.n_bytes -= 1), &[TOTALS]);
+}
+
+#[test]
+fn v11_keys_that_were_seen() {
+    let queue = queue("a").id;
+    let seen = || DedupKey { queue, key: "k".into() };
+    let expiry = |at| DedupExpiryKey { expires_at: UnixMillis(at), seen: seen() }.encode();
+    let row = DedupRow { rank: EntryRank::default(), expires_at: UnixMillis(7) };
+    let by_key = |s: &Stopped| s.put(Table::Dedup, &seen().encode(), &row.encode());
+    reports(by_key, &["key k of queue"]);
+    reports(|s| s.put(Table::Dedup, &expiry(7), &[]), &["was not seen"]);
+    let other = ["is to be forgotten and was not seen", "will never be forgotten"];
+    reports(
+        |s| {
+            by_key(s);
+            s.put(Table::Dedup, &expiry(8), &[]);
+        },
+        &other,
+    );
+    let below = |s: &Stopped| {
+        by_key(s);
+        s.put(Table::Dedup, &expiry(7), &[]);
+        s.put(Table::System, SystemKey::DedupFloor.encode(), &encode_u64(8));
+    };
+    reports(below, &["before the floor"]);
+    reports(|s| s.put(Table::Dedup, b"short", b"row"), &["row "]);
+    reports(|s| s.put(Table::Dedup, &seen().encode(), b"row"), &["row "]);
+    reports(|s| s.put(Table::System, SystemKey::DedupFloor.encode(), b"x"), &["system row"]);
 }

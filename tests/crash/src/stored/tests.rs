@@ -25,7 +25,7 @@ async fn what_is_stored_is_what_was_accepted_with_its_leases() {
     for (queue, marker) in (0..).zip(markers) {
         let handle = engine.topic(queues::topic(queue)).queue(queues::key(queue));
         let id = handle.enqueue(Entry::new(payload(marker)).priority(3)).await.expect("a receipt");
-        ids.insert(marker, id.into_inner());
+        ids.insert(marker, id.get().id());
     }
     let lease = async |queue| {
         let handle = engine.topic(queues::topic(queue)).queue(queues::key(queue));

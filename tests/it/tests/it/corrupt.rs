@@ -21,7 +21,7 @@ async fn damaged(directory: &Path, garbage: &[u8]) {
     let partition = Admin::connect(directory).await.unwrap();
     let partition = partition.explain("t", b"q").await.unwrap().queue.partition;
     engine.close().await.unwrap();
-    overwrite(&directory.join(format!("partition-{partition:03}")), ids[1], garbage).await;
+    overwrite(&directory.join(format!("partition-{partition:03}")), ids[1].id(), garbage).await;
 }
 
 async fn overwrite(store: &Path, id: EntryId, garbage: &[u8]) {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use millpond::admin::Admin;
-use millpond::{DeadCause, Engine, Entry, EntryId, ErrorKind, Nacked, Queue, RetryPolicy};
+use millpond::{
+    Accepted, DeadCause, Engine, Entry, EntryId, ErrorKind, Nacked, Queue, RetryPolicy,
+};
 use millpond_it::{drain, status, text};
 
 use crate::backends::Backend;
@@ -18,7 +20,7 @@ async fn reject(queue: &Queue, payloads: &[&str]) -> Vec<EntryId> {
         let reason = format!("{}?", text(&delivery));
         assert_eq!(delivery.reject(reason).await.unwrap().into_inner(), Nacked::Dead);
     }
-    ids
+    ids.iter().map(Accepted::id).collect()
 }
 
 async fn opened(backend: &Backend) -> (Engine, Queue) {
@@ -72,7 +74,7 @@ async fn one_is_shown_with_all_that_it_carries() {
         let (engine, queue) = opened(&backend).await;
         for payload in ["small".to_owned(), "large ".repeat(1000)] {
             let entry = Entry::new(payload.clone()).header("to", "a").header("to", "b");
-            let id = queue.enqueue(entry).await.unwrap().into_inner();
+            let id = queue.enqueue(entry).await.unwrap().get().id();
             assert_eq!(queue.dead_letters().show(id).await.unwrap(), None, "it is not dead");
             let delivery = queue.lease().fetch_one().await.unwrap().expect("one is ready");
             delivery.reject("").await.unwrap();
@@ -136,9 +138,9 @@ async fn whatever_is_no_dead_letter_is_not_found() {
     for backend in Backend::both() {
         let (engine, queue) = opened(&backend).await;
         let dead = reject(&queue, &["dead"]).await[0];
-        let ready = queue.enqueue(Entry::new("ready")).await.unwrap().into_inner();
+        let ready = queue.enqueue(Entry::new("ready")).await.unwrap().get().id();
         let delayed = Entry::new("delayed").delay(LONG * 60);
-        let delayed = queue.enqueue(delayed).await.unwrap().into_inner();
+        let delayed = queue.enqueue(delayed).await.unwrap().get().id();
         let other = engine.topic("t").queue("other").dead_letters();
         assert_eq!(other.show(dead).await.unwrap(), None);
         let letters = queue.dead_letters();

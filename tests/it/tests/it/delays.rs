@@ -38,7 +38,7 @@ async fn a_delay_is_in_nobodys_way_and_ends_never_early() {
         assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
         assert_ne!(text(&rest), text(&now));
         let later = if text(&now) == "later" { now } else { rest };
-        assert_eq!((later.id(), later.attempt()), (ids[1], 1));
+        assert_eq!((later.id(), later.attempt()), (ids[1].id(), 1));
 
         let after = status(&engine).await.unwrap();
         assert_eq!((after.n_entries, after.n_delayed, after.n_leased), (2, 1, 2));
@@ -100,7 +100,7 @@ async fn what_waits_survives_a_restart() {
         let engine = backend.open(RetryPolicy::default()).await;
         let queue = engine.topic("t").queue("q");
         let delivery = next(&queue).await;
-        assert_eq!((delivery.id(), text(&delivery)), (ids[1], large));
+        assert_eq!((delivery.id(), text(&delivery)), (ids[1].id(), large));
         assert_eq!(delivery.headers().get("h").map(|value| &value[..]), Some(&b"v"[..]));
         delivery.ack().await.unwrap();
         let after = status(&engine).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::admin::Admin;
-use millpond::{Engine, Entry, EntryId, ErrorKind, Purged, Queue};
+use millpond::{Accepted, Engine, Entry, EntryId, ErrorKind, Purged, Queue};
 use millpond_it::{drain, open, status};
 use tokio::sync::Semaphore;
 
@@ -163,7 +163,7 @@ impl Books {
 async fn produce(queue: Queue, books: Arc<Books>, receipts: Arc<Semaphore>, sizes: [usize; 40]) {
     for n in sizes {
         let ids = queue.enqueue_batch(entries(n)).await.unwrap().into_inner();
-        books.accepted.lock().unwrap().extend(&ids);
+        books.accepted.lock().unwrap().extend(ids.iter().map(Accepted::id));
         receipts.add_permits(n);
     }
 }
@@ -223,7 +223,7 @@ async fn under_load_every_entry_leaves_exactly_once() {
         consumer.await.unwrap();
     }
     let acked = std::mem::take(&mut *books.acked.lock().unwrap());
-    assert!(last.iter().all(|id| acked.contains(id)), "an entry was lost");
+    assert!(last.iter().all(|id| acked.contains(&id.id())), "an entry was lost");
     let n_accepted = books.accepted.lock().unwrap().len() + last.len();
     assert_eq!(acked.len() as u64 + purged.n_entries, n_accepted as u64);
     assert!(books.n_stale.load(Ordering::SeqCst) <= purged.n_leased, "nobody else ends leases");

@@ -64,7 +64,7 @@ async fn attempts_are_counted_through_waits_and_restarts_and_the_last_one_is_the
         let queue = engine.topic("t").queue("q");
         let second = next(&queue).await;
         assert!(started.elapsed() >= SHORT);
-        assert_eq!((second.id(), second.attempt()), (id, 2));
+        assert_eq!((second.id(), second.attempt()), (id.id(), 2));
         assert_eq!(second.nack().await.unwrap().into_inner(), Nacked::Ready);
         let third = next(&queue).await;
         assert_eq!(third.attempt(), 3);
@@ -76,7 +76,7 @@ async fn attempts_are_counted_through_waits_and_restarts_and_the_last_one_is_the
 
         let engine = backend.open(at_most(3)).await;
         let letters = engine.topic("t").queue("q").dead_letters().list(None, 9).await.unwrap();
-        assert_eq!((letters.len(), letters[0].id, letters[0].attempts), (1, id, 3));
+        assert_eq!((letters.len(), letters[0].id, letters[0].attempts), (1, id.id(), 3));
         let expected = (DeadCause::AttemptsSpent, "still no answer");
         assert_eq!((letters[0].cause, letters[0].reason.as_str()), expected);
         engine.close().await.unwrap();

@@ -82,11 +82,23 @@ pub(super) enum Situation {
     GrantedWithinLimit,
     /// A head was not leased, because of a limit or a pause.
     HeldBack,
+    QueueFull,
+    PartitionFull,
+    /// Too many callers waited for work.
+    CallRefused,
+    /// A command waited until storage said whether its keys were seen.
+    AskedForKeys,
+    Duplicate,
+    /// The entry that had taken the key was gone.
+    DuplicateOfGone,
+    DuplicateInBatch,
+    KeyTakenAgain,
+    KeyForgotten,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 57] = [
+const ALL: [Situation; 66] = [
     Acked,
     Nacked,
     Extended,
@@ -144,6 +156,15 @@ const ALL: [Situation; 57] = [
     RulesHold,
     GrantedWithinLimit,
     HeldBack,
+    QueueFull,
+    PartitionFull,
+    CallRefused,
+    AskedForKeys,
+    Duplicate,
+    DuplicateOfGone,
+    DuplicateInBatch,
+    KeyTakenAgain,
+    KeyForgotten,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

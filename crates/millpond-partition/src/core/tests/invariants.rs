@@ -6,7 +6,7 @@ mod moves;
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_scheduler::{Explanation, Head};
-use millpond_types::{EntryRank, UnixMillis};
+use millpond_types::{EntryRank, TotalsRow, UnixMillis};
 use proptest::prelude::*;
 
 use super::oracle::{Checked, ModelEntry, Place, fail};
@@ -40,6 +40,10 @@ impl World {
         }
         self.check_topics()?;
         self.check_permits()?;
+        let (n_ready, n_delayed, n_dead) = n_live(self.model.entries.values());
+        let n_bytes = n_live_bytes(self.model.entries.values());
+        let totals = TotalsRow { n_entries: n_ready + n_delayed + n_dead, n_bytes };
+        prop_assert_eq!(core.totals.now, totals);
         prop_assert_eq!(self.node.reads.len(), core.reads.len());
         prop_assert!(core.reads.len() <= core.options.scans_in_flight_max);
         let window_bytes: usize = core.queues.iter().map(|(_, q)| q.window.heap_bytes()).sum();
@@ -47,8 +51,13 @@ impl World {
         let is_known = |wait: &Wait| matches!(wait, Wait::LeaseEnds(_) | Wait::RetryLoad);
         let waits = waits(core).filter(|(_, _, wait)| is_known(wait));
         prop_assert_eq!(waits.collect::<BTreeSet<_>>(), expected_waits(core));
+        let waiters = core.topics.iter().map(|(_, topic)| topic.waiters.len());
+        let n_waiters = waiters.chain(core.queue_waiters.values().map(|w| w.len())).sum::<usize>();
+        prop_assert_eq!(core.seats.n_taken(), n_waiters);
+        prop_assert!(n_waiters <= core.options.lease_calls_max, "{} callers wait", n_waiters);
         prop_assert_eq!(core.counters.n_rows_corrupt, 0, "rows that nobody damaged");
         self.check_lines()?;
+        self.check_keys()?;
         self.check_outside()
     }
 
@@ -57,6 +66,8 @@ impl World {
         let entries: BTreeMap<EntryRank, _> = self.model.of_queue(queue.id).collect();
         let stored = (queue.stored.n_ready, queue.stored.n_delayed, queue.stored.n_dead);
         prop_assert_eq!(stored, n_live(entries.values().copied()), "counters of {}", queue.id);
+        let n_bytes = n_live_bytes(entries.values().copied());
+        prop_assert_eq!(queue.stored.n_bytes, n_bytes, "bytes of {}", queue.id);
         // A purge raises the floor in the batch that removes the rows.
         let mut there = entries.iter().filter(|(_, entry)| {
             entry.place == Place::Ready && (!entry.purged || entry.removed.is_none())
@@ -82,6 +93,21 @@ impl World {
                 && queue.window.frontier().covers(rank);
             prop_assert!(!is_due || shown.contains(rank), "{:?} is ready and not shown", rank);
         }
+        Ok(())
+    }
+
+    /// What memory knows of keys is what is on its way (K2).
+    fn check_keys(&self) -> Checked {
+        let core = &self.node.core;
+        let n_keys = self.node.effects().map(|effect| match effect {
+            Effect::Enqueued { arrivals, .. } => arrivals.keys.len(),
+            _ => 0,
+        });
+        let (n_keys, n_kept) = (n_keys.sum::<usize>(), core.dedup.forget.n_kept());
+        let (n_known, n_entering) = core.dedup.counts();
+        prop_assert_eq!(n_entering, n_keys);
+        prop_assert!(n_known <= n_keys + n_kept, "{} keys stay in memory", n_known);
+        prop_assert!(n_kept <= crate::core::forget::KEPT_MAX + 1, "{} keys are kept", n_kept);
         Ok(())
     }
 
@@ -249,6 +275,10 @@ pub(super) fn n_live<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> (u64,
     n
 }
 
+fn n_live_bytes<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> u64 {
+    entries.filter(|entry| entry.removed.is_none()).map(|entry| entry.body.len() as u64).sum()
+}
+
 /// For each queue, how many effects and moves keep it in memory, and how many entries enter with them.
 fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
     let mut expected: BTreeMap<Slot, (u32, u32)> = BTreeMap::new();
@@ -258,10 +288,11 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
     }
     for effect in world.node.effects() {
         match effect {
-            Effect::Enqueued { slot, ids, delayed, .. } => {
+            Effect::Enqueued { slot, arrivals, .. } => {
                 let (n_effects, n_entering) = expected.entry(*slot).or_default();
                 *n_effects += 1;
-                *n_entering += u32::try_from(ids.len() - delayed.len()).expect("few");
+                *n_entering +=
+                    u32::try_from(arrivals.sizes.len() - arrivals.delayed.len()).expect("few");
             }
             Effect::Granted { grants, .. } => {
                 for (slot, _) in grants {
@@ -277,7 +308,9 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
             | Effect::Extended { slot, .. }
             | Effect::Moved { slot, .. }
             | Effect::Purged { slot, .. } => expected.entry(*slot).or_default().0 += 1,
-            Effect::NothingToPurge { .. } | Effect::Configured { .. } => {}
+            Effect::NothingToPurge { .. }
+            | Effect::Configured { .. }
+            | Effect::Duplicates { .. } => {}
         }
     }
     expected

@@ -56,10 +56,12 @@ pub(super) struct New {
     pub(super) priority: u8,
     pub(super) large: bool,
     pub(super) when: When,
+    /// Which key it has, if any.
+    pub(super) key: Option<u8>,
 }
 
 impl New {
-    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now };
+    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now, key: None };
 
     pub(super) fn at(when: When) -> Self {
         Self { when, ..Self::PLAIN }
@@ -271,10 +273,12 @@ fn new_entry() -> impl Strategy<Value = New> {
     let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
-    (priority, prop::bool::weighted(0.1), when).prop_map(|(priority, large, when)| New {
+    let key = prop::option::weighted(0.2, 0_u8..3);
+    (priority, prop::bool::weighted(0.1), when, key).prop_map(|(priority, large, when, key)| New {
         priority,
         large,
         when,
+        key,
     })
 }
 
@@ -416,10 +420,10 @@ fn setup() -> impl Strategy<Value = Setup> {
         (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
     let idle = (0_usize..4, window_bytes);
     let retry = (policy(), prop::option::of(policy()));
+    let idle = (idle.0, idle.1, bounds());
     (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
             options: PartitionOptions {
-                defaults: retry.0,
                 commits_in_flight_max: sizes.0,
                 scans_in_flight_max: sizes.1,
                 scan_bytes_max: sizes.2,
@@ -427,6 +431,14 @@ fn setup() -> impl Strategy<Value = Setup> {
                 timers_per_turn,
                 idle_queues_max: idle.0,
                 window_bytes_max: idle.1,
+                entries_max: idle.2.entries_max,
+                bytes_max: idle.2.bytes_max,
+                lease_calls_max: idle.2.lease_calls_max,
+                defaults: Settings {
+                    attempts_max: retry.0.attempts_max,
+                    backoff: retry.0.backoff,
+                    ..idle.2.of_queues
+                },
                 inbox,
                 leases_at_open: at_open,
                 ..PartitionOptions::default()
@@ -445,6 +457,32 @@ fn setup() -> impl Strategy<Value = Setup> {
 /// The topic that may have a rule of its own from the beginning.
 fn alone(rule: Settings) -> (Scope, Settings) {
     (Scope::Topic(TopicName::new(TOPICS[1]).expect("a valid name")), rule)
+}
+
+#[derive(Debug, Clone)]
+struct Bounds {
+    of_queues: Settings,
+    entries_max: Option<u64>,
+    bytes_max: Option<u64>,
+    lease_calls_max: usize,
+}
+
+/// Mostly none, because a world that is full sees little.
+fn bounds() -> impl Strategy<Value = Bounds> {
+    let seldom = |max: std::ops::Range<u64>| prop::option::weighted(0.06, max);
+    let calls = prop_oneof![8 => Just(1000_usize), 1 => 1_usize..4];
+    let window_ms = prop::sample::select(&[1_u64, 9, 40, 400, 6_000]);
+    (seldom(1..8), seldom(5..1200), seldom(2..16), seldom(20..2500), calls, window_ms).prop_map(
+        |(entries, bytes, entries_max, bytes_max, lease_calls_max, window_ms)| {
+            let of_queues = Settings {
+                dedup_window_ms: Some(window_ms),
+                entries_max: entries.map_or(Setting::Inherited, Setting::Is),
+                bytes_max: bytes.map_or(Setting::Inherited, Setting::Is),
+                ..Settings::default()
+            };
+            Bounds { of_queues, entries_max, bytes_max, lease_calls_max }
+        },
+    )
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {

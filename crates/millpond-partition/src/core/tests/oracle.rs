@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use millpond_storage_api::LogPosition;
 use millpond_types::{
-    DeadRow, Due, EntryId, EntryRank, EntryRow, LeaseRow, LeaseToken, QueueId, Stage, StoredBody,
-    UnixMillis,
+    DeadRow, DedupKey, Due, EntryId, EntryRank, EntryRow, LeaseRow, LeaseToken, QueueId, Stage,
+    StoredBody, UnixMillis,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -80,6 +80,8 @@ pub(super) struct ModelEntry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub(super) entries: BTreeMap<EntryId, ModelEntry>,
+    /// The entry that took each key last, and when the key is forgotten.
+    pub(super) keys: BTreeMap<DedupKey, (EntryId, UnixMillis)>,
 }
 
 impl ModelLease {

@@ -1,9 +1,11 @@
 //! A core, a device and callers, driven step by step: the harness does what the loop does, in whatever
 //! order a history says, and holds everything that comes out against the [oracle](super::oracle).
 
+mod bounds;
 mod callers;
 mod delays;
 mod drain;
+mod keys;
 mod lifecycle;
 mod moves;
 mod node;
@@ -16,12 +18,12 @@ mod time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind};
+use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind, Table};
 use millpond_storage_memory::{BlockReads, MemoryDisk};
 use millpond_sync::thread::block_on;
 use millpond_types::{
-    Body, Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, QueueId, QueueKey, Sequence, Stage,
-    TopicName, UnixMillis,
+    Body, DedupKey, Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, QueueId, QueueKey,
+    Sequence, Stage, TopicName, UnixMillis,
 };
 use proptest::prelude::*;
 
@@ -32,8 +34,8 @@ use super::oracle::{
     Change, Checked, Ending, Model, ModelEntry, Outcome, Place, fail, outcome, read_changes,
 };
 use crate::command::{DeadAction, LeaseRef, Message, NewEntry, QueueRef, Retry, Settle, Start};
-use crate::core::Mutation;
 use crate::core::waits::Wait;
+use crate::core::{Mutation, Seen};
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError, StaleReason};
@@ -234,7 +236,11 @@ impl World {
             use Mutation::*;
             matches!(
                 rule,
-                DepartureUnconfirmed | RisenUnconfirmed | LeavingUnlimited | DormantStaysCounted
+                DepartureUnconfirmed
+                    | RisenUnconfirmed
+                    | LeavingUnlimited
+                    | DormantStaysCounted
+                    | CallsUnbounded
             )
         };
         self.setup.options.broken.is_none_or(costs_memory)
@@ -332,6 +338,7 @@ impl World {
     fn deliver_mail(&mut self) -> Checked {
         let Some(leases) = self.mail.pop_front() else { return Ok(()) };
         self.node.core.handle_message(self.now, Message::Unreceived(leases.clone()));
+        self.node.core.handled.clear();
         let mut expected = VecDeque::new();
         let mut seen = BTreeSet::new();
         for LeaseRef { id, token } in leases {
@@ -404,7 +411,7 @@ impl World {
         prop_assert_eq!(self.snapshots[0].0, durable);
         // A store that has stopped makes no checkpoint; then the reopened one is looked at.
         let Ok(checkpoint) = block_on(self.node.store.checkpoint()) else { return Ok(()) };
-        self.snapshots[0].1.check_store(&*checkpoint.view, durable)?;
+        self.snapshots[0].1.check_store(&*checkpoint.view, durable, self.now)?;
         let found = block_on(verify(&*checkpoint.view, 0, 1)).map_err(fail)?;
         prop_assert!(found.is_clean(), "at {}: {:?}", durable, found.problems);
         Ok(())

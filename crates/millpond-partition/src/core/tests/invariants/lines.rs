@@ -100,8 +100,8 @@ impl World {
         };
         for effect in self.node.effects() {
             match effect {
-                Effect::Enqueued { delayed, .. } => {
-                    delayed.iter().for_each(|(key, _)| enters(&mut way, key.due));
+                Effect::Enqueued { arrivals, .. } => {
+                    arrivals.delayed.iter().for_each(|(key, _)| enters(&mut way, key.due));
                 }
                 Effect::Moved { to: Target::Delayed(key, _), .. } => enters(&mut way, key.due),
                 Effect::Arose { key, .. } => way.leaving.extend([*key]),

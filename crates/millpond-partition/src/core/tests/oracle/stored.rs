@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use millpond_storage_api::{LogPosition, ScanRequest, StoreRead, Table};
 use millpond_sync::thread::block_on;
 use millpond_types::{
-    DelayedEntryKey, DelayedKey, DelayedRow, DueClock, EntryId, EntryKey, LeaseKey, PayloadKey,
-    SystemKey, decode_u64,
+    DedupKey, DedupRow, DelayedEntryKey, DelayedKey, DelayedRow, DueClock, EntryId, EntryKey,
+    LeaseKey, PayloadKey, SystemKey, UnixMillis, decode_u64,
 };
 use proptest::prelude::*;
 
@@ -29,6 +29,7 @@ impl Model {
         &self,
         store: &dyn StoreRead,
         durable: LogPosition,
+        now: UnixMillis,
     ) -> Checked {
         let mut expected = Expected::default();
         for (id, entry) in &self.entries {
@@ -44,6 +45,7 @@ impl Model {
         ] {
             check_rows(store, table, &rows)?;
         }
+        self.check_keys(store, now)?;
         for clock in DueClock::ALL {
             let key = SystemKey::DelayedFloor(clock).encode();
             let floor = block_on(store.get(Table::System, key)).map_err(fail)?;
@@ -53,6 +55,36 @@ impl Model {
             let is_below = lowest.is_none_or(|lowest| floor <= lowest);
             prop_assert!(is_below, "{:?}: the floor {} is above {:?}", clock, floor, lowest);
         }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// Keys whose time has passed may have been forgotten, and a clock that was set back does not bring them
+    /// back.
+    pub(in crate::core::tests) fn forget_keys(
+        &mut self,
+        store: &dyn StoreRead,
+        now: UnixMillis,
+    ) -> Checked {
+        let stored = read_all(store, Table::Dedup)?;
+        self.keys.retain(|key, (_, until)| *until > now || stored.contains_key(&key.encode()));
+        Ok(())
+    }
+
+    /// Every key that is remembered is stored, and no other was ever taken.
+    fn check_keys(&self, store: &dyn StoreRead, now: UnixMillis) -> Checked {
+        let mut n_stored = 0;
+        let mut live = self.keys.iter().filter(|(_, (_, until))| *until > now).count();
+        for (key, row) in &read_all(store, Table::Dedup)? {
+            let Ok(key) = DedupKey::decode(key) else { continue };
+            let row = DedupRow::decode(row).map_err(fail)?;
+            let stored = (EntryId { queue: key.queue, rank: row.rank }, row.expires_at);
+            prop_assert_eq!(self.keys.get(&key), Some(&stored), "{:?}", key);
+            live -= usize::from(row.expires_at > now);
+            n_stored += 1;
+        }
+        prop_assert_eq!(live, 0, "keys forgotten too early, of {} stored", n_stored);
         Ok(())
     }
 }
@@ -92,7 +124,7 @@ impl Expected {
     }
 }
 
-fn check_rows(store: &dyn StoreRead, table: Table, expected: &StoredRows) -> Checked {
+fn read_all(store: &dyn StoreRead, table: Table) -> Checked<StoredRows> {
     let request = ScanRequest {
         table,
         lower: Vec::new(),
@@ -102,7 +134,11 @@ fn check_rows(store: &dyn StoreRead, table: Table, expected: &StoredRows) -> Che
         skip_max: u64::MAX,
     };
     let (rows, _) = block_on(store.scan(request)).map_err(fail)?;
-    let rows: StoredRows = rows.iter().map(|(key, row)| (key.to_vec(), row.to_vec())).collect();
+    Ok(rows.iter().map(|(key, row)| (key.to_vec(), row.to_vec())).collect())
+}
+
+fn check_rows(store: &dyn StoreRead, table: Table, expected: &StoredRows) -> Checked {
+    let rows = read_all(store, table)?;
     for (key, row) in expected {
         let stored = rows.get(key);
         prop_assert!(stored == Some(row), "{:?}: row {} is wrong", table, key.escape_ascii());

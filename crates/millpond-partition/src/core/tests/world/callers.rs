@@ -12,8 +12,8 @@ use super::super::coverage::{Situation, note};
 use super::super::oracle::{Checked, fail};
 use super::staged::Command;
 use super::{World, pick};
-use crate::command::{Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message, Nacked};
-use crate::{LeaseSource, PartitionError};
+use crate::command::{Accepted, Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message, Nacked};
+use crate::{FullOf, LeaseSource, PartitionError};
 
 /// A command whose reply is due when the batch `at` is durable and handled.
 pub(super) struct Pending {
@@ -22,7 +22,7 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Replies {
-    Enqueued { answer: Receiver<Answer<Durable<Vec<EntryId>>>>, ids: Vec<EntryId> },
+    Enqueued { answer: Receiver<Answer<Durable<Vec<Accepted>>>>, accepted: Vec<Accepted> },
     Settled { answer: Receiver<Answer<Durable<()>>>, removed: Option<EntryId> },
     Nacked { answer: Receiver<Answer<Durable<Nacked>>>, nacked: Nacked },
     Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
@@ -32,9 +32,9 @@ impl Pending {
     /// The answer, if it is there; a good one was compared with what it must say.
     pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
         Ok(match &mut self.reply {
-            Replies::Enqueued { answer, ids } => match answer.try_recv().map_err(fail)? {
+            Replies::Enqueued { answer, accepted } => match answer.try_recv().map_err(fail)? {
                 Some(Ok(receipt)) => {
-                    prop_assert_eq!(receipt.get(), &*ids);
+                    prop_assert_eq!(receipt.get(), &*accepted);
                     Some(Ok(()))
                 }
                 other => other.map(|answer| answer.map(drop)),
@@ -152,7 +152,10 @@ impl World {
             answer.map_err(fail)?;
             prop_assert!(pending.at <= durable, "a reply before its commit was durable");
             match pending.reply {
-                Replies::Enqueued { ids, .. } => self.receipts.extend(ids),
+                Replies::Enqueued { accepted, .. } => {
+                    let new = accepted.iter().filter(|accepted| !accepted.is_duplicate());
+                    self.receipts.extend(new.map(Accepted::id));
+                }
                 Replies::Settled { removed, .. } => self.acked.extend(removed),
                 Replies::Nacked { .. } | Replies::Extended { .. } => {}
             }
@@ -174,6 +177,11 @@ impl World {
         call.answer = None;
         if let (Err(PartitionError::Read(_)), LeaseSource::Queue(_)) = (&answer, call.source) {
             note(Situation::LookUpFailed);
+            return Ok(());
+        }
+        if let Err(PartitionError::Full { what: FullOf::LeaseCalls, limit }) = answer {
+            prop_assert_eq!(limit, self.setup.options.lease_calls_max as u64);
+            note(Situation::CallRefused);
             return Ok(());
         }
         let grants = answer.map_err(fail)?;

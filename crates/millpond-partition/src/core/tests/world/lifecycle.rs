@@ -100,6 +100,8 @@ impl World {
         self.mail.clear();
         self.count_scans();
         self.node.reopen(&self.disk, &self.setup, self.wall)?;
+        self.model.forget_keys(&*self.node.store, self.now)?;
+        self.snapshots = [(durable, self.model.clone())].into();
         // A partition starts its clock by the wall clock.
         self.now = self.wall;
         self.show_clocks();
@@ -133,6 +135,7 @@ impl World {
         note_many(Situation::OverlayOverflowed, counters.n_overlay_overflows);
         note_many(Situation::WindowShrunk, counters.n_windows_shrunk);
         note_many(Situation::Recalled, counters.n_queues_recalled);
+        note_many(Situation::KeyForgotten, counters.n_keys_forgotten);
         note_many(Situation::ReadAhead, counters.n_refills_ahead);
     }
 

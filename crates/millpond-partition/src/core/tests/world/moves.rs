@@ -194,7 +194,7 @@ impl World {
         Ok(true)
     }
 
-    fn is_purged(&self, id: EntryId) -> bool {
+    pub(super) fn is_purged(&self, id: EntryId) -> bool {
         self.model.entries.get(&id).is_some_and(|entry| entry.purged)
     }
 

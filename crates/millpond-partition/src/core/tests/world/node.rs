@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond_storage_api::{CommitTicket, ScanFuture, ScanRows, StoreErrorKind, StoreRead};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore, SyncMode};
 use millpond_sync::thread::block_on;
-use millpond_types::UnixMillis;
+use millpond_types::{DedupRow, UnixMillis};
 
 use super::super::op::Setup;
 use super::super::oracle::{Checked, fail};
@@ -17,7 +17,7 @@ use crate::PartitionError;
 use crate::command::{LeaseRef, Message};
 use crate::core::{
     Core, Effect, Effects, Read, ReadJob, ReadOutcome, Recovered, StoredActive, read_active,
-    try_read_active,
+    read_seen, try_read_active, try_read_seen,
 };
 use crate::governor::Governor;
 use crate::mailbox::{MailboxOwner, mailbox};
@@ -31,6 +31,7 @@ pub(in crate::core::tests) enum Waiting {
     Active(Pin<Box<dyn Future<Output = Result<StoredActive, PartitionError>>>>),
     /// What was read when it began, on its way for as long as look-ups are held.
     Held(Result<StoredActive, PartitionError>),
+    Seen(Result<Vec<Option<DedupRow>>, PartitionError>),
 }
 
 pub(in crate::core::tests) struct Node {
@@ -112,6 +113,13 @@ impl Node {
                     ReadOutcome::Rows(&rows, outcome)
                 }
                 (Read::Active(id), false) => ReadOutcome::Active(try_read_active(&*store, *id)),
+                (Read::Seen(keys), false) => ReadOutcome::Seen(try_read_seen(&*store, keys)),
+                (Read::Seen(keys), true) => {
+                    let found = block_on(read_seen(&*store, keys));
+                    self.reads.push((number, Waiting::Seen(found)));
+                    self.poll_read(now, self.reads.len() - 1);
+                    continue;
+                }
                 (Read::Rows(request), true) => {
                     self.reads.push((number, Waiting::Rows(store.scan(request.clone()))));
                     self.poll_read(now, self.reads.len() - 1);
@@ -153,8 +161,9 @@ impl Node {
                 Poll::Pending => return,
                 Poll::Ready(found) => ReadOutcome::Active(found),
             },
-            Waiting::Held(_) if self.holds_look_ups => return,
+            Waiting::Held(_) | Waiting::Seen(_) if self.holds_look_ups => return,
             Waiting::Held(found) => ReadOutcome::Active(found.clone()),
+            Waiting::Seen(found) => ReadOutcome::Seen(found.clone()),
         };
         self.core.handle_read(now, number, outcome, Duration::ZERO);
         drop(self.reads.swap_remove(at));

@@ -1,9 +1,10 @@
 //! Commands, the rows they stage, and those that have to wait until their queue is looked up.
 
+use super::super::handled::Handled;
 use super::moves::REASON;
 use super::*;
 use crate::Purged;
-use crate::command::{Answer, Nack, Nacked, Reply};
+use crate::command::{Accepted, Answer, Nack, Nacked, Reply};
 
 /// A command whose rows are due when the core gets to it.
 pub(super) enum Command {
@@ -33,7 +34,7 @@ pub(super) enum Command {
 
 pub(super) type Receiver<T> =
     millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
-pub(super) type EnqueueAnswer = Receiver<Vec<EntryId>>;
+pub(super) type EnqueueAnswer = Receiver<Vec<Accepted>>;
 pub(super) type PurgeAnswer = Receiver<Purged>;
 
 pub(super) enum SettleAnswer {
@@ -55,33 +56,46 @@ impl SettleAnswer {
 /// What was staged and not looked at, queue by queue, and in which order.
 pub(super) struct Staged {
     by_queue: BTreeMap<QueueId, VecDeque<(usize, Change)>>,
+    /// The command that staged it had to wait, or nobody asked for it.
+    waited: bool,
 }
 
 impl World {
     pub(super) fn send(&mut self, queue: QueueId, message: Message, command: Command) -> Checked {
+        self.node.core.handled.clear();
+        let handled = Handled::of(&message).ok_or_else(|| fail("nobody asked for it"))?;
         self.node.core.handle_message(self.now, message);
-        if self.node.core.recall.is_parked(&queue) {
-            note(Situation::Parked);
-            if self.node.core.recall.is_done() {
+        if !self.node.core.handled.contains(&handled) {
+            if !self.node.core.recall.is_parked(&queue) {
+                note(Situation::AskedForKeys);
+            } else if self.node.core.recall.is_done() {
                 note(Situation::Dormant);
             }
+            note(Situation::Parked);
             self.parked.entry(queue).or_default().push(command);
             return Ok(());
         }
         let mut staged = self.take_staged()?;
+        staged.waited = false;
         self.judge(queue, command, &mut staged)?;
         self.finish_staged(staged)
     }
 
     pub(super) fn enqueue(&mut self, queue: u8, entries: &[New]) -> Checked {
-        let queue = self.queues[usize::from(queue)].clone();
+        // An address of its own: see `Handled`.
+        let queue = Arc::new((*self.queues[usize::from(queue)]).clone());
         let is_known = self.node.core.queues.find(&queue.id).is_some();
         if !is_known && self.receipts.iter().any(|id| id.queue == queue.id) {
             note(Situation::Returned);
         }
         let new: Vec<NewEntry> = entries.iter().map(|new| self.new_entry(new)).collect();
         let (reply, answer) = millpond_sync::oneshot::channel();
-        let message = Message::Enqueue { queue: queue.clone(), entries: new.clone(), reply };
+        let message = Message::Enqueue {
+            queue: queue.clone(),
+            entries: new.clone(),
+            seen: Seen::default(),
+            reply,
+        };
         self.send(queue.id, message, Command::Enqueue { queue, new, answer })
     }
 
@@ -93,7 +107,9 @@ impl World {
             When::After(ms) => Start::After(ms),
             When::At(ms) => Start::At(self.wall_plus(ms)),
         };
-        NewEntry { priority: millpond_types::Priority(new.priority), body: body.encode(), start }
+        let dedup = new.key.map(|key| vec![key].into());
+        let priority = millpond_types::Priority(new.priority);
+        NewEntry { priority, body: body.encode(), start, dedup }
     }
 
     pub(super) fn settle(&mut self, lease: LeaseRef, action: Action) -> Checked {
@@ -130,19 +146,33 @@ impl World {
     /// Reads that have ended may have let commands go on, and purges.
     pub(super) fn after_reads(&mut self) -> Checked {
         let mut staged = self.take_staged()?;
-        let still_parked = |id: &QueueId| self.node.core.recall.is_parked(id);
-        let free: Vec<QueueId> =
-            self.parked.keys().filter(|id| !still_parked(id)).copied().collect();
-        // In the order in which the core got to them.
-        let mut free: Vec<(usize, QueueId)> =
-            free.into_iter().map(|id| (staged.first_of(id), id)).collect();
-        free.sort_unstable();
-        for (_, id) in free {
-            for command in self.parked.remove(&id).unwrap_or_default() {
+        for handled in std::mem::take(&mut self.node.core.handled) {
+            if let Some((id, command)) = self.take_parked(handled) {
                 self.judge(id, command, &mut staged)?;
             }
         }
         self.finish_staged(staged)
+    }
+
+    /// The command that the core has dealt with, if it had to wait.
+    fn take_parked(&mut self, handled: Handled) -> Option<(QueueId, Command)> {
+        for (id, commands) in &mut self.parked {
+            let at = commands.iter().position(|command| match (command, handled) {
+                (Command::Enqueue { queue, .. }, Handled::Entries(address)) => {
+                    Arc::as_ptr(queue).addr() == address
+                }
+                (Command::Purge { queue, .. }, Handled::Purge(of)) => *queue == of,
+                (Command::Enqueue { .. } | Command::Purge { .. }, _) => false,
+                (_, Handled::Other(of)) => *id == of,
+                _ => false,
+            });
+            if let Some(at) = at {
+                let (id, command) = (*id, commands.remove(at));
+                self.parked.retain(|_, commands| !commands.is_empty());
+                return Some((id, command));
+            }
+        }
+        None
     }
 
     /// Everything staged since the last look.
@@ -154,7 +184,7 @@ impl World {
         for (at, change) in changes.into_iter().enumerate() {
             by_queue.entry(change.queue()).or_default().push_back((at, change));
         }
-        Ok(Staged { by_queue })
+        Ok(Staged { by_queue, waited: true })
     }
 
     /// The next change of one queue that a command or a purge has brought about.
@@ -165,7 +195,10 @@ impl World {
     ) -> Checked<Option<Change>> {
         while let Some((_, change)) = staged.by_queue.get_mut(&id).and_then(VecDeque::pop_front) {
             let change = self.model.resolve(change)?;
-            if !self.judge_own(&change)? {
+            // A purge goes on while others wait at the door.
+            if matches!(change, Change::Removed(id, _) if self.is_purged(id)) {
+                self.purge_row(change.queue(), &change)?;
+            } else if !self.judge_own(&change)? {
                 return Ok(Some(change));
             }
         }
@@ -239,12 +272,22 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
-        if is_refused(answer.try_recv().map_err(fail)?)? {
+        let answered = answer.try_recv().map_err(fail)?;
+        let verdicts = self.verdicts(queue.id, &new);
+        let is_new = new.iter().zip(&verdicts).filter(|(_, of)| of.is_none());
+        let sizes: Vec<usize> = is_new.map(|(new, _)| new.body.len()).collect();
+        let exceeded = self.exceeded(queue.id, &sizes);
+        if self.is_refused_full(&answered, exceeded, staged.waited)? || is_refused(answered)? {
             return Ok(());
         }
         let at = self.staging();
-        let mut ids = Vec::new();
-        for new in new {
+        let mut accepted: Vec<Accepted> = Vec::new();
+        for (new, verdict) in new.into_iter().zip(verdicts) {
+            if let Some(of) = verdict {
+                let of = of.unwrap_or_else(|first| accepted[first].id());
+                accepted.push(Accepted::Duplicate { of });
+                continue;
+            }
             let due = self.due(new.start);
             let (id, place, row) = match (self.next_change(queue.id, staged)?, due) {
                 (Some(Change::Entered(id, row)), None) => (id, Place::Ready, row),
@@ -271,9 +314,10 @@ impl World {
             };
             prop_assert_eq!(row, entry.row());
             self.model.entries.insert(id, entry);
-            ids.push(id);
+            self.take_key(id, new.dedup);
+            accepted.push(Accepted::New(id));
         }
-        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, ids } });
+        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, accepted } });
         Ok(())
     }
 
@@ -362,10 +406,6 @@ impl World {
 impl Staged {
     pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
         self.by_queue.keys().copied()
-    }
-
-    fn first_of(&self, id: QueueId) -> usize {
-        self.by_queue.get(&id).and_then(VecDeque::front).map_or(usize::MAX, |(at, _)| *at)
     }
 }
 
