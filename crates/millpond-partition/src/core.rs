@@ -6,9 +6,9 @@
 //!
 //! Its invariants P1 to P12 are on the [crate's page](crate).
 
+mod bounds;
 mod classes;
 mod configure;
-mod bounds;
 mod dedup;
 mod door;
 mod effect;
@@ -29,8 +29,8 @@ mod recover;
 mod reporting;
 mod settle;
 mod topics;
-mod turns;
 mod totals;
+mod turns;
 mod waiters;
 mod waits;
 
@@ -46,9 +46,9 @@ use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
 use crate::report::Counters;
 
+use bounds::Seats;
 use classes::Classes;
 use configure::Walk;
-use bounds::Seats;
 use dedup::Dedup;
 pub(crate) use dedup::{read_seen, try_read_seen};
 use door::Door;

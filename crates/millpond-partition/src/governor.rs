@@ -11,9 +11,9 @@ use millpond_scheduler::{Band, DomainId, Limits, ResourceId, Scheduler, Schedule
 use millpond_sync::{Mutex, MutexGuard};
 use millpond_types::{Scope, Settings, SettingsRow, TopicId, UnixMillis};
 
-use crate::RuleError;
 use crate::clock::Clock;
 use crate::mailbox::MailboxSender;
+use crate::{LimitOf, RuleError};
 
 mod rules;
 
@@ -73,6 +73,16 @@ struct Shared {
 /// The time as limits count it.
 pub(crate) fn nanos(time: UnixMillis) -> u64 {
     time.0.saturating_mul(1_000_000)
+}
+
+impl State {
+    /// Whose limit a resource of a topic's queues stands for.
+    pub(crate) fn limit_of(&self, id: TopicId, resource: ResourceId) -> LimitOf {
+        if self.topics.get(&id).is_some_and(|topic| topic.resource == resource) {
+            return LimitOf::Topic;
+        }
+        self.rules.prefix_of(id, resource).map_or(LimitOf::Queue, LimitOf::Prefix)
+    }
 }
 
 impl Governor {
@@ -222,11 +232,6 @@ impl Seat {
                 changed.expect("a topic in memory has its resource");
             }
         }
-    }
-
-    /// What a resource limits.
-    pub(crate) fn is_of_topic(&self, id: TopicId, resource: ResourceId) -> bool {
-        self.lock().topics.get(&id).is_some_and(|topic| topic.resource == resource)
     }
 
     /// Tells every partition what was made available to it, and returns the topics of this one.

@@ -156,14 +156,14 @@ pub use command::{
     Accepted, DeadAction, Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Nack,
     Nacked, NewEntry, Purged, QueueRef, Retry, Start,
 };
-pub use governor::Governor;
 pub use error::{FullOf, PartitionError, StaleReason};
+pub use governor::Governor;
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
-pub use report::{Counters, PartitionReport, QueueReport, QueueState};
+pub use report::{Counters, LimitOf, PartitionReport, PausedBy, QueueReport, QueueState};
 pub use rules::RuleError;
 
 #[cfg(test)]

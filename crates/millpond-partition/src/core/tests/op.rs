@@ -303,7 +303,7 @@ fn rule() -> impl Strategy<Value = Settings> {
         1 => (1_u32..3).prop_map(move |n| none().with_rate_together(RateLimit::new(n, per, 1))),
         1 => (1_u32..5).prop_map(move |n| none().with_weight(n)),
         1 => (0_u8..4).prop_map(move |n| none().with_band(n)),
-        1 => Just(none().with_quantum(Quantum::Bytes(std::num::NonZeroU32::MIN))),
+        1 => Just(none().with_quantum(Quantum::Bytes(1))),
     ]
 }
 
@@ -314,9 +314,7 @@ fn policy() -> impl Strategy<Value = Settings> {
     let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(1), Some(2), Some(4)]);
     (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| Settings {
         backoff: backoff.map_or(Setting::Off, Setting::Is),
-        attempts_max: attempts_max
-            .and_then(std::num::NonZeroU32::new)
-            .map_or(Setting::Off, Setting::Is),
+        attempts_max: attempts_max.map_or(Setting::Off, Setting::Is),
         ..Settings::default()
     })
 }
