@@ -13,6 +13,9 @@ use crate::output::{Column, count, duration_us, table};
 const USERS_SHOWN: usize = 10;
 /// From so many times shorter waits on, the heaviest user is said to delay the others no longer.
 const TIMES_MIN: f64 = 2.0;
+/// One replay may take so many times as long as the other. Beyond that the machine was not the same for both, and
+/// waits differ for that reason too.
+const UNEVEN_MAX: f64 = 1.25;
 
 /// Both replays, and what users waited in them.
 #[derive(Debug, Clone, Serialize)]
@@ -22,6 +25,8 @@ pub(crate) struct Comparison {
     /// The user with most jobs.
     pub(crate) heaviest: Option<UserWaits>,
     pub(crate) others: Option<Others>,
+    /// Whether the replays took about as long, so that waits can be compared.
+    pub(crate) even: bool,
     /// Most jobs first.
     pub(crate) users: Vec<UserWaits>,
     pub(crate) fifo: Report,
@@ -61,6 +66,7 @@ impl Comparison {
             passed: fifo.passed && fair.passed,
             heaviest: users.first().cloned(),
             others: Others::of(users.get(1..).unwrap_or_default()),
+            even: is_even(fifo.wall_us, fair.wall_us),
             users,
             fifo,
             fair,
@@ -103,6 +109,14 @@ impl Comparison {
             "the median over the other {users} users of p99 waiting is {fair} instead of {fifo}"
         );
         let own = format!("its own p99 is {own_fair} instead of {own_fifo}");
+        if !self.even {
+            let [fifo, fair] = [&self.fifo, &self.fair].map(|report| duration_us(report.wall_us));
+            return format!(
+                "The replays took {fifo} and {fair}: the machine, or the partitions in use, served one better \
+                 than the other,\nand this says little of {who}:\nwith one queue per user, {figures};\n{own}.\n\
+                 Repeat it with longer jobs and more workers, when the machine is quiet, with --partitions 1."
+            );
+        }
         if times_shorter >= TIMES_MIN {
             let times = times(times_shorter);
             return format!(
@@ -111,7 +125,7 @@ impl Comparison {
             );
         }
         format!(
-            "Here {who} hardly delays the others:\nwith one queue per user, {figures};\n{own}.\n\
+            "Here {who} is hardly what the others wait for:\nwith one queue per user, {figures};\n{own}.\n\
              With fewer workers, longer jobs or a higher speed, queues would be longer."
         )
     }
@@ -178,6 +192,10 @@ fn median(mut values: Vec<u64>) -> Option<u64> {
     let upper = *values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];
     Some(lower.midpoint(upper))
+}
+
+fn is_even(a_us: u64, b_us: u64) -> bool {
+    ratio(a_us.max(b_us), a_us.min(b_us)) <= UNEVEN_MAX
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is shown with few digits")]

@@ -125,6 +125,15 @@ fn the_sentence_claims_no_more_than_was_measured() {
 }
 
 #[test]
+fn replays_that_took_unequally_long_prove_nothing() {
+    let slower = comparison(FIFO_MS.map(|wait_ms| wait_ms * 3), FAIR_MS);
+    assert!(slower.others.is_some_and(|others| others.times_shorter > 10.0) && !slower.even);
+    let sentence = slower.sentence();
+    assert!(sentence.contains("says little") && !sentence.contains("no longer"), "{sentence}");
+    assert!(is_even(100, 125) && is_even(125, 100) && !is_even(100, 126) && is_even(0, 0));
+}
+
+#[test]
 fn one_user_is_compared_to_nobody() {
     let (fifo, fair) = (report(Discipline::Fifo, FIFO_MS, 0), report(Discipline::Fair, FAIR_MS, 0));
     let mut alone = workload(Discipline::Fair);
