@@ -107,7 +107,7 @@ async fn run(
         lease_ms: lease_ms(workload)?,
         run_us: workload.tasks.iter().map(|task| task.run_us).collect(),
     };
-    let progress = progress_bar(workload.tasks.len() as u64);
+    let progress = progress_bar(workload.tasks.len() as u64).with_message(discipline.to_string());
     let supervisor = Supervisor::new(workload, setup, arguments.crash_after, progress)?;
     let outcome = supervisor.run().await?;
 

@@ -53,7 +53,7 @@ impl Consumers {
         self.tally.n_acked.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many entries are acked, and no more.
+    /// Waits until so many entries are acked.
     pub(super) async fn acked(&self, n: u64) -> Outcome<()> {
         while self.n_acked() < n {
             self.tally.check()?;
