@@ -15,7 +15,6 @@ use super::stamps::{Stamps, Waits, quantile};
 use super::wait;
 use super::world::{Commits, World};
 use crate::measure::{count, median};
-use crate::queues::probe::{LOOP, ThreadTime};
 use crate::queues::{Figures, Outcome};
 use crate::wakeup::Random;
 
@@ -33,6 +32,9 @@ const WORK: Duration = Duration::from_millis(5);
 
 /// The bar, in times of the quiet queues' p99 alone.
 const TIMES_MAX: f64 = 2.0;
+/// Alone on a quiet machine, p99 is less than so many times the median. Where it is more, it is other work that
+/// makes it, beside the flood too, and then the bar is met for a bad reason.
+const SPREAD_MAX: f64 = 3.0;
 
 /// One case.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +68,6 @@ struct Phase {
     /// Entries acked per second while quiet entries came.
     rate: f64,
     commits: Commits,
-    /// Part of that time in which loops were ready to run and others ran.
-    waited_to_run: f64,
 }
 
 pub(super) fn part(out: &mut Figures<'_>, dir: &Path, only: &str, is_quick: bool) -> Outcome<()> {
@@ -79,7 +79,12 @@ pub(super) fn part(out: &mut Figures<'_>, dir: &Path, only: &str, is_quick: bool
         report(out, &runs)?;
         // Where entries take time, one waits for a free credit, and no order of service changes that.
         if case.work.is_zero() {
-            out.at_most("p99, of alone", times(&runs, 1, &ready(99)), "", TIMES_MAX)?;
+            let spread = |run: &[Phase; 3]| ready(99)(&run[0]) / ready(50)(&run[0]);
+            let spread = median(runs.iter().map(spread).collect());
+            out.add("alone: p99 of p50", spread, "")?;
+            let is_noisy = spread > SPREAD_MAX;
+            let metric = if is_noisy { "VOID: p99, of alone" } else { "p99, of alone" };
+            out.at_most(metric, times(&runs, 1, &ready(99)), "", TIMES_MAX)?;
         }
     }
     Ok(())
@@ -144,11 +149,9 @@ impl Load {
         for _ in 0..if floods { N_FLOODERS } else { 0 } {
             flooders.spawn(enqueue(self.flooded(), self.flood.clone()));
         }
-        let now =
-            || Outcome::Ok((world.commits(), consumers.n_acked(), ThreadTime::of(LOOP)?.waited));
-        let before = now()?;
+        let before = (world.commits(), consumers.n_acked());
         let took = self.quiet_entries().await?;
-        let after = now()?;
+        let after = (world.commits(), consumers.n_acked());
         if floods && self.flood.room.available_permits() > BACKLOG_MAX - BACKLOG / 2 {
             return Err("the flood has no backlog any more, so this is another case".into());
         }
@@ -159,12 +162,7 @@ impl Load {
         }
         consumers.acked(self.n_entries()).await?;
         let rate = count(after.1 - before.1) / took.as_secs_f64();
-        Ok(Phase {
-            waits: self.stamps.waits()?,
-            rate,
-            commits: after.0.since(before.0),
-            waited_to_run: (after.2 - before.2).as_secs_f64() / took.as_secs_f64(),
-        })
+        Ok(Phase { waits: self.stamps.waits()?, rate, commits: after.0.since(before.0) })
     }
 
     /// The queue that floods.
@@ -250,7 +248,6 @@ fn report(out: &mut Figures<'_>, runs: &[[Phase; 3]]) -> Outcome<()> {
         out.add("rows per commit", of(&|phase| phase.commits.rows_each()), "")?;
         let in_commits = of(&|phase| ready(99)(phase) / phase.commits.mean_us());
         out.add("p99 in commits", in_commits, "")?;
-        out.add("loops waited to run", of(&|phase| phase.waited_to_run * 100.0), "%")?;
         out.add("acked", of(&|phase| phase.rate), "1/s")?;
     }
     out.subject("beside flood");
