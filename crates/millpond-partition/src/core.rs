@@ -343,8 +343,9 @@ impl Core {
         let survey_goes_on = self.advance_surveys();
         let more_leave = self.evict_idle(EVICTED_PER_TURN);
         let walk_goes_on = self.advance_walks();
-        let more_turns = self.pass_on();
-        memory_is_tight || walk_goes_on || survey_goes_on || more_leave || more_turns
+        // Tells other partitions of what was made available to them, too.
+        self.hear_of_limits();
+        memory_is_tight || walk_goes_on || survey_goes_on || more_leave
     }
 
     /// Answers everybody who still waits: the partition ends.
