@@ -291,6 +291,14 @@ pub(crate) enum Message {
         seen: Seen,
         reply: Reply<Vec<Accepted>>,
     },
+    /// Both or neither. The lease may be of another queue.
+    AckAndEnqueue {
+        lease: LeaseRef,
+        queue: Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+        seen: Seen,
+        reply: Reply<Vec<Accepted>>,
+    },
     Lease {
         source: LeaseSource,
         call: Arc<LeaseCall>,
@@ -332,7 +340,9 @@ impl Message {
     pub(crate) fn refuse(self, error: &PartitionError) {
         // Nobody has to be there to hear it.
         match self {
-            Self::Enqueue { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Enqueue { reply, .. } | Self::AckAndEnqueue { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
             Self::Lease { call, .. } => {
                 if let Some(reply) = call.claim() {
                     drop(reply.send(Err(error.clone())));

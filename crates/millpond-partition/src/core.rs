@@ -151,15 +151,19 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn handle_message(&mut self, now: UnixMillis, message: Message) {
-        let Some(message) = self.stand_behind(message) else { return };
+        // One that settles a lease of another queue needs that one first.
+        let Some(message) = self.stand_behind_first(message) else { return };
         if let Some(message) = self.park_if_unknown(message) {
-            self.dispatch(now, message);
+            self.dispatch(now, message, None);
         }
     }
 
-    /// Carries out a command whose queue is known, as soon as its keys are.
-    fn dispatch(&mut self, now: UnixMillis, message: Message) {
-        let message = self.stand_behind(message).and_then(|message| self.wait_at_door(message));
+    /// Carries out a command whose queue is known, as soon as its keys are. `found` has just been looked up.
+    fn dispatch(&mut self, now: UnixMillis, message: Message, found: Option<QueueId>) {
+        let message = self
+            .stand_behind(message)
+            .and_then(|message| self.park_for_target(message, found))
+            .and_then(|message| self.wait_at_door(message));
         if let Some(message) = message {
             self.perform(now, message);
         }
@@ -170,6 +174,9 @@ impl Core {
         match message {
             Message::Enqueue { queue, entries, seen, reply } => {
                 self.enqueue(now, &queue, entries, &seen, reply);
+            }
+            Message::AckAndEnqueue { lease, queue, entries, seen, reply } => {
+                self.ack_and_enqueue(now, lease, (&queue, entries, &seen), reply);
             }
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
@@ -217,7 +224,9 @@ impl Core {
             Effect::Granted { grants, reply } => self.grants_stand(grants, reply, position),
             Effect::Gone { slot, rank, reply } => {
                 self.entry_left(slot, rank);
-                let _ = reply.send(Ok(position.attach(())));
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(position.attach(())));
+                }
             }
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
@@ -334,8 +343,9 @@ impl Core {
         let survey_goes_on = self.advance_surveys();
         let more_leave = self.evict_idle(EVICTED_PER_TURN);
         let walk_goes_on = self.advance_walks();
-        let more_turns = self.pass_on();
-        memory_is_tight || walk_goes_on || survey_goes_on || more_leave || more_turns
+        // Tells other partitions of what was made available to them, too.
+        self.hear_of_limits();
+        memory_is_tight || walk_goes_on || survey_goes_on || more_leave
     }
 
     /// Answers everybody who still waits: the partition ends.

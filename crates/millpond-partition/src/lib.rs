@@ -43,6 +43,7 @@
 //! | enqueue with a key | also put `dedup` twice, by key and by the time at which it is forgotten | found by one look-up, forgotten by one scan |
 //! | lease | put `leases` | the entry's row does not move |
 //! | ack | single-delete `entries`, delete `leases`, put or delete `active`; delete `payloads` if there | the entry's row was put once, so the two annihilate each other in a compaction |
+//! | ack and enqueue | both, in one batch | the work and what it has led to |
 //! | nack, expiry | put `leases` | keeps the attempts without rewriting the entry |
 //! | delay | put `delayed`, and a notice of five bytes in `entries`, instead of the entry's row | what is due next is read in one scan, and the queue knows what it waits for |
 //! | due | delete `delayed`, single-delete the notice, put `entries` | the row of a ready entry |

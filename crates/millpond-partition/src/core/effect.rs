@@ -29,7 +29,8 @@ pub(super) enum Effect {
     Gone {
         slot: Slot,
         rank: EntryRank,
-        reply: Reply<()>,
+        /// Nobody, if the entries that came with it are answered for.
+        reply: Option<Reply<()>>,
     },
     Released {
         slot: Slot,
@@ -99,7 +100,11 @@ impl Effect {
             Self::Configured { reply, .. } => drop(reply.send(Err(error))),
             Self::Duplicates { reply, .. } => drop(reply.send(Err(error))),
             Self::Granted { reply, .. } => drop(reply.send(Err(error))),
-            Self::Gone { reply, .. } => drop(reply.send(Err(error))),
+            Self::Gone { reply, .. } => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error)));
+                }
+            }
             Self::Released { reply, .. } => {
                 if let Some(reply) = reply {
                     drop(reply.send(Err(error)));

@@ -81,6 +81,11 @@ impl Core {
         }
     }
 
+    /// Whether somebody may be served.
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.topics_to_serve.is_empty() || !self.queues_to_serve.is_empty()
+    }
+
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
         let Some(mut waiters) = self.queue_waiters.remove(&id) else { return };
         let Some(slot) = self.queues.find(&id) else {

@@ -140,6 +140,10 @@ pub(crate) enum Mutation {
     OldAnswersKept,
     /// A key that was taken again is not kept while a step is being read.
     NotKeptForStep,
+    /// A queue that gets entries together with an ack is not looked up.
+    TargetTakenForEmpty,
+    /// Entries that come with an ack are accepted though the lease does not stand.
+    AcceptedThoughStale,
     /// What all queues hold together is only written down when it is more than before.
     TotalsOnlyGrow,
 }
@@ -148,7 +152,7 @@ pub(crate) enum Mutation {
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 67] = [
+    pub(crate) const ALL: [Self; 69] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -203,6 +207,8 @@ impl Mutation {
         Self::AckKeepsBytes,
         Self::PurgeKeepsBytes,
         Self::TotalsOnlyGrow,
+        Self::TargetTakenForEmpty,
+        Self::AcceptedThoughStale,
         Self::BoundsIgnored,
         Self::OnlyReadyBound,
         Self::CallsUnbounded,

@@ -235,11 +235,6 @@ impl Core {
         }
     }
 
-    /// Tells the other partitions of what was made available to them. Whether there is something for this one.
-    pub(super) fn pass_on(&mut self) -> bool {
-        self.hear_of_limits();
-        !self.topics_to_serve.is_empty() || !self.queues_to_serve.is_empty()
-    }
 }
 
 /// Whatever it held of the limits goes to the other partitions.

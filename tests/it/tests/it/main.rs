@@ -10,6 +10,7 @@ mod corrupt;
 mod dead_letters;
 mod delays;
 mod delivery;
+mod door;
 mod explaining;
 mod failure;
 mod leases;

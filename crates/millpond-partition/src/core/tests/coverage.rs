@@ -94,11 +94,14 @@ pub(super) enum Situation {
     DuplicateInBatch,
     KeyTakenAgain,
     KeyForgotten,
+    /// An ack that came with entries, and one whose lease did not stand.
+    HandedOn,
+    HandedOnStale,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 66] = [
+const ALL: [Situation; 68] = [
     Acked,
     Nacked,
     Extended,
@@ -165,6 +168,8 @@ const ALL: [Situation; 66] = [
     DuplicateInBatch,
     KeyTakenAgain,
     KeyForgotten,
+    HandedOn,
+    HandedOnStale,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

@@ -142,6 +142,12 @@ pub(super) enum Op {
         lease: Named,
         action: Action,
     },
+    /// A worker is done and hands on.
+    HandOn {
+        lease: Named,
+        queue: u8,
+        entries: Vec<New>,
+    },
     /// One entry's whole life, as far as nothing is in its way.
     Job {
         queue: u8,
@@ -361,6 +367,7 @@ fn fault() -> impl Strategy<Value = Op> {
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<u16>();
     let entries = prop::collection::vec(new_entry(), 1..7);
+    let handed_on = prop::collection::vec(new_entry(), 1..3);
     let lease_ms = prop::sample::select(&[30_u64, 300, 3_000]);
     let advance = prop::sample::select(&[1_u64, 1, 10, 40, 40, 400, 6_000]);
     let set_wall = prop::sample::select(&[-HOUR, -700, -1, 1, 30, 700, HOUR]);
@@ -374,6 +381,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
+        4 => (named(), 0..N_QUEUES, handed_on)
+            .prop_map(|(lease, queue, entries)| Op::HandOn { lease, queue, entries }),
         8 => (0..N_QUEUES, action(), then())
             .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
         2 => Just(Op::AckAll),

@@ -153,6 +153,11 @@ impl World {
             Op::Abandon(nth) => self.abandon(nth),
             Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
             Op::Settle { lease, action } => self.settle_named(lease, action)?,
+            Op::HandOn { lease, queue, ref entries } => {
+                if let Some(lease) = self.named(lease) {
+                    self.hand_on(lease, queue, entries)?;
+                }
+            }
             Op::Job { queue } => self.job(queue)?,
             Op::Attempt { queue, action, then } => self.attempt(queue, action, then)?,
             Op::AckAll => self.ack_all()?,
@@ -252,7 +257,8 @@ impl World {
     }
 
     fn job(&mut self, queue: u8) -> Checked {
-        self.enqueue(queue, &[New::PLAIN])?;
+        let key = queue.is_multiple_of(2).then_some(7);
+        self.enqueue(queue, &[New { key, ..New::PLAIN }])?;
         self.commit_turn()?;
         self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 1000, false)?;
         self.commit_turn()?;
@@ -317,7 +323,11 @@ impl World {
     }
 
     fn settle_named(&mut self, lease: Named, action: Action) -> Checked {
-        let lease = match lease {
+        self.named(lease).map_or(Ok(()), |lease| self.settle(lease, action))
+    }
+
+    fn named(&self, lease: Named) -> Option<LeaseRef> {
+        match lease {
             Named::Received(nth) => pick(&self.received, nth).map(|at| self.received[at]),
             Named::Standing(nth) => {
                 let mut standing = self.received.clone();
@@ -330,8 +340,7 @@ impl World {
                 let token = LeaseToken { epoch: self.newest_token.epoch, number };
                 pick(&ids, entry).map(|at| LeaseRef { id: ids[at], token })
             }
-        };
-        lease.map_or(Ok(()), |lease| self.settle(lease, action))
+        }
     }
 
     /// The loop takes the oldest message about unreceived leases.
