@@ -8,6 +8,9 @@ use super::{
     DelayedInfo, HeldSetting, LeaseInfo, LimitInfo, QueueInfo, SettingName, SettingValue, waiting,
 };
 
+/// Queues that a report counts at most.
+const COUNTED_MAX: usize = 1_000;
+
 /// What is known of a queue.
 pub(super) struct Known<'a> {
     pub(super) queue: &'a QueueInfo,
@@ -110,6 +113,9 @@ impl Known<'_> {
             }
             QueueState::Ready { n_ahead: 0 } => {
                 fixed("ready", "its head is next to be leased; no consumer has asked")
+            }
+            QueueState::Ready { n_ahead: n @ COUNTED_MAX.. } => {
+                ("ready", format!("its head can be leased; {n} queues of the topic or more come first"))
             }
             QueueState::Ready { n_ahead } => ("ready", behind(*n_ahead, "the topic")),
             QueueState::Leased { until, by } => {

@@ -36,6 +36,7 @@ fn states() -> Vec<(QueueState, &'static str, &'static str)> {
         (QueueState::Delayed, "empty", "it holds nothing"),
         (QueueState::Ready { n_ahead: 0 }, "ready", "next to be leased"),
         (QueueState::Ready { n_ahead: 2 }, "ready", "2 queues of the topic come first"),
+        (QueueState::Ready { n_ahead: 1_000 }, "ready", "1000 queues of the topic or more come"),
         (QueueState::Paused { by: by_rule }, "paused", "by the rule of prefix a/; what is leased"),
         (QueueState::Paused { by: by_limit }, "paused", "the limit of prefix a/ is 0"),
         (at_limit, "at_limit", "at the limit of the topic: 3 of 2 are leased"),
