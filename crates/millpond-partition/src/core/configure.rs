@@ -129,8 +129,9 @@ impl Core {
         walk.next = until;
         let is_through = until == n_slots;
         let queues = &self.queues;
-        self.to_resolve
-            .retain(|slot| queues.get(*slot).is_some_and(|q| q.unresolved && q.n_leased() > 0));
+        self.to_resolve.retain(|slot| {
+            queues.get(*slot).is_some_and(|q| q.class.is_unresolved() && q.n_leased() > 0)
+        });
         let counts_all = self.to_resolve.is_empty() && self.recall.leased().next().is_none();
         if is_through && counts_all {
             let _ = walk.reply.send(Ok(walk.position));
@@ -156,7 +157,7 @@ impl Core {
     pub(super) fn note_unresolved(&mut self, slot: Slot) {
         let queue = &self.queues[slot];
         let skips = self.is_broken(Mutation::LeasesUnresolved);
-        if queue.unresolved && queue.n_leased() > 0 && !skips {
+        if queue.class.is_unresolved() && queue.n_leased() > 0 && !skips {
             self.to_resolve.insert(slot);
             self.want_names(slot);
         }
@@ -226,7 +227,7 @@ impl Core {
             tracing::error!(queue = %id, "the names of a queue are missing or damaged");
         }
         self.change_class(slot, names.as_ref().map(|names| &names.key));
-        self.queues[slot].unresolved = false;
+        self.queues[slot].class = self.queues[slot].class.resolved();
         if let Some(names) = names {
             self.names.insert(id, names);
         }

@@ -57,13 +57,13 @@ impl Core {
         let names = self.names.peek(&id).cloned();
         let class = self.join_class(topic, id, names.as_ref().map(|names| &names.key));
         let slot = self.queues.next_slot();
-        let options = self.queue_options(class.0, slot);
+        let options = self.queue_options(class.number(), slot);
         let topic = &mut self.topics[at];
         topic.n_queues += 1;
         let limits = &mut self.seat.lock().limits;
         let room = "fewer queues are in memory than a scheduler may have";
         let handle = topic.scheduler.add(limits, options).expect(room);
-        if !self.classes[class.0].rules().paused_by.is_empty() {
+        if !self.classes[class.number()].rules().paused_by.is_empty() {
             topic.scheduler.pause(limits, handle).expect("it was just added");
         }
         self.queues.insert(Queue::new(id, (at, handle), class, stored, window))
@@ -80,8 +80,8 @@ impl Core {
         let resource = topic.scheduler.resource(&state.limits, queue.handle).expect(added);
         topic.scheduler.remove(&mut state.limits, queue.handle).expect(added);
         drop(state);
-        self.drop_own(queue.class, resource);
-        self.leave_class(queue.class);
+        self.drop_own(queue.class.number(), resource);
+        self.leave_class(queue.class.number());
         self.tidy_topic(queue.topic);
         if !uncounted {
             self.recall.left_memory(&queue.stored);
@@ -234,7 +234,6 @@ impl Core {
             topic.woken = !is_done.expect("its own limits");
         }
     }
-
 }
 
 /// Whatever it held of the limits goes to the other partitions.

@@ -211,7 +211,7 @@ fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     let is_unknown = queue.head_is_unknown() && queue.purge().is_none();
     prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
     prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);
-    let must_count = queue.is_coming() && (queue.window.is_empty() || queue.unresolved);
+    let must_count = queue.is_coming() && (queue.window.is_empty() || queue.class.is_unresolved());
     prop_assert!(queue.counted || !must_count, "a load is not counted");
     let is_reading = queue.load == Load::Reading;
     prop_assert_eq!(queue.window.refill_in_flight(), is_reading);

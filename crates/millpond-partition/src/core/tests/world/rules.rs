@@ -95,7 +95,7 @@ impl World {
     /// What holds for a queue: as the core sees it, if it knows the queue.
     pub(super) fn rules_of(&self, queue: QueueId) -> Effective {
         let core = &self.node.core;
-        match core.queues.find(&queue).filter(|slot| !core.queues[*slot].unresolved) {
+        match core.queues.find(&queue).filter(|slot| !core.queues[*slot].class.is_unresolved()) {
             Some(slot) => (**core.rules_of(slot)).clone(),
             None => self.said_of(queue),
         }
@@ -140,7 +140,7 @@ impl World {
     fn check_rules(&self) -> Checked {
         let core = &self.node.core;
         for (slot, queue) in core.queues.iter() {
-            if queue.unresolved {
+            if queue.class.is_unresolved() {
                 prop_assert!(queue.n_leased() == 0, "leases of {} count nowhere", queue.id);
                 continue;
             }
