@@ -8,12 +8,14 @@
 
 mod effect;
 mod enqueue;
+mod forward;
 mod heads;
 mod lease;
 mod lines;
 mod memory;
 mod moves;
 mod mutation;
+mod outlive;
 mod purge;
 mod queue;
 mod queues;
@@ -31,7 +33,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
-use millpond_types::{ActiveKey, EntryRank, QueueId, Stage, SystemKey, UnixMillis, encode_u64};
+use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
 use crate::command::{Message, Nacked};
@@ -43,6 +45,7 @@ use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
 use memory::Memory;
+use moves::Place;
 pub(crate) use mutation::Mutation;
 use queue::{Lease, LeaseState, Load, Names, Queue, Window};
 use queues::{QueueSet, Slot};
@@ -98,8 +101,9 @@ pub(crate) struct Core {
     urgent_loads: VecDeque<Slot>,
     loads_ahead: VecDeque<Slot>,
     purge_reads: VecDeque<Slot>,
-    /// Entries whose row is to be read, because they move.
-    move_reads: VecDeque<(Slot, Stage, EntryRank)>,
+    /// Entries that move: their row is to be read, or the names of their queue; or the body.
+    move_reads: VecDeque<Place>,
+    body_reads: VecDeque<(Slot, EntryRank)>,
     /// Reads in flight, by number.
     reads: HashMap<u64, Reading>,
     last_read: u64,
@@ -137,6 +141,7 @@ impl Core {
             Message::Dead { id, action, reply } => self.dead(id, action, reply),
             Message::Purge { id, reply } => self.purge(id, reply),
             Message::Due(key, row) => self.let_go(key, row),
+            Message::Forward { id, to } => self.forward_on(now, id, &to),
             Message::ReportQueue { id, reply } => drop(reply.send(Ok(self.report_queue(id)))),
             Message::Report { n_queues_max, reply } => self.start_survey(n_queues_max, reply),
             Message::Close => unreachable!("the driver handles its own messages"),
@@ -175,6 +180,7 @@ impl Core {
                 self.entry_left(slot, rank);
                 let _ = reply.send(Ok(position.attach(())));
             }
+            Effect::Outlived { slot, rank } => self.entry_left(slot, rank),
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
                 if let Some(reply) = reply {
@@ -312,6 +318,7 @@ impl Core {
 
     /// Restores P4 for a queue after any change to it, and lets it leave memory when idle.
     fn touch(&mut self, slot: Slot) {
+        self.watch_head(slot);
         self.queues[slot].release_unused();
         self.place(slot);
         self.consider_idle(slot);

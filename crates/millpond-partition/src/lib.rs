@@ -130,6 +130,7 @@
 mod clock;
 mod command;
 mod core;
+pub mod dead_headers;
 mod driver;
 mod end;
 mod error;

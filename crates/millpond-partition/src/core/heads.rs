@@ -74,21 +74,25 @@ impl Core {
 
     /// The first queue of a ring that has a head. Heads that are unknown are asked for on the way, for a
     /// caller that wants so many entries.
-    pub(super) fn first_servable(&mut self, topic: TopicSlot, n_wanted: usize) -> Option<Slot> {
+    pub(super) fn first_servable(
+        &mut self,
+        now: UnixMillis,
+        topic: TopicSlot,
+        n_wanted: usize,
+    ) -> Option<Slot> {
         let n_ahead = n_wanted.clamp(HEADS_AHEAD_MIN, HEADS_AHEAD);
         let mut next = self.topics[topic].ring.front();
         let mut n_passed = 0;
         while n_passed < HEADS_AHEAD {
             let slot = next?;
-            let queue = &self.queues[slot];
-            if !queue.window.is_empty() {
+            next = self.queues[slot].ring.next.map(Slot::from);
+            if self.has_head(now, slot) {
                 return Some(slot);
             }
-            next = queue.ring.next.map(Slot::from);
             if self.topics[topic].n_loading < n_ahead {
                 // It leaves the ring until it is read.
                 self.demand_head(slot);
-            } else {
+            } else if self.queues[slot].in_ring {
                 n_passed += 1;
             }
         }

@@ -70,7 +70,7 @@ impl Core {
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
         let Some(mut waiters) = self.queue_waiters.remove(&id) else { return };
         let slot = self.queues.find(&id);
-        let has_head = |core: &Self| slot.is_some_and(|slot| !core.queues[slot].window.is_empty());
+        let has_head = |core: &mut Self| slot.is_some_and(|slot| core.has_head(now, slot));
         while has_head(self)
             && let Some(waiter) = waiters.pop()
         {
@@ -91,7 +91,7 @@ impl Core {
     fn serve_topic(&mut self, now: UnixMillis, slot: TopicSlot) {
         while let Some(n_wanted) = self.topics[slot].waiters.first_wants() {
             self.recall_topic(slot);
-            let has_queue = self.first_servable(slot, n_wanted).is_some();
+            let has_queue = self.first_servable(now, slot, n_wanted).is_some();
             let topic = &mut self.topics[slot];
             if !has_queue {
                 let may_have = topic.n_loading > 0 || !topic.ring.is_empty();
@@ -118,7 +118,10 @@ impl Core {
         let mut grants = Vec::new();
         while grants.len() < waiter.call.n_max {
             let n_left = waiter.call.n_max - grants.len();
-            let next = only.or_else(|| topic.and_then(|topic| self.first_servable(topic, n_left)));
+            let next = match topic {
+                Some(topic) => self.first_servable(now, topic, n_left),
+                None => only.filter(|slot| self.has_head(now, *slot)),
+            };
             let Some(slot) = next else { break };
             let Some((rank, head)) = self.with_window(slot, |window| window.take()) else { break };
             grants.push((slot, self.stage_lease(slot, rank, head, deadline, &waiter.call)));
@@ -172,6 +175,7 @@ impl Core {
         let id = EntryId { queue: queue.id, rank };
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());
+        self.watch_head(slot);
         let names = self.names.get(&id.queue).cloned();
         Grant {
             id,

@@ -157,6 +157,7 @@ impl Core {
             loads_ahead: VecDeque::new(),
             purge_reads: VecDeque::new(),
             move_reads: VecDeque::new(),
+            body_reads: VecDeque::new(),
             reads: HashMap::new(),
             cancelled: Vec::new(),
             last_read: 0,

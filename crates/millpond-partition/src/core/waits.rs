@@ -3,6 +3,7 @@
 use millpond_types::{EntryRank, Stage, UnixMillis};
 use millpond_wakeup::{Handle, Nanos, Timers};
 
+use super::moves::Place;
 use super::{Core, Slot};
 
 /// Who is woken.
@@ -23,6 +24,8 @@ pub(super) enum Wait {
     RetryLoad,
     /// The next try to read what a purge removes.
     RetryPurge,
+    /// The time of its head is over, after which it is not delivered any more.
+    Outlives,
     /// The next try to read an entry that moves.
     RetryMove(Stage, EntryRank),
 }
@@ -54,6 +57,7 @@ impl Core {
     pub(super) fn forget_waits(&mut self, slot: Slot) {
         if let Some(busy) = &mut self.queues[slot].busy {
             busy.waits = Default::default();
+            busy.outlives_at = None;
         }
         self.disarm(slot);
     }
@@ -111,9 +115,12 @@ impl Core {
             n_left -= 1;
             match wait {
                 Wait::LeaseEnds(rank) => self.lease_expired(slot, rank),
+                Wait::Outlives => n_left = self.head_outlived(now, slot, n_left),
                 Wait::RetryLoad => self.retry_load(slot),
                 Wait::RetryPurge => self.purge_reads.push_back(slot),
-                Wait::RetryMove(stage, rank) => self.move_reads.push_back((slot, stage, rank)),
+                Wait::RetryMove(from, rank) => {
+                    self.move_reads.push_back(Place { slot, from, rank });
+                }
             }
         }
         n_left

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
-use millpond_types::{TopicId, TopicName};
+use millpond_types::limits::INLINE_BODY_BYTES_MAX;
+use millpond_types::{Setting, Settings, TopicId, TopicName};
 use millpond_wakeup::BackoffPolicy;
 use proptest::prelude::*;
 
@@ -12,10 +13,13 @@ use crate::command::{DeadAction, Retry};
 use crate::options::{LeasesAtOpen, PartitionOptions, RetryPolicy};
 use crate::{InboxLimits, LeaseSource, QueueRef};
 
-/// Queues of the world; the last one is alone in the second topic.
+/// Queues of the world but for those of dead letters; the last one is alone in the second topic. It has the
+/// key of the first.
 pub(super) const N_QUEUES: u8 = 6;
-/// The topic of all queues but the last, and that of the last.
-pub(super) const TOPICS: [&str; 2] = ["shared", "alone"];
+/// Queues of dead letters, one for each key. They follow the others.
+pub(super) const N_GRAVES: u8 = N_QUEUES - 1;
+/// The topic of all queues but the last, that of the last, and that of dead letters.
+pub(super) const TOPICS: [&str; 3] = ["shared", "alone", "dead"];
 const STEPS_MAX: usize = 140;
 const HOUR: i64 = 3_600_000;
 
@@ -53,12 +57,13 @@ pub(super) enum When {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
     pub(super) priority: u8,
-    pub(super) large: bool,
+    /// Length of its payload.
+    pub(super) n_bytes: usize,
     pub(super) when: When,
 }
 
 impl New {
-    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now };
+    pub(super) const PLAIN: Self = Self { priority: 128, n_bytes: 3, when: When::Now };
 
     pub(super) fn at(when: When) -> Self {
         Self { when, ..Self::PLAIN }
@@ -140,6 +145,13 @@ pub(super) enum Op {
         action: Action,
         then: Then,
     },
+    /// A new entry is rejected, and its reads come back as often as they are let go; and what comes then.
+    Bury {
+        queue: u8,
+        n_bytes: usize,
+        n_reads: u8,
+        then: Then,
+    },
     /// Every caller takes its leases and acks them, and so do those who hold some already.
     AckAll,
     /// Accepted leases are returned without having been worked on.
@@ -202,9 +214,15 @@ pub(super) enum Op {
 
 fn source() -> impl Strategy<Value = Source> {
     prop_oneof![
-        4 => (0_u8..2).prop_map(Source::Topic),
-        3 => (0..N_QUEUES).prop_map(Source::Queue),
+        14 => (0_u8..2).prop_map(Source::Topic),
+        3 => Just(Source::Topic(2)),
+        11 => (0..N_QUEUES).prop_map(Source::Queue),
+        1 => (N_QUEUES..N_QUEUES + N_GRAVES).prop_map(Source::Queue),
     ]
+}
+
+fn queue() -> impl Strategy<Value = u8> {
+    prop_oneof![12 => 0..N_QUEUES, 1 => N_QUEUES..N_QUEUES + N_GRAVES]
 }
 
 fn named() -> impl Strategy<Value = Named> {
@@ -250,17 +268,27 @@ fn then() -> impl Strategy<Value = Then> {
     ]
 }
 
+fn then_slowly() -> impl Strategy<Value = Then> {
+    let purge = Just(Then::Purge { reads: false });
+    prop_oneof![3 => then(), 2 => purge, 2 => Just(Then::FailRead)]
+}
+
 fn new_entry() -> impl Strategy<Value = New> {
     let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
     // Few values, so that many are due at the same time.
     let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
-    (priority, prop::bool::weighted(0.1), when).prop_map(|(priority, large, when)| New {
+    (priority, n_bytes(), when).prop_map(|(priority, n_bytes, when)| New {
         priority,
-        large,
+        n_bytes,
         when,
     })
+}
+
+/// The second is beyond the limit of inline bodies once headers are added.
+fn n_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![16 => Just(3), 2 => Just(950), 3 => Just(INLINE_BODY_BYTES_MAX)]
 }
 
 fn policy() -> impl Strategy<Value = RetryPolicy> {
@@ -320,7 +348,7 @@ fn op() -> impl Strategy<Value = Op> {
     let set_wall = prop::sample::select(&[-HOUR, -700, -1, 1, 30, 700, HOUR]);
     let dead_action = prop_oneof![2 => Just(DeadAction::Replay), 1 => Just(DeadAction::Drop)];
     prop_oneof![
-        12 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
+        12 => (queue(), entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
             |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
         ),
@@ -328,8 +356,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
-        8 => (0..N_QUEUES, action(), then())
+        8 => (queue(), action(), then())
             .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
+        3 => (queue(), n_bytes(), 0_u8..4, then_slowly())
+            .prop_map(|(queue, n_bytes, n_reads, then)| Op::Bury { queue, n_bytes, n_reads, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
         1 => pick.prop_map(Op::GiveBack),
@@ -341,7 +371,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Timeout),
         5 => Just(Op::Reads),
         8 => pick.prop_map(Op::PollRead),
-        2 => (0..N_QUEUES).prop_map(Op::Purge),
+        2 => queue().prop_map(Op::Purge),
         2 => Just(Op::Tidy),
         5 => Just(Op::Serve),
         9 => Just(Op::Submit),
@@ -371,35 +401,55 @@ fn setup() -> impl Strategy<Value = Setup> {
         (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
     let idle = (0_usize..4, window_bytes);
     let retry = (policy(), prop::option::of(policy()));
-    (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
-        |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
-            options: PartitionOptions {
-                retry: retry.0,
-                retry_of_topics: retry.1.into_iter().map(|policy| (alone(), policy)).collect(),
-                commits_in_flight_max: sizes.0,
-                scans_in_flight_max: sizes.1,
-                scan_bytes_max: sizes.2,
-                scan_skip_max,
-                timers_per_turn,
-                idle_queues_max: idle.0,
-                window_bytes_max: idle.1,
-                inbox,
-                leases_at_open: at_open,
-                ..PartitionOptions::default()
-            },
-            visibility: store.0,
-            tombstones: store.1,
-            by_queue: store.2,
-            block: store.3,
-            hold: store.4,
-            ranges: store.5,
+    let rules = (defaults(), prop::bool::ANY);
+    (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, (retry, rules)).prop_map(
+        |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, (retry, rules))| {
+            Setup {
+                options: PartitionOptions {
+                    defaults: rules.0,
+                    names_cached_max: if rules.1 { 1 } else { 100 },
+                    retry: retry.0,
+                    retry_of_topics: retry.1.into_iter().map(|policy| (alone(), policy)).collect(),
+                    commits_in_flight_max: sizes.0,
+                    scans_in_flight_max: sizes.1,
+                    scan_bytes_max: sizes.2,
+                    scan_skip_max,
+                    timers_per_turn,
+                    idle_queues_max: idle.0,
+                    window_bytes_max: idle.1,
+                    inbox,
+                    leases_at_open: at_open,
+                    ..PartitionOptions::default()
+                },
+                visibility: store.0,
+                tombstones: store.1,
+                by_queue: store.2,
+                block: store.3,
+                hold: store.4,
+                ranges: store.5,
+            }
         },
     )
 }
 
+/// What holds for all queues.
+fn defaults() -> impl Strategy<Value = Settings> {
+    let dead_letter_topic = prop::option::of(Just(topic(2)));
+    let kept_ms = prop_oneof![7 => Just(None), 3 => prop::sample::select(&[30_u64, 400, 6_000]).prop_map(Some)];
+    (dead_letter_topic, kept_ms).prop_map(|(dead_letter_topic, kept_ms)| Settings {
+        dead_letter_topic: dead_letter_topic.map_or(Setting::Inherited, Setting::Is),
+        retention_ms: kept_ms.map_or(Setting::Inherited, Setting::Is),
+        ..Settings::default()
+    })
+}
+
+pub(super) fn topic(n: usize) -> TopicName {
+    TopicName::new(TOPICS[n]).expect("a valid name")
+}
+
 /// The topic that may have a policy of its own.
 fn alone() -> TopicId {
-    TopicId::derive(&TopicName::new(TOPICS[1]).expect("a valid name"))
+    TopicId::derive(&topic(1))
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
@@ -413,7 +463,8 @@ impl Source {
                 LeaseSource::Queue(queues[usize::from(topic)].id)
             }
             Self::Topic(0) => LeaseSource::Topic(queues[0].topic_id),
-            Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
+            Self::Topic(1) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
+            Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES)].topic_id),
             Self::Queue(queue) => LeaseSource::Queue(queues[usize::from(queue)].id),
         }
     }

@@ -109,6 +109,27 @@ impl Place {
 }
 
 impl ModelEntry {
+    /// One that was just accepted.
+    pub(super) fn new(
+        body: Bytes,
+        enqueued_at: UnixMillis,
+        place: Place,
+        since: LogPosition,
+    ) -> Self {
+        Self {
+            body,
+            enqueued_at,
+            place,
+            since,
+            attempts: 0,
+            floor_ms: 0,
+            lease: None,
+            removed: None,
+            purged: false,
+            doomed: false,
+        }
+    }
+
     /// The core must know it, and nobody holds it.
     pub(super) fn is_ready(&self, handled: LogPosition) -> bool {
         self.since <= handled && self.is_free(handled)
@@ -251,6 +272,13 @@ impl Model {
                 entry.goes_to(Place::Dead(row.clone()), &row.entry, at);
                 entry.lease_goes(at, how);
             }
+            Change::Forwarded { from, to, row, body } => {
+                let entry = self.entry(from);
+                entry.lease_goes(at, how);
+                entry.removed = Some(at);
+                let new = ModelEntry::new(body.clone(), row.enqueued_at, Place::Ready, at);
+                self.entries.insert(*to, new);
+            }
             Change::Granted(id, row) => {
                 let first_deadline = row.deadline;
                 let lease =
@@ -266,7 +294,8 @@ impl Model {
             }
             Change::Removed(id, _) => {
                 if let Some(lease) = &mut self.entry(id).lease {
-                    lease.end = Some((at, Ending::Acked));
+                    // One that was given back is not acked.
+                    lease.end.get_or_insert((at, Ending::Acked));
                 }
                 self.entry(id).removed = Some(at);
             }
