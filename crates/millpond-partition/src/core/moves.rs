@@ -2,7 +2,8 @@
 //!
 //! The row of an entry holds its body, and the key of the row its stage, so a move writes the row anew and
 //! has to read it first. Most often memory serves the read, because the worker has just had the entry;
-//! otherwise the move waits for it, and whoever asked waits with it.
+//! otherwise the move waits for it, and whoever asked waits with it. A dead letter that goes to another topic has
+//! [further to go](super::forward).
 
 use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
