@@ -112,6 +112,8 @@ pub(crate) struct Core {
     /// Those of them that nobody wants any more.
     cancelled: Vec<u64>,
     memory: Memory,
+    /// Queues that the round may still clear of what is over, in this turn.
+    to_clear_left: usize,
     /// What holds where no rule says anything.
     defaults: Arc<Effective>,
     idle: VecDeque<Slot>,

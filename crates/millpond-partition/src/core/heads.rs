@@ -86,10 +86,11 @@ impl Core {
         while n_passed < HEADS_AHEAD {
             let slot = next?;
             next = self.queues[slot].ring.next.map(Slot::from);
-            if self.has_head(now, slot) {
+            if self.has_head_in_round(now, slot) {
                 return Some(slot);
             }
-            if self.topics[topic].n_loading < n_ahead {
+            let is_unknown = self.queues[slot].window.is_empty();
+            if is_unknown && self.topics[topic].n_loading < n_ahead {
                 // It leaves the ring until it is read.
                 self.demand_head(slot);
             } else if self.queues[slot].in_ring {

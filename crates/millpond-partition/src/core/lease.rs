@@ -8,6 +8,7 @@ use millpond_types::{
     EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, UnixMillis,
 };
 
+use super::outlive::CLEARED_PER_TURN;
 use super::waiters::Waiter;
 use super::waits::Wait;
 use super::{Core, Effect, Lease, LeaseState, Mutation, SWEEP_MIN, Slot, TopicSlot};
@@ -57,6 +58,7 @@ impl Core {
     /// Grants what can be granted. To be called after everything else of a turn, so that an entry that
     /// became ready in this turn competes with the others.
     pub(crate) fn serve(&mut self, now: UnixMillis) {
+        self.to_clear_left = CLEARED_PER_TURN;
         for id in std::mem::take(&mut self.queues_to_serve) {
             self.serve_queue(now, id);
         }

@@ -12,6 +12,9 @@ use millpond_types::{EntryHead, EntryRank, PayloadKey, UnixMillis};
 use super::waits::Wait;
 use super::{Core, Effect, Mutation, Slot};
 
+/// Queues that a round clears of what is over, in one turn.
+pub(super) const CLEARED_PER_TURN: usize = if cfg!(test) { 2 } else { 256 };
+
 impl Core {
     /// Whether an entry may not be delivered any more.
     pub(super) fn outlived(&self, now: UnixMillis, slot: Slot, head: &EntryHead) -> bool {
@@ -55,14 +58,30 @@ impl Core {
         n_max
     }
 
-    /// Whether a queue has something to serve. What is over is removed, which is never more than the window
-    /// holds.
+    /// Whether a queue has something to serve. What is over is removed before, which is never more than its
+    /// window holds.
     pub(super) fn has_head(&mut self, now: UnixMillis, slot: Slot) -> bool {
-        let broken = self.is_broken(Mutation::OutlivedGranted);
-        if !broken && self.remove_outlived(now, slot, usize::MAX) > 0 {
+        if self.is_broken(Mutation::OutlivedGranted) {
+            return !self.queues[slot].window.is_empty();
+        }
+        if self.remove_outlived(now, slot, usize::MAX) > 0 {
+            // As after a grant.
+            self.read_ahead(slot);
             self.touch(slot);
         }
         !self.queues[slot].window.is_empty()
+    }
+
+    /// As [`has_head`](Self::has_head), for one of many queues: they all may have to be cleared. What is left
+    /// then goes with the waits, which are over, and brings those who wait for work back.
+    pub(super) fn has_head_in_round(&mut self, now: UnixMillis, slot: Slot) -> bool {
+        let head = self.queues[slot].window.peek();
+        let is_over = head.is_some_and(|(_, head)| self.outlived(now, slot, head));
+        if is_over && self.to_clear_left == 0 && !self.is_broken(Mutation::OutlivedGranted) {
+            return false;
+        }
+        self.to_clear_left = self.to_clear_left.saturating_sub(usize::from(is_over));
+        self.has_head(now, slot)
     }
 
     /// The time of a head is over, or that of an earlier one was; returns how many more waits may end.

@@ -163,6 +163,7 @@ impl Core {
             last_read: 0,
             read_kind: 0,
             memory: Memory::default(),
+            to_clear_left: 0,
             defaults,
             idle: VecDeque::new(),
             surveys: VecDeque::new(),

@@ -105,7 +105,13 @@ impl World {
             }
             let mut open = topic.waiters.iter().filter(|waiter| waiter.call.is_open());
             let mut first = ring.iter().take(HEADS_AHEAD);
-            let has_head = first.any(|slot| !core.queues[*slot].window.is_empty());
+            // What is over and was left to the waits is nothing to serve.
+            let is_over = |slot: &Slot| {
+                let head = core.queues[*slot].window.peek();
+                head.is_some_and(|(_, head)| core.outlived(self.now(), *slot, head))
+            };
+            let has_head =
+                first.any(|slot| !core.queues[*slot].window.is_empty() && !is_over(slot));
             let may_come = n_loading > 0 || !ring.is_empty() || core.recall.may_bring(topic.recall);
             let may_answer = has_head && !topic.waiters.is_empty()
                 || !may_come && open.any(|waiter| !waiter.wait);
@@ -130,7 +136,10 @@ impl World {
                 0
             );
             // What nobody has asked for is asked for by the next turn.
-            let is_stuck = n_loading == 0 && !ring.is_empty() && !topic.waiters.is_empty();
+            let is_stuck = n_loading == 0
+                && !ring.is_empty()
+                && !topic.waiters.is_empty()
+                && !ring.iter().any(is_over);
             prop_assert!(!is_stuck || topic.listed, "a topic with callers stands still");
         }
         for (id, waiters) in &core.queue_waiters {
