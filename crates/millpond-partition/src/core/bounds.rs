@@ -8,9 +8,9 @@ use std::sync::Arc;
 use millpond_types::{ActiveRow, TotalsRow};
 
 use super::{Core, Mutation, Slot};
-use crate::rules::Effective;
 use crate::QueueRef;
 use crate::error::{FullOf, PartitionError};
+use crate::rules::Effective;
 
 /// While lease calls are refused, those that nobody waits for any more are looked for once in so many.
 const REFUSALS_PER_SWEEP: usize = if cfg!(test) { 1 } else { 64 };

@@ -31,6 +31,11 @@ pub(super) enum Effect {
         rank: EntryRank,
         reply: Reply<()>,
     },
+    /// An entry is gone because its time was over.
+    Outlived {
+        slot: Slot,
+        rank: EntryRank,
+    },
     Released {
         slot: Slot,
         rank: EntryRank,
@@ -106,7 +111,7 @@ impl Effect {
                 }
             }
             Self::Extended { reply, .. } => drop(reply.send(Err(error))),
-            Self::Arose { .. } => {}
+            Self::Arose { .. } | Self::Outlived { .. } => {}
             Self::Moved { tell, .. } => tell.refuse(error),
             Self::Purged { reply, .. } => {
                 if let Some(reply) = reply {
