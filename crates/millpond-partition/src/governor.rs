@@ -11,9 +11,9 @@ use millpond_scheduler::{Band, DomainId, Limits, ResourceId, Scheduler, Schedule
 use millpond_sync::{Mutex, MutexGuard};
 use millpond_types::{Scope, Settings, SettingsRow, TopicId, UnixMillis};
 
-use crate::RuleError;
 use crate::clock::Clock;
 use crate::mailbox::MailboxSender;
+use crate::{LimitOf, RuleError};
 
 mod rules;
 
@@ -23,10 +23,9 @@ pub(crate) use rules::{Matching, Resolved, limit};
 /// What the partitions of an engine share. Cheap to clone; all clones are the same.
 ///
 /// A partition that is [opened](crate::Partition::open) alone has one of its own.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Governor(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     clock: Clock,
     state: Mutex<State>,
@@ -73,6 +72,16 @@ struct Shared {
 /// The time as limits count it.
 pub(crate) fn nanos(time: UnixMillis) -> u64 {
     time.0.saturating_mul(1_000_000)
+}
+
+impl State {
+    /// Whose limit a resource of a topic's queues stands for.
+    pub(crate) fn limit_of(&self, id: TopicId, resource: ResourceId) -> LimitOf {
+        if self.topics.get(&id).is_some_and(|topic| topic.resource == resource) {
+            return LimitOf::Topic;
+        }
+        self.rules.prefix_of(id, resource).map_or(LimitOf::Queue, LimitOf::Prefix)
+    }
 }
 
 impl Governor {
@@ -224,11 +233,6 @@ impl Seat {
         }
     }
 
-    /// What a resource limits.
-    pub(crate) fn is_of_topic(&self, id: TopicId, resource: ResourceId) -> bool {
-        self.lock().topics.get(&id).is_some_and(|topic| topic.resource == resource)
-    }
-
     /// Tells every partition what was made available to it, and returns the topics of this one.
     pub(crate) fn take_woken(&self) -> Vec<TopicSlot> {
         let mut others = Vec::new();
@@ -246,6 +250,12 @@ impl Seat {
         drop(state);
         others.iter().for_each(MailboxSender::notify);
         woken
+    }
+}
+
+impl std::fmt::Debug for Governor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Governor").finish_non_exhaustive()
     }
 }
 

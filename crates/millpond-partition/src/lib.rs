@@ -172,7 +172,7 @@ pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
-pub use report::{Counters, PartitionReport, QueueReport, QueueState};
+pub use report::{Counters, LimitOf, PartitionReport, PausedBy, QueueReport, QueueState};
 pub use rules::RuleError;
 
 #[cfg(test)]

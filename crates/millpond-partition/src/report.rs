@@ -1,10 +1,31 @@
 //! What a partition says about itself and about one queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millpond_types::{QueueId, TopicId, UnixMillis};
+use millpond_types::{QueueId, QueueKey, Scope, TopicId, UnixMillis};
 
 use crate::{FullOf, Latency, QueueRef};
+
+/// Whose limit it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitOf {
+    /// The queue's own.
+    Queue,
+    /// That of all queues whose keys begin so, together.
+    Prefix(QueueKey),
+    /// That of the whole topic.
+    Topic,
+}
+
+/// Who keeps a queue from being served on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PausedBy {
+    /// A rule, the most specific of those that pause it.
+    Rule(Scope),
+    /// A limit that allows no lease at all.
+    LimitOfZero(LimitOf),
+}
 
 /// Why a queue is, or is not, being served at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +35,37 @@ pub enum QueueState {
     Empty,
     /// Its head can be leased; so many queues of the topic come first.
     Ready {
-        /// Queues ahead in the round, or how many of them were counted: 10,000 at most, and 100 in a
-        /// report of many queues.
+        /// Queues that come before it, or how many of them were counted: 1,000 at most, and 100 in a report of many
+        /// queues.
         n_ahead: usize,
+    },
+    /// Nothing of it is leased, on purpose. What is leased already stays leased.
+    Paused {
+        /// By whom.
+        by: PausedBy,
+    },
+    /// As many entries are leased as a limit allows.
+    AtLimit {
+        /// Whose limit.
+        of: LimitOf,
+        /// Leases that count in it; more than the limit after that was lowered.
+        n_leased: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// A limit lets no more through at the moment.
+    Throttled {
+        /// Whose limit.
+        of: LimitOf,
+        /// When the first of those that wait there can go on; `None` while what comes is meant for others.
+        until: Option<UnixMillis>,
+    },
+    /// Its head can be leased, and queues of an earlier band come first.
+    BehindBand {
+        /// The earlier band.
+        band: u8,
+        /// Queues there that can be served.
+        n_queues: usize,
     },
     /// Everything it holds is leased; the first lease ends then.
     Leased {
@@ -50,6 +99,28 @@ pub enum QueueState {
     },
 }
 
+impl QueueState {
+    /// A stable lower-case name for labels and JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Ready { .. } => "ready",
+            Self::Paused { .. } => "paused",
+            Self::AtLimit { .. } => "at_limit",
+            Self::Throttled { .. } => "throttled",
+            Self::BehindBand { .. } => "behind_band",
+            Self::Leased { .. } => "leased",
+            Self::Delayed => "delayed",
+            Self::Cold => "cold",
+            Self::Loading => "loading",
+            Self::Committing => "committing",
+            Self::BackingOff { .. } => "backing_off",
+            Self::Purging => "purging",
+            Self::SetAside { .. } => "set_aside",
+        }
+    }
+}
+
 /// One queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueReport {
@@ -81,6 +152,12 @@ pub struct QueueReport {
     pub n_set_aside: usize,
     /// When the entry at the head was accepted, if the head is known.
     pub head_enqueued_at: Option<UnixMillis>,
+    /// Leases granted since the queue came into memory, modulo 2^32: the difference of two reports is a rate.
+    pub n_granted: u32,
+    /// Its share of the topic's service relative to other queues.
+    pub weight: u32,
+    /// The band it is served in.
+    pub band: u8,
 }
 
 /// Counts since the partition was opened, and sizes now.
@@ -223,6 +300,8 @@ pub struct PartitionReport {
     /// While a restart still brings queues back: what goes wrong with it, if something does. Until then
     /// the other numbers count what is back.
     pub recalling: Option<Option<String>>,
+    /// How many queues in memory are in which [state](QueueState::name); those that hold nothing are left out.
+    pub n_by_state: BTreeMap<&'static str, u64>,
     /// The deepest queues, deepest first.
     pub deepest: Vec<QueueReport>,
 }

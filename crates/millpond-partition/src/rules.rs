@@ -80,7 +80,7 @@ impl Effective {
             rate: sum.rate.value(),
             retry: RetryPolicy {
                 backoff: sum.backoff.value().and_then(policy),
-                attempts_max: sum.attempts_max.value(),
+                attempts_max: sum.attempts_max.value().and_then(NonZeroU32::new),
             },
             dead_letter_topic: sum.dead_letter_topic.value(),
             retention_ms: sum.retention_ms.value(),

@@ -73,6 +73,21 @@ impl Scheduler {
     ///
     /// [`Refused::UnknownQueue`], [`Refused::ForeignLimits`].
     pub fn explain(&self, limits: &Limits, queue: QueueHandle) -> Result<Explanation, Refused> {
+        self.explain_within(limits, queue, BEFORE_MAX)
+    }
+
+    /// As [`explain`](Self::explain), with at most so many queues counted that come before it: for explaining many
+    /// queues.
+    ///
+    /// # Errors
+    ///
+    /// As [`explain`](Self::explain).
+    pub fn explain_within(
+        &self,
+        limits: &Limits,
+        queue: QueueHandle,
+        n_before_max: usize,
+    ) -> Result<Explanation, Refused> {
         self.belongs_to(limits)?;
         let slot = self.known(queue)?;
         let queue = &self.queues[slot];
@@ -89,7 +104,7 @@ impl Scheduler {
             Place::Loading => Explanation::ReadingHead,
             Place::Waiting => self.explain_ticket(limits, queue.ticket),
             _ if self.is_waiting => self.explain_ticket(limits, self.ticket),
-            _ => self.explain_turn(slot, queue),
+            _ => self.explain_turn(slot, queue, n_before_max),
         })
     }
 
@@ -109,7 +124,7 @@ impl Scheduler {
         }
     }
 
-    fn explain_turn(&self, slot: u32, queue: &Queue) -> Explanation {
+    fn explain_turn(&self, slot: u32, queue: &Queue, n_before_max: usize) -> Explanation {
         let n_eligible = |band: Band| self.n_eligible(band);
         let before = Band::ALL[..queue.band.index()].iter();
         if let Some(band) = before.copied().find(|band| n_eligible(*band) > 0) {
@@ -117,9 +132,9 @@ impl Scheduler {
         }
         let class = self.bands.class(queue.band);
         let turns = class.due.iter(&self.links).chain(class.ring.iter(&self.links));
-        let counted = turns.take(BEFORE_MAX + 1).position(|other| other == slot);
+        let counted = turns.take(n_before_max.saturating_add(1)).position(|other| other == slot);
         Explanation::Eligible {
-            n_before: counted.unwrap_or(BEFORE_MAX),
+            n_before: counted.unwrap_or(n_before_max),
             and_more: counted.is_none(),
         }
     }

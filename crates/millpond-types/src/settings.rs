@@ -1,6 +1,5 @@
 //! What users say about topics and queues, to be changed at any time.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::codec::{DecodeError, Reader};
@@ -103,10 +102,10 @@ pub struct Backoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantum {
     /// A queue of weight 1 is served so many entries in its turn; by default 1.
-    Entries(NonZeroU32),
+    Entries(u32),
     /// A queue of weight 1 is served so many bytes of bodies in its turn. Right where entries differ in size;
     /// best at least as large as most of them.
-    Bytes(NonZeroU32),
+    Bytes(u32),
 }
 
 /// A rule: what is said of a topic, of the queues whose keys share a prefix, or of one queue.
@@ -141,7 +140,7 @@ pub struct Settings {
     /// How fast all these queues together are leased from. As `concurrency_together`.
     pub rate_together: Option<RateLimit>,
     /// Most attempts of an entry.
-    pub attempts_max: Setting<NonZeroU32>,
+    pub attempts_max: Setting<u32>,
     /// How long a failed entry waits.
     pub backoff: Setting<Backoff>,
     /// Where an entry goes after its last attempt: to the queue of the same key in this topic. Off, it stays
@@ -160,7 +159,7 @@ pub struct Settings {
     /// What turns are counted in; for topics only.
     pub quantum: Option<Quantum>,
     /// A band that was passed over by so many picks in a row gets the next one; for topics only.
-    pub ageing: Setting<NonZeroU32>,
+    pub ageing: Setting<u32>,
 }
 
 /// Why a rule was refused. Nothing was changed.
@@ -203,10 +202,10 @@ pub enum InvalidSettings {
         /// The longest.
         limit_ms: u64,
     },
-    /// Nothing could ever be accepted.
+    /// With 0 nothing could ever be accepted, tried or served.
     #[error("{what} is at least 1")]
-    BoundOfNothing {
-        /// Which bound.
+    AtLeastOne {
+        /// Which number.
         what: &'static str,
     },
     /// It makes sense for topics only.
@@ -255,11 +254,16 @@ impl Settings {
         let window_ms = self.dedup_window_ms;
         check_time("a dedup window", window_ms, DEDUP_WINDOW_MS_MAX)?;
         check_time("a retention", self.retention_ms.value(), DELAY_MS_MAX)?;
-        for (what, bound) in
-            [("a bound on entries", self.entries_max), ("a bound on bytes", self.bytes_max)]
-        {
-            if bound == Setting::Is(0) {
-                return Err(InvalidSettings::BoundOfNothing { what });
+        let is_zero = |setting: Setting<u32>| setting == Setting::Is(0);
+        for (what, is_zero) in [
+            ("a bound on entries", self.entries_max == Setting::Is(0)),
+            ("a bound on bytes", self.bytes_max == Setting::Is(0)),
+            ("the number of attempts", is_zero(self.attempts_max)),
+            ("the number of picks before ageing", is_zero(self.ageing)),
+            ("a quantum", matches!(self.quantum, Some(Quantum::Entries(0) | Quantum::Bytes(0)))),
+        ] {
+            if is_zero {
+                return Err(InvalidSettings::AtLeastOne { what });
             }
         }
         self.check_level(scope)
@@ -339,9 +343,8 @@ builders! {
     with_concurrency_together(n_leases: u32) concurrency_together = Some(n_leases);
     /// [`rate_together`](Self::rate_together).
     with_rate_together(rate: RateLimit) rate_together = Some(rate);
-    /// [`attempts_max`](Self::attempts_max); 0 counts as 1.
-    with_attempts_max(n_attempts: u32)
-        attempts_max = Setting::Is(NonZeroU32::new(n_attempts).unwrap_or(NonZeroU32::MIN));
+    /// [`attempts_max`](Self::attempts_max).
+    with_attempts_max(n_attempts: u32) attempts_max = Setting::Is(n_attempts);
     /// Any number of attempts.
     without_attempts_max() attempts_max = Setting::Off;
     /// [`backoff`](Self::backoff): at most `base` after the first failure, and at most `cap` ever.
@@ -369,9 +372,8 @@ builders! {
     with_dedup_window(window: Duration) dedup_window_ms = Some(ms_rounded_up(window));
     /// [`quantum`](Self::quantum).
     with_quantum(quantum: Quantum) quantum = Some(quantum);
-    /// [`ageing`](Self::ageing); 0 counts as 1.
-    with_ageing(n_picks: u32)
-        ageing = Setting::Is(NonZeroU32::new(n_picks).unwrap_or(NonZeroU32::MIN));
+    /// [`ageing`](Self::ageing).
+    with_ageing(n_picks: u32) ageing = Setting::Is(n_picks);
     /// [`paused`](Self::paused).
     with_paused(paused: bool) paused = Some(paused);
 }

@@ -49,6 +49,12 @@ impl Delivery {
         Self { grant, names, body, partition, credit: None }
     }
 
+    /// The consumer may ask for the next entry at once: its request follows the settlement into the partition, and
+    /// both become durable together, or the settlement first.
+    fn return_credit(&mut self) {
+        self.credit = None;
+    }
+
     pub(crate) fn set_credit(&mut self, credit: OwnedSemaphorePermit) {
         self.credit = Some(credit);
     }
@@ -117,11 +123,12 @@ impl Delivery {
     /// # Cancel safety
     ///
     /// A dropped future may or may not have removed the entry.
-    pub async fn ack(self) -> Result<Durable<()>, Error> {
+    pub async fn ack(mut self) -> Result<Durable<()>, Error> {
+        self.return_credit();
         Ok(self.partition.ack(self.lease().into()).await?)
     }
 
-    /// The work was not done: this attempt counts, and the [policy](crate::RetryPolicy) of the topic says what
+    /// The work was not done: this attempt counts, and the [rules](crate::Settings) of the queue say what
     /// becomes of the entry. Without one it is ready again at once, at its old place. The answer tells.
     ///
     /// ```
@@ -129,15 +136,17 @@ impl Delivery {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
     ///
-    /// use millpond::{Engine, Entry, Nacked, Options, RetryPolicy};
+    /// use millpond::{Engine, Entry, Nacked, Options, Settings};
     ///
     /// # let directory = tempfile::tempdir()?;
     /// # let data = directory.path().join("data");
-    /// let policy = RetryPolicy::default()
-    ///     .with_backoff(Duration::from_millis(100), Duration::from_secs(30))?
-    ///     .with_attempts_max(1)?;
-    /// let engine = Engine::open(Options::new(data).retry(policy)).await?;
-    /// let queue = engine.topic("emails").queue("tenant-42");
+    /// let engine = Engine::open(Options::new(data)).await?;
+    /// let emails = engine.topic("emails");
+    /// let retries = Settings::default()
+    ///     .with_backoff(Duration::from_millis(100), Duration::from_secs(30))
+    ///     .with_attempts_max(1);
+    /// emails.set(retries).await?;
+    /// let queue = emails.queue("tenant-42");
     /// queue.enqueue(Entry::new("hello")).await?;
     ///
     /// let delivery = queue.lease().fetch_one().await?.expect("one entry is ready");
@@ -212,7 +221,8 @@ impl Delivery {
     /// # Cancel safety
     ///
     /// As [`nack`](Self::nack).
-    pub async fn nack_with(self, nack: Nack) -> Result<Durable<Nacked>, Error> {
+    pub async fn nack_with(mut self, nack: Nack) -> Result<Durable<Nacked>, Error> {
+        self.return_credit();
         Ok(self.partition.nack(self.lease().into(), nack.checked()?).await?)
     }
 

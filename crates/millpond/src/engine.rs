@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions, PartitionStore,
-    RetryPolicy,
+    Counters, Governor, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions, PartitionStore,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::PARTITIONS_MAX;
-use millpond_types::{InvalidName, QueueId, TopicId, TopicName, UnixMillis};
+use millpond_types::{QueueId, Settings, UnixMillis};
 
 use crate::time::lease_ms;
 use crate::{Error, Lease, Nack, Topic};
@@ -34,8 +33,6 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) control: bool,
     pub(crate) partition: PartitionOptions,
-    /// The first name that is none; opening reports it.
-    pub(crate) invalid_name: Option<InvalidName>,
 }
 
 impl Options {
@@ -49,7 +46,6 @@ impl Options {
             create: true,
             control: true,
             partition: PartitionOptions::default(),
-            invalid_name: None,
         }
     }
 
@@ -97,31 +93,17 @@ impl Options {
         self
     }
 
-    /// What happens to entries whose attempts fail, in topics for which [`topic_retry`](Self::topic_retry)
-    /// says nothing. By default they are ready again at once, without end.
-    ///
-    /// Policies are not stored: whoever opens the engine says them. An attempt that fails is judged by the
-    /// policy of that moment.
+    /// What holds where no [rule](crate::Settings) says anything: of any queue, so limits of several queues
+    /// together, pauses and what is for topics only are refused, and a topic for dead letters. Defaults are not
+    /// stored: whoever opens the engine says them.
     #[must_use]
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.partition.retry = policy;
+    pub fn defaults(mut self, defaults: Settings) -> Self {
+        self.partition.defaults = defaults;
         self
     }
 
-    /// As [`retry`](Self::retry), for one topic. Opening reports a name that cannot be one.
-    #[must_use]
-    pub fn topic_retry(mut self, topic: &str, policy: RetryPolicy) -> Self {
-        match TopicName::new(topic) {
-            Ok(name) => {
-                self.partition.retry_of_topics.insert(TopicId::derive(&name), policy);
-            }
-            Err(error) => self.invalid_name = self.invalid_name.or(Some(error)),
-        }
-        self
-    }
-
-    /// The limits of each partition. They replace what was said before of leases at open and of retries,
-    /// which are among them.
+    /// The limits of each partition. They replace what was said before of leases at open and of defaults, which
+    /// are among them.
     #[must_use]
     pub fn partition_options(mut self, options: PartitionOptions) -> Self {
         self.partition = options;
@@ -141,6 +123,9 @@ pub struct Engine(pub(crate) Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) partitions: Vec<Partition>,
+    pub(crate) governor: Governor,
+    /// One change of rules after the other.
+    pub(crate) changing_rules: tokio::sync::Mutex<()>,
     #[cfg_attr(
         not(any(feature = "rocksdb", feature = "metrics")),
         expect(dead_code, reason = "only reports tell it")
@@ -197,9 +182,7 @@ impl Engine {
     pub async fn open(options: Options) -> Result<Self, Error> {
         // Before anything is created.
         options.partition.check()?;
-        if let Some(error) = options.invalid_name {
-            return Err(error.into());
-        }
+        crate::rules::check_defaults(&options.partition.defaults)?;
         let place_options = options.clone();
         let opened = tokio::task::spawn_blocking(move || crate::layout::open(&place_options)).await;
         let (place, stores) =
@@ -237,12 +220,19 @@ impl Engine {
     ) -> Result<Self, Error> {
         check_partitions(stores.len())?;
         options.check()?;
+        crate::rules::check_defaults(&options.defaults)?;
+        let n_partitions = u16::try_from(stores.len()).expect("just checked");
+        let governor = Governor::new(n_partitions);
         let mut partitions = Vec::with_capacity(stores.len());
-        for store in stores {
-            partitions.push(Partition::open(store, options.clone()).await?);
+        for (number, store) in stores.into_iter().enumerate() {
+            let opening = Partition::open_under(&governor, number, store, options.clone());
+            partitions.push(opening.await?);
         }
+        crate::rules::complete(&governor, &partitions).await?;
         Ok(Self(Arc::new(Inner {
             partitions,
+            governor,
+            changing_rules: tokio::sync::Mutex::new(()),
             window_bytes_max: options.window_bytes_max,
             next_partition: AtomicUsize::new(0),
             #[cfg(feature = "rocksdb")]
@@ -344,7 +334,11 @@ impl Engine {
     }
 
     pub(crate) fn partition_of(&self, queue: QueueId) -> &Partition {
-        &self.0.partitions[usize::from(queue.partition(self.n_partitions()))]
+        self.partition(self.partition_number(queue))
+    }
+
+    pub(crate) fn partition_number(&self, queue: QueueId) -> usize {
+        usize::from(queue.partition(self.n_partitions()))
     }
 
     pub(crate) fn n_partitions(&self) -> u16 {
@@ -352,11 +346,15 @@ impl Engine {
     }
 
     /// All partitions, beginning with another one each time, so that none is asked first always.
-    pub(crate) fn partitions_in_turn(&self) -> Vec<Partition> {
+    pub(crate) fn partitions_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
         // Relaxed: any order of turns is fair.
         let first = self.0.next_partition.fetch_add(1, Ordering::Relaxed);
         let n = self.0.partitions.len();
-        (0..n).map(|offset| self.0.partitions[(first.wrapping_add(offset)) % n].clone()).collect()
+        (0..n).map(move |offset| first.wrapping_add(offset) % n)
+    }
+
+    pub(crate) fn partition(&self, number: usize) -> &Partition {
+        &self.0.partitions[number]
     }
 }
 

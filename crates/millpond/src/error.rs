@@ -1,8 +1,8 @@
 //! One error type, whose kind says what to do.
 
-use millpond_partition::{BackoffError, OptionsError, PartitionError};
+use millpond_partition::{OptionsError, PartitionError, RuleError};
 use millpond_storage_api::OpenError;
-use millpond_types::{DecodeError, ErrorKind, InvalidName, LimitExceeded};
+use millpond_types::{DecodeError, ErrorKind, InvalidName, InvalidSettings, LimitExceeded};
 
 /// What went wrong. [`kind`](Self::kind) says what to do about it; the text says what happened to what.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -20,7 +20,7 @@ enum Repr {
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     #[error(transparent)]
-    Backoff(#[from] BackoffError),
+    Rule(#[from] RuleError),
     #[error("{text}")]
     Other { kind: ErrorKind, text: String },
 }
@@ -39,7 +39,8 @@ impl Error {
         match &self.0 {
             Repr::Partition(error) => error.kind(),
             Repr::Open(error) => error.into(),
-            Repr::Name(_) | Repr::Limit(_) | Repr::Backoff(_) => ErrorKind::InvalidInput,
+            Repr::Rule(RuleError::TooMany { .. }) => ErrorKind::Full,
+            Repr::Name(_) | Repr::Limit(_) | Repr::Rule(_) => ErrorKind::InvalidInput,
             Repr::Other { kind, .. } => *kind,
         }
     }
@@ -62,11 +63,17 @@ macro_rules! from {
         }
     )*};
 }
-from!(PartitionError, OpenError, InvalidName, LimitExceeded, BackoffError);
+from!(PartitionError, OpenError, InvalidName, LimitExceeded, RuleError);
 
 impl From<OptionsError> for Error {
     fn from(error: OptionsError) -> Self {
         PartitionError::from(error).into()
+    }
+}
+
+impl From<InvalidSettings> for Error {
+    fn from(error: InvalidSettings) -> Self {
+        RuleError::from(error).into()
     }
 }
 

@@ -9,7 +9,7 @@ use millpond_partition::{
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_ENTRIES_MAX, HOLDER_BYTES_MAX};
-use millpond_types::{ErrorKind, LimitExceeded, ms_rounded_up};
+use millpond_types::{ErrorKind, LimitExceeded, TopicId, ms_rounded_up};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
@@ -202,7 +202,7 @@ impl Asking {
 
     async fn grants(&self, n_max: usize, wait: Duration) -> Received {
         // Whoever has work answers the first pass; only when nobody has is everybody asked to wait.
-        if wait.is_zero() || self.partitions().len() > 1 {
+        if wait.is_zero() || self.partitions().nth(1).is_some() {
             let grants = self.ready(n_max).await?;
             if !grants.is_empty() || wait.is_zero() {
                 return Ok(grants);
@@ -211,12 +211,23 @@ impl Asking {
         self.arriving(n_max, wait).await
     }
 
-    /// Asks one partition after the other, until one has something.
+    /// What is ready, from every partition as much as is due to it.
     async fn ready(&self, n_max: usize) -> Received {
-        for partition in self.partitions() {
-            let (call, answer) = self.call(n_max);
-            partition.lease(self.source, &call, false).await?;
-            let grants = received(answer.await)?;
+        let mut was_asked = Vec::new();
+        if let (LeaseSource::Topic(topic), true) = (self.source, self.engine.n_partitions() > 1) {
+            let n_wanted = u32::try_from(n_max).expect("batches are limited to 10,000");
+            was_asked = self.engine.0.governor.share_out(topic, n_wanted);
+            let grants = self.shared(topic, &was_asked).await?;
+            if !grants.is_empty() {
+                return Ok(grants);
+            }
+        }
+        // Where nothing is known to wait, there may be what nobody has looked for yet.
+        for number in self.partitions() {
+            if was_asked.get(number).is_some_and(|n| *n > 0) {
+                continue;
+            }
+            let grants = self.ready_in(number, n_max).await?;
             if !grants.is_empty() {
                 return Ok(grants);
             }
@@ -224,20 +235,41 @@ impl Asking {
         Ok(Vec::new())
     }
 
+    /// What is ready in some partitions, from all of them at the same time.
+    async fn shared(&self, topic: TopicId, shares: &[u32]) -> Received {
+        let asked = shares.iter().enumerate().filter(|(_, n)| **n > 0);
+        let asked = asked.map(|(number, n)| async move {
+            let grants = self.ready_in(number, *n as usize).await?;
+            let n_granted = u32::try_from(grants.len()).unwrap_or(u32::MAX);
+            self.engine.0.governor.unused(topic, number, n.saturating_sub(n_granted));
+            Ok::<_, Error>(grants)
+        });
+        let granted = futures_util::future::try_join_all(asked).await?;
+        Ok(granted.into_iter().flatten().collect())
+    }
+
+    async fn ready_in(&self, number: usize, n_max: usize) -> Received {
+        let (call, answer) = self.call(n_max);
+        self.engine.partition(number).lease(self.source, &call, false).await?;
+        received(answer.await)
+    }
+
     /// Waits for the first partition that has something.
     async fn arriving(&self, n_max: usize, wait: Duration) -> Received {
         let (call, answer) = self.call(n_max);
-        for partition in self.partitions() {
-            partition.lease(self.source, &call, true).await?;
+        for number in self.partitions() {
+            self.engine.partition(number).lease(self.source, &call, true).await?;
         }
         wait_for(&call, answer, wait).await
     }
 
-    fn partitions(&self) -> Vec<Partition> {
-        match self.source {
-            LeaseSource::Queue(id) => vec![self.engine.partition_of(id).clone()],
-            LeaseSource::Topic(_) => self.engine.partitions_in_turn(),
-        }
+    /// Where to look, in another order each time.
+    fn partitions(&self) -> impl Iterator<Item = usize> + use<> {
+        let (only, all) = match self.source {
+            LeaseSource::Queue(id) => (Some(self.engine.partition_number(id)), None),
+            LeaseSource::Topic(_) => (None, Some(self.engine.partitions_in_turn())),
+        };
+        only.into_iter().chain(all.into_iter().flatten())
     }
 
     fn call(&self, n_max: usize) -> (Arc<LeaseCall>, LeaseAnswer) {

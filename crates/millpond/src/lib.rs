@@ -38,7 +38,7 @@
 //!   in turn.
 //! * **Delays** end never early: [`Entry::delay`] by a clock of the engine's own, [`Entry::run_at`] by the
 //!   wall clock. What waits is in nobody's way.
-//! * **Retries.** A failed entry is ready again at once, or backs off as its topic's [`RetryPolicy`] or its
+//! * **Retries.** A failed entry is ready again at once, or backs off as the [`Settings`] of its queue or its
 //!   worker ([`Nack`]) says. After its last attempt it is one of the [dead letters](Queue::dead_letters).
 //! * **Restart** reads which queues have work, never all entries.
 //!
@@ -55,6 +55,7 @@ mod entry;
 mod error;
 mod lease;
 mod nack;
+mod rules;
 #[cfg(feature = "metrics")]
 mod series;
 mod time;
@@ -78,15 +79,17 @@ pub use lease::LeaseRequest;
 pub use millpond_partition::inspect::{DeadLetter, StoredEntry};
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
-    Accepted, BackoffError, BackoffPolicy, Counters, FullOf, Latency, LeasesAtOpen, Nacked,
-    OptionsError, PartitionOptions, Purged, RetryPolicy,
+    Accepted, Counters, FullOf, Latency, LeasesAtOpen, LimitOf, Nacked, OptionsError,
+    PartitionOptions, PausedBy, Purged, RuleError,
 };
 pub use millpond_storage_api::{Durable, PartitionStore};
 pub use millpond_types::{
-    Body, DeadCause, EntryId, EntryRank, Epoch, ErrorKind, Headers, LeaseToken, Priority, QueueId,
-    QueueKey, Sequence, TopicName, UnixMillis, limits,
+    Backoff, Body, DeadCause, EntryId, EntryRank, Epoch, ErrorKind, Headers, InvalidSettings,
+    LeaseToken, Priority, Quantum, QueueId, QueueKey, RateLimit, Scope, Sequence, Setting,
+    Settings, TopicName, UnixMillis, limits,
 };
 pub use nack::Nack;
+pub use rules::{Prefix, Rule};
 pub use topic::{Queue, Topic};
 
 #[cfg(doctest)]

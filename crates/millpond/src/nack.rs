@@ -11,7 +11,7 @@ use crate::time::check_delay;
 /// How an attempt failed, and what is to become of its entry. Goes to
 /// [`Delivery::nack_with`](crate::Delivery::nack_with) or [`Engine::nack_with`](crate::Engine::nack_with).
 ///
-/// Whatever is asked for, an entry that has had as many attempts as the [policy](crate::RetryPolicy) of its
+/// Whatever is asked for, an entry that has had as many attempts as the [rules](crate::Settings) of its
 /// topic allows is set aside as a dead letter.
 ///
 /// ```

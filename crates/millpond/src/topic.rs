@@ -76,6 +76,14 @@ impl Topic {
         ConsumerBuilder::new(self.lease())
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn valid_name(&self) -> Result<TopicName, InvalidName> {
+        self.name.clone()
+    }
+
     fn source(&self) -> Result<LeaseSource, Error> {
         let name = self.name.clone()?;
         Ok(LeaseSource::Topic(TopicId::derive(&name)))
@@ -239,7 +247,11 @@ impl Queue {
         Ok(inspect::entries(&**store, names.id, after, n_max).await?)
     }
 
-    fn names(&self) -> Result<&Arc<QueueRef>, Error> {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn names(&self) -> Result<&Arc<QueueRef>, Error> {
         self.names.as_ref().map_err(|error| error.clone().into())
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use millpond::admin::Admin;
-use millpond::{Engine, LeasesAtOpen, Options, RetryPolicy};
+use millpond::{Engine, Error, LeasesAtOpen, Options, Settings};
 use millpond_sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
@@ -27,27 +27,31 @@ const DUE_WITHIN: Duration = Duration::from_secs(100);
 const LOOKS_MAX: usize = 100_000;
 
 /// How every engine of these tests is opened.
-///
-/// # Panics
-///
-/// Never: the policy is valid.
 pub fn options(directory: &Path, leases: Leases) -> Options {
     let leases = match leases {
         Leases::Keep => LeasesAtOpen::Keep,
         Leases::Release => LeasesAtOpen::Release,
     };
-    let [base, cap] = queues::BACKOFF_MS.map(Duration::from_millis);
-    let policy = RetryPolicy::default()
-        .with_backoff(base, cap)
-        .expect("the base is below the cap")
-        .with_attempts_max(queues::ATTEMPTS_MAX)
-        .expect("an attempt is allowed");
     Options::new(directory)
         .leases_at_open(leases)
-        .topic_retry(queues::TOPICS[1], policy)
         .write_buffer_bytes(WRITE_BUFFER_BYTES)
         .cache_bytes(CACHE_BYTES)
         .control_socket(false)
+}
+
+/// Makes the rules that every engine of these tests has, unless they are there.
+///
+/// # Errors
+///
+/// The engine has stopped.
+pub async fn lay_down_rules(engine: &Engine) -> Result<(), Error> {
+    let [base, cap] = queues::BACKOFF_MS.map(Duration::from_millis);
+    let rule = Settings::default().with_backoff(base, cap).with_attempts_max(queues::ATTEMPTS_MAX);
+    let topic = engine.topic(queues::TOPICS[1]);
+    if topic.settings()?.as_ref() != Some(&rule) {
+        topic.set(rule).await?;
+    }
+    Ok(())
 }
 
 /// Feeds an oracle. The first violation is kept; whoever comes later is stopped too.
@@ -133,6 +137,7 @@ impl Check<'_> {
         let options = options(self.directory, leases).create(create).partitions(self.n_partitions);
         judge.say(&Event::Opening { leases })?;
         let engine = Engine::open(options).await?;
+        lay_down_rules(&engine).await?;
         let n_partitions = engine.status().await?.n_partitions;
         let n_partitions = u16::try_from(n_partitions).expect("engines have few partitions");
         judge.say(&Event::Opened { n_partitions })?;

@@ -11,7 +11,7 @@ use super::Outcome;
 use crate::measure::allocated_bytes;
 
 /// Name of the thread that owns a partition.
-pub(super) const LOOP: &str = "millpond-loop";
+pub(crate) const LOOP: &str = "millpond-loop";
 /// Name of the threads on which a partition waits for reads.
 pub(super) const REFILL: &str = "millpond-refill";
 
@@ -36,18 +36,18 @@ impl Memory {
 
 /// What the scheduler did with the threads of one name.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct ThreadTime {
+pub(crate) struct ThreadTime {
     /// On a processor.
     pub(super) ran: Duration,
     /// Ready to run, while others ran.
-    pub(super) waited: Duration,
+    pub(crate) waited: Duration,
     /// How often another thread took its processor.
     pub(super) n_preempted: u64,
 }
 
 impl ThreadTime {
     /// Of the threads that are there now.
-    pub(super) fn of(name: &str) -> Outcome<Self> {
+    pub(crate) fn of(name: &str) -> Outcome<Self> {
         let mut sum = Self::default();
         for task in tasks(name)? {
             let times = fs::read_to_string(task.join("schedstat"))?;

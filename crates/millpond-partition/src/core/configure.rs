@@ -94,11 +94,11 @@ impl Core {
         let Some(rule) = state.rules.of_topic(topic.id) else { return };
         let (n, by_bytes) = match rule.quantum {
             None => (1, false),
-            Some(Quantum::Entries(n)) => (n.get(), false),
-            Some(Quantum::Bytes(n)) => (n.get(), true),
+            Some(Quantum::Entries(n)) => (n, false),
+            Some(Quantum::Bytes(n)) => (n, true),
         };
         topic.by_bytes = by_bytes;
-        let ageing = rule.ageing.value().map(|n| n.get());
+        let ageing = rule.ageing.value();
         let checked = "rules are checked before they are stored";
         topic.scheduler.set_quantum(n).expect(checked);
         topic.scheduler.set_ageing(ageing).expect(checked);

@@ -200,6 +200,7 @@ impl Core {
         let lease = Lease { row, state: LeaseState::Granting, holder, permit };
         queue.busy_mut().leases.insert(rank, lease);
         queue.n_effects += 1;
+        queue.n_granted = queue.n_granted.wrapping_add(1);
         let id = EntryId { queue: queue.id, rank };
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());

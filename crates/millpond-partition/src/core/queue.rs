@@ -93,7 +93,7 @@ pub(super) struct Queue {
     /// Its place with the scheduler of its topic …
     pub(super) handle: QueueHandle,
     /// … and what that was told of its head.
-    pub(super) shown: Head,
+    pub(super) shown: Shown,
     pub(super) window: Window,
     /// The row in `active`, as of the batch being staged.
     pub(super) stored: ActiveRow,
@@ -107,6 +107,8 @@ pub(super) struct Queue {
     pub(super) busy: Option<Box<Busy>>,
     /// Its one wakeup, at the first of its waits at the latest.
     pub(super) wake: Option<Handle>,
+    /// Leases granted, modulo 2^32.
+    pub(super) n_granted: u32,
     /// Which rules hold for it.
     pub(super) class: ClassNumber,
     pub(super) load: Load,
@@ -123,6 +125,32 @@ pub(super) struct Queue {
     pub(super) in_idle: bool,
     /// Its window was used since the hand of the clock came by.
     pub(super) used: bool,
+}
+
+/// What was told of a head, in 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown(u32);
+
+impl Shown {
+    const UNKNOWN: u32 = u32::MAX;
+
+    pub(super) fn head(self) -> Head {
+        match self.0 {
+            0 => Head::None,
+            Self::UNKNOWN => Head::Unknown,
+            cost => Head::Cost(cost),
+        }
+    }
+}
+
+impl From<Head> for Shown {
+    fn from(head: Head) -> Self {
+        Self(match head {
+            Head::None => 0,
+            Head::Unknown => Self::UNKNOWN,
+            Head::Cost(cost) => cost.clamp(1, Self::UNKNOWN - 1),
+        })
+    }
 }
 
 /// What most queues do not have most of the time.
@@ -176,7 +204,7 @@ impl Queue {
             id,
             topic,
             handle,
-            shown: Head::None,
+            shown: Head::None.into(),
             window,
             stored,
             lowest_entering: Sequence(0),
@@ -185,6 +213,7 @@ impl Queue {
             n_effects: 0,
             busy: None,
             wake: None,
+            n_granted: 0,
             class,
             load: Load::Idle,
             unresolved,
@@ -272,7 +301,7 @@ impl Queue {
 
     /// Whether it is known what a caller gets next.
     pub(super) fn is_servable(&self) -> bool {
-        matches!(self.shown, Head::Cost(_))
+        matches!(self.shown.head(), Head::Cost(_))
     }
 
     /// Whether its head, unknown now, may be known soon.
@@ -287,7 +316,7 @@ impl Queue {
             && self.busy.is_none()
             && self.n_effects == 0
             && !self.dirty
-            && self.shown == Head::None
+            && self.shown.head() == Head::None
             && self.load == Load::Idle
             && self.window.is_known_empty()
     }

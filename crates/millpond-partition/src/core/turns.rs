@@ -95,10 +95,10 @@ impl Core {
         let head = queue.head(self.topics[topic].by_bytes);
         // Asked for, and not found by the read that was made for it.
         let asks_again = queue.turn_due && head == Head::Unknown && !queue.is_coming();
-        if queue.shown == head && !asks_again {
+        if queue.shown == head.into() && !asks_again {
             return;
         }
-        queue.shown = head;
+        queue.shown = head.into();
         queue.turn_due &= head == Head::Unknown && !asks_again;
         let handle = queue.handle;
         let Topic { id: topic_id, scheduler, .. } = &mut self.topics[topic];

@@ -297,10 +297,10 @@ impl Rules {
     }
 
     /// The prefix whose queues share a resource.
-    pub(crate) fn prefix_of(&self, topic: TopicId, resource: ResourceId) -> Option<Scope> {
-        let topic = self.topics.get(&topic)?;
-        let found = topic.prefixes.iter().find(|(_, prefix)| prefix.resource == Some(resource))?;
-        Some(Scope::Prefix(topic.name.clone(), found.0.clone()))
+    pub(crate) fn prefix_of(&self, topic: TopicId, resource: ResourceId) -> Option<QueueKey> {
+        let prefixes = &self.topics.get(&topic)?.prefixes;
+        let mut found = prefixes.iter().filter(|(_, prefix)| prefix.resource == Some(resource));
+        found.next().map(|(key, _)| key.clone())
     }
 
     /// What a rule says.

@@ -1,7 +1,5 @@
 //! The stored form of a rule: for everything that it says a tag (1), a length (2) and the value.
 
-use std::num::NonZeroU32;
-
 use super::{Backoff, Quantum, RateLimit, Setting, Settings};
 use crate::TopicName;
 use crate::codec::{DecodeError, Reader};
@@ -40,17 +38,6 @@ impl Field for bool {
 
     fn read(reader: Reader<'_>) -> Result<Self, DecodeError> {
         Ok(u8::read(reader)? != 0)
-    }
-}
-
-impl Field for NonZeroU32 {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.get().write(out);
-    }
-
-    fn read(reader: Reader<'_>) -> Result<Self, DecodeError> {
-        let zero = reader.error("a number is 0");
-        Self::new(u32::read(reader)?).ok_or(zero)
     }
 }
 
@@ -109,7 +96,7 @@ impl Field for Quantum {
     fn read(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let unit = reader.u8()?;
         let unknown = reader.error("unknown unit");
-        let n = NonZeroU32::read(reader)?;
+        let n = u32::read(reader)?;
         match unit {
             ENTRIES => Ok(Self::Entries(n)),
             BYTES => Ok(Self::Bytes(n)),
@@ -203,7 +190,7 @@ fields! {
     5 rate: RateLimit;
     6 concurrency_together: u32;
     7 rate_together: RateLimit;
-    8 attempts_max: NonZeroU32;
+    8 attempts_max: u32;
     9 backoff: Backoff;
     10 dead_letter_topic: TopicName;
     11 retention_ms: u64;
@@ -211,5 +198,5 @@ fields! {
     13 bytes_max: u64;
     14 dedup_window_ms: u64;
     15 quantum: Quantum;
-    16 ageing: NonZeroU32;
+    16 ageing: u32;
 }

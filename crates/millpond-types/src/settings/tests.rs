@@ -1,6 +1,5 @@
 //! Rules: what is stored, and what is refused.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -26,10 +25,9 @@ fn settings() -> impl Strategy<Value = Settings> {
     let topic = "[a-z]{1,9}".prop_map(|name| TopicName::new(&name).unwrap());
     let some = (any::<Option<bool>>(), option(any::<u32>()), any::<Option<u8>>());
     let limits = (setting(any::<u32>()), setting(rate()), option(any::<u32>()));
-    let retries = (setting(any::<NonZeroU32>()), any::<(u64, u64)>(), setting(topic));
+    let retries = (setting(any::<u32>()), any::<(u64, u64)>(), setting(topic));
     let bounds = (setting(any::<u64>()), setting(any::<u64>()), setting(any::<u64>()));
-    let rest =
-        (any::<Option<u64>>(), any::<Option<(bool, NonZeroU32)>>(), setting(any::<NonZeroU32>()));
+    let rest = (any::<Option<u64>>(), any::<Option<(bool, u32)>>(), setting(any::<u32>()));
     (some, limits, retries, bounds, rest, proptest::option::of(rate())).prop_map(
         |(some, limits, retries, bounds, rest, rate_together)| Settings {
             paused: some.0,
@@ -132,8 +130,17 @@ fn what_makes_no_sense_is_refused_by_name() {
     assert!(matches!(refused(retention, &of_topic), InvalidSettings::Time { .. }));
     assert!(matches!(
         refused(none().with_entries_max(0), &of_queue),
-        InvalidSettings::BoundOfNothing { .. }
+        InvalidSettings::AtLeastOne { .. }
     ));
+    let none_of = [
+        none().with_attempts_max(0),
+        none().with_bytes_max(0),
+        none().with_ageing(0),
+        none().with_quantum(Quantum::Bytes(0)),
+    ];
+    for settings in none_of {
+        assert!(matches!(refused(settings, &of_topic), InvalidSettings::AtLeastOne { .. }));
+    }
     assert!(matches!(
         refused(none().with_ageing(3), &of_prefix),
         InvalidSettings::TopicOnly { what: "ageing" }

@@ -58,6 +58,7 @@ async fn live(options: &WorkerOptions, sink: &Arc<Output>) -> Result<(), Stop<No
             std::process::exit(EXIT_REFUSED.into());
         }
     };
+    check::lay_down_rules(&engine).await.map_err(|error| Stop::Engine(error.kind()))?;
     let n_partitions =
         engine.status().await.map_err(|error| Stop::Engine(error.kind()))?.n_partitions;
     let n_partitions = u16::try_from(n_partitions).expect("engines have few partitions");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond::{Engine, PartitionOptions, PartitionStore, RetryPolicy};
+use millpond::{Engine, PartitionOptions, PartitionStore, Settings};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
 use tempfile::TempDir;
 
@@ -20,17 +20,17 @@ impl Backend {
     }
 
     /// Opens the engine, or opens it again.
-    pub(crate) async fn open(&self, retry: RetryPolicy) -> Engine {
+    pub(crate) async fn open(&self, retry: Settings) -> Engine {
         match self {
             Self::Rocks(directory) => {
-                Engine::open(millpond_it::options(directory.path()).retry(retry)).await.unwrap()
+                Engine::open(millpond_it::options(directory.path()).defaults(retry)).await.unwrap()
             }
             Self::Memory(disks) => {
                 let store = |disk| {
                     let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
                     Arc::new(store) as Arc<dyn PartitionStore>
                 };
-                let options = PartitionOptions { retry, ..PartitionOptions::default() };
+                let options = PartitionOptions { defaults: retry, ..PartitionOptions::default() };
                 Engine::with_stores(disks.iter().map(store).collect(), options).await.unwrap()
             }
         }

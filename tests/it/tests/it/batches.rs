@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millpond::{Delivery, Entry, ErrorKind, LeaseRequest, RetryPolicy};
+use millpond::{Delivery, Entry, ErrorKind, LeaseRequest, Settings};
 use millpond_it::{open, text};
 use tokio::time::{Instant, timeout};
 
@@ -24,7 +24,7 @@ fn texts(batch: &[Delivery]) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_comes_at_once_and_another_when_its_wait_is_over() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let entries = ["a", "b", "c", "d", "e"].map(Entry::new).to_vec();
         queue.enqueue_batch(entries).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_full_batch_comes_at_once_and_another_when_its_wait_is_over() {
 #[tokio::test(start_paused = true)]
 async fn without_a_wait_a_batch_is_what_is_ready_in_all_queues() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let topic = engine.topic("t");
         for n in 0..10 {
             // Deeper than a window.
@@ -74,7 +74,7 @@ async fn without_a_wait_a_batch_is_what_is_ready_in_all_queues() {
 #[tokio::test]
 async fn a_batch_ends_when_the_last_of_it_arrives() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let topic = engine.topic("t");
         topic.queue("0").enqueue(Entry::new("0")).await.unwrap();
         let started = Instant::now();
@@ -95,7 +95,7 @@ async fn a_batch_ends_when_the_last_of_it_arrives() {
 #[tokio::test]
 async fn what_a_dropped_batch_had_leased_is_given_back() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue_batch(["a", "b", "c"].map(Entry::new).to_vec()).await.unwrap();
         let other = queue.clone();
@@ -153,7 +153,7 @@ async fn batches_that_make_no_sense_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_consumer_of_batches_waits_for_a_first_entry_and_then_no_longer_than_it_was_told() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let topic = engine.topic("t");
         let entries = (0..5).map(|n| Entry::new(format!("{n}"))).collect();
         topic.queue("q").enqueue_batch(entries).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_consumer_of_batches_waits_for_a_first_entry_and_then_no_longer_than_i
 #[tokio::test]
 async fn a_consumer_of_one_queue_leaves_the_others_alone() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let topic = engine.topic("t");
         topic.queue("a").enqueue(Entry::new("a")).await.unwrap();
         topic.queue("b").enqueue_batch(vec![Entry::new("b"); 2]).await.unwrap();

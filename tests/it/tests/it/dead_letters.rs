@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use millpond::admin::Admin;
-use millpond::{
-    Accepted, DeadCause, Engine, Entry, EntryId, ErrorKind, Nacked, Queue, RetryPolicy,
-};
+use millpond::{Accepted, DeadCause, Engine, Entry, EntryId, ErrorKind, Nacked, Queue, Settings};
 use millpond_it::{drain, status, text};
 
 use crate::backends::Backend;
@@ -24,7 +22,7 @@ async fn reject(queue: &Queue, payloads: &[&str]) -> Vec<EntryId> {
 }
 
 async fn opened(backend: &Backend) -> (Engine, Queue) {
-    let engine = backend.open(RetryPolicy::default()).await;
+    let engine = backend.open(Settings::default()).await;
     let queue = engine.topic("t").queue("q");
     (engine, queue)
 }
@@ -64,7 +62,7 @@ async fn they_are_listed_in_pages_beside_what_is_ready_and_delayed() {
 async fn opened_again(backend: &Backend, engine: &Engine) -> Engine {
     match engine.status().await {
         Ok(_) => engine.clone(),
-        Err(_) => backend.open(RetryPolicy::default()).await,
+        Err(_) => backend.open(Settings::default()).await,
     }
 }
 
@@ -94,7 +92,7 @@ async fn one_is_shown_with_all_that_it_carries() {
 #[tokio::test]
 async fn a_replayed_one_is_ready_at_its_old_place_and_starts_anew() {
     for backend in Backend::both() {
-        let policy = RetryPolicy::default().with_attempts_max(2).unwrap();
+        let policy = Settings::default().with_attempts_max(2);
         let engine = backend.open(policy).await;
         let queue = engine.topic("t").queue("q");
         let large = "large ".repeat(1000);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::{Entry, ErrorKind, Queue, RetryPolicy, UnixMillis, limits};
+use millpond::{Entry, ErrorKind, Queue, Settings, UnixMillis, limits};
 use millpond_it::{drain, open, status, text};
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ async fn next(queue: &Queue) -> millpond::Delivery {
 #[tokio::test]
 async fn a_delay_is_in_nobodys_way_and_ends_never_early() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let started = Instant::now();
         let entries = vec![
@@ -52,7 +52,7 @@ async fn a_delay_is_in_nobodys_way_and_ends_never_early() {
 #[tokio::test]
 async fn no_delay_and_what_is_past_are_at_once() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let entries = vec![
             Entry::new("a").delay(Duration::ZERO),
@@ -74,7 +74,7 @@ async fn no_delay_and_what_is_past_are_at_once() {
 #[tokio::test]
 async fn a_date_comes_when_the_wall_clock_shows_it() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let date = SystemTime::now() + SHORT;
         queue.enqueue(Entry::new("x").run_at(date)).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_date_comes_when_the_wall_clock_shows_it() {
 #[tokio::test]
 async fn what_waits_survives_a_restart() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let large = "x".repeat(5000);
         let entries = vec![
@@ -97,7 +97,7 @@ async fn what_waits_survives_a_restart() {
         let ids = queue.enqueue_batch(entries).await.unwrap().into_inner();
         engine.close().await.unwrap();
 
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         let delivery = next(&queue).await;
         assert_eq!((delivery.id(), text(&delivery)), (ids[1].id(), large));
@@ -151,7 +151,7 @@ async fn many_short_delays_all_end() {
     const N_QUEUES: usize = 40;
     const N_EACH: usize = 50;
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let topic = engine.topic("t");
         for n in 0..N_QUEUES {
             let delay = |m: usize| Duration::from_millis(((n * 7 + m * 13) % 60) as u64);

@@ -1,11 +1,9 @@
 //! What becomes of entries whose attempts fail.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use millpond::{
-    BackoffError, BackoffPolicy, DeadCause, Delivery, Engine, Entry, Error, ErrorKind, Nack,
-    Nacked, OptionsError, Queue, RetryPolicy, limits,
+    DeadCause, Delivery, Engine, Entry, ErrorKind, Nack, Nacked, Queue, Settings, TopicName, limits,
 };
 use millpond_it::{drain, open, options, status, text};
 use tokio::time::Instant;
@@ -20,8 +18,8 @@ async fn next(queue: &Queue) -> Delivery {
     queue.lease().wait(LONG).fetch_one().await.unwrap().expect("it comes")
 }
 
-fn at_most(n_attempts: u32) -> RetryPolicy {
-    RetryPolicy::default().with_attempts_max(n_attempts).unwrap()
+fn at_most(n_attempts: u32) -> Settings {
+    Settings::default().with_attempts_max(n_attempts)
 }
 
 fn is_backing_off(nacked: Nacked) -> bool {
@@ -31,7 +29,7 @@ fn is_backing_off(nacked: Nacked) -> bool {
 #[tokio::test]
 async fn a_poison_entry_that_backs_off_lets_the_others_flow() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue_batch(["poison", "b", "c"].map(Entry::new).to_vec()).await.unwrap();
         let poison = next(&queue).await;
@@ -108,7 +106,7 @@ async fn a_lease_that_ends_by_itself_is_an_attempt_too() {
 #[tokio::test]
 async fn a_floor_stays_with_its_entry() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue(Entry::new("x")).await.unwrap();
         let mut started = Instant::now();
@@ -131,9 +129,9 @@ async fn a_floor_stays_with_its_entry() {
 
 #[tokio::test]
 async fn back_off_is_within_its_bounds() {
-    let policy = RetryPolicy::default().with_backoff(HOUR, 2 * HOUR).unwrap();
+    let policy = Settings::default().with_backoff(HOUR, 2 * HOUR);
     for backend in Backend::both() {
-        let engine = backend.open(policy).await;
+        let engine = backend.open(policy.clone()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue_batch(vec![Entry::new("x"); 20]).await.unwrap();
         for delivery in queue.lease_batch(20, Duration::ZERO).await.unwrap() {
@@ -153,7 +151,7 @@ async fn back_off_is_within_its_bounds() {
 #[tokio::test]
 async fn a_rejected_entry_is_set_aside_at_once_with_as_much_of_the_reason_as_fits() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue_batch(["a", "b"].map(Entry::new).to_vec()).await.unwrap();
         let nacked = next(&queue).await.reject("no such address").await.unwrap();
@@ -172,8 +170,9 @@ async fn a_rejected_entry_is_set_aside_at_once_with_as_much_of_the_reason_as_fit
 #[tokio::test]
 async fn a_topic_may_have_a_policy_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
-    let options = options(directory.path()).retry(at_most(1)).topic_retry("patient", at_most(2));
+    let options = options(directory.path()).defaults(at_most(1));
     let engine = Engine::open(options).await.unwrap();
+    engine.topic("patient").set(at_most(2)).await.unwrap();
     for (topic, expected) in [("t", Nacked::Dead), ("patient", Nacked::Ready)] {
         let queue = engine.topic(topic).queue("q");
         queue.enqueue(Entry::new("x")).await.unwrap();
@@ -185,23 +184,18 @@ async fn a_topic_may_have_a_policy_of_its_own() {
 
 #[tokio::test]
 async fn policies_that_make_no_sense_are_refused() {
-    let base_above_cap = BackoffError::BaseAboveCap { base_ms: 2, cap_ms: 1 };
     let ms = Duration::from_millis;
-    assert_eq!(BackoffPolicy::new(2, 1), Err(base_above_cap));
-    assert_eq!(RetryPolicy::default().with_backoff(ms(2), ms(1)), Err(base_above_cap));
-    assert_eq!(RetryPolicy::default().with_attempts_max(0), Err(OptionsError::NoAttempts));
-    let policy = RetryPolicy::default().with_backoff(ms(1), ms(1)).unwrap();
-    assert_eq!(policy.backoff, Some(BackoffPolicy::new(1, 1).unwrap()));
-    assert_eq!(at_most(7).attempts_max, NonZeroU32::new(7));
-    for error in [Error::from(base_above_cap), Error::from(OptionsError::NoAttempts)] {
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    }
-
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    for (name, says) in [("", "must not be empty"), (&*"t".repeat(256), "the limit is 255 bytes")] {
-        let options = options(&path).topic_retry(name, at_most(1)).topic_retry("t", at_most(1));
-        let error = Engine::open(options).await.unwrap_err();
+    let none = Settings::default();
+    for (defaults, says) in [
+        (none.clone().with_backoff(ms(2), ms(1)), "above its cap"),
+        (none.clone().with_attempts_max(0), "the number of attempts is at least 1"),
+        (none.clone().with_concurrency_together(3), "together is for topics"),
+        (none.clone().with_paused(true), "not opened paused"),
+        (none.with_dead_letter_topic(TopicName::new("dead").unwrap()), "say it of topics"),
+    ] {
+        let error = Engine::open(options(&path).defaults(defaults)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(says), "{error}");
         assert!(!path.exists(), "nothing was created");
@@ -230,7 +224,7 @@ async fn a_wait_beyond_the_limit_is_refused_and_the_lease_stands() {
 #[tokio::test]
 async fn whoever_has_given_an_entry_back_has_no_say_in_it() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         for nack in [Nack::retry(), Nack::after(HOUR), Nack::reject()] {
             queue.enqueue(Entry::new("x")).await.unwrap();
@@ -254,7 +248,7 @@ async fn whoever_has_given_an_entry_back_has_no_say_in_it() {
 #[tokio::test]
 async fn a_lease_that_has_ended_is_not_extended() {
     for backend in Backend::both() {
-        let engine = backend.open(RetryPolicy::default()).await;
+        let engine = backend.open(Settings::default()).await;
         let queue = engine.topic("t").queue("q");
         queue.enqueue(Entry::new("x")).await.unwrap();
         let short = queue.lease().lease_for(Duration::from_millis(1));

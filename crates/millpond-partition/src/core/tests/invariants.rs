@@ -125,7 +125,7 @@ impl World {
             prop_assert_eq!(topic.n_loading, n_loading, "loading queues of a topic");
             let n_listed = n_of(core.topics_to_serve.iter(), &&at);
             prop_assert_eq!(n_listed, usize::from(topic.listed));
-            let shown = || mine().filter(|(_, queue)| queue.shown != Head::None);
+            let shown = || mine().filter(|(_, queue)| queue.shown.head() != Head::None);
             let mut open = topic.waiters.iter().filter(|waiter| waiter.call.is_open());
             // Under rules a head alone is no reason.
             let has_head = self.has_no_rules() && shown().any(|(_, queue)| queue.is_servable());
@@ -171,9 +171,9 @@ fn check_lists(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     let topic = &core.topics[queue.topic];
     let head = queue.head(topic.by_bytes);
     // What it costs may have to be told anew, when a change of rules comes by.
-    let same_kind = std::mem::discriminant(&queue.shown) == std::mem::discriminant(&head);
+    let same_kind = std::mem::discriminant(&queue.shown.head()) == std::mem::discriminant(&head);
     let comes_by = !core.walks.is_empty() && same_kind;
-    prop_assert!(queue.shown == head || comes_by, "{:?} {:?}", head, queue);
+    prop_assert!(queue.shown == head.into() || comes_by, "{:?} {:?}", head, queue);
     let explained =
         topic.scheduler.explain(&core.seat.lock().limits, queue.handle).map_err(fail)?;
     let is_idle = explained == Explanation::Idle;
@@ -211,7 +211,8 @@ fn is_unused(queue: &Queue) -> bool {
 
 /// A queue without a known head comes to one: in its turn, or it is being read, or backs off (P5).
 fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
-    let has_way = queue.shown != Head::None || queue.is_coming() || queue.backing_off().is_some();
+    let has_way =
+        queue.shown.head() != Head::None || queue.is_coming() || queue.backing_off().is_some();
     let is_unknown = queue.head_is_unknown() && queue.purge().is_none();
     prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
     prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);

@@ -151,6 +151,10 @@ pub(super) enum Op {
     Job {
         queue: u8,
     },
+    /// Entries come to a queue while its head is being read.
+    Flood {
+        queue: u8,
+    },
     /// One attempt at the head of a queue, as far as nothing is in its way, and how it ends.
     Attempt {
         queue: u8,
@@ -332,7 +336,7 @@ fn rule() -> impl Strategy<Value = Settings> {
         1 => (1_u32..5).prop_map(move |n| none().with_weight(n)),
         1 => (0_u8..4).prop_map(move |n| none().with_band(n)),
         2 => kept().prop_map(move |retention_ms| Settings { retention_ms, ..none() }),
-        1 => Just(none().with_quantum(Quantum::Bytes(std::num::NonZeroU32::MIN))),
+        1 => Just(none().with_quantum(Quantum::Bytes(1))),
     ]
 }
 
@@ -343,9 +347,7 @@ fn policy() -> impl Strategy<Value = Settings> {
     let attempts_max = prop::sample::select(&[None, Some(1_u32), Some(1), Some(2), Some(4)]);
     (prop::option::of(backoff), attempts_max).prop_map(|(backoff, attempts_max)| Settings {
         backoff: backoff.map_or(Setting::Off, Setting::Is),
-        attempts_max: attempts_max
-            .and_then(std::num::NonZeroU32::new)
-            .map_or(Setting::Off, Setting::Is),
+        attempts_max: attempts_max.map_or(Setting::Off, Setting::Is),
         ..Settings::default()
     })
 }
@@ -411,6 +413,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(queue, n_bytes, n_reads, then)| Op::Bury { queue, n_bytes, n_reads, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
+        1 => (0..N_QUEUES).prop_map(|queue| Op::Flood { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
         5 => (corpse(), dead_action, prop::bool::weighted(0.3))

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind, Table};
-use millpond_storage_memory::{BlockReads, MemoryDisk};
+use millpond_storage_memory::{BlockReads, MemoryDisk, SnapshotAt};
 use millpond_sync::thread::block_on;
 use millpond_types::{
     Body, DedupKey, Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, QueueId, QueueKey,
@@ -157,6 +157,7 @@ impl World {
             Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
             Op::Settle { lease, action } => self.settle_named(lease, action)?,
             Op::Job { queue } => self.job(queue)?,
+            Op::Flood { queue } => self.flood(queue)?,
             Op::Attempt { queue, action, then } => self.attempt(queue, action, then)?,
             Op::Bury { queue, n_bytes, n_reads, then } => {
                 self.bury_slowly(queue, n_bytes, n_reads, then)?;
@@ -266,6 +267,20 @@ impl World {
         self.commit_turn()?;
         self.ack_all()?;
         self.commit_turn()
+    }
+
+    fn flood(&mut self, queue: u8) -> Checked {
+        // More than its window holds, so that there is something to read.
+        self.enqueue(queue, &[New::PLAIN; 5])?;
+        self.commit_turn()?;
+        self.disk.block_reads(BlockReads::Always);
+        self.disk.hold_scans(SnapshotAt::Start);
+        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 5, 1000, false)?;
+        self.commit_turn()?;
+        self.enqueue(queue, &[New::PLAIN; 6])?;
+        self.commit_turn()?;
+        self.disk.block_reads(self.setup.block);
+        Ok(())
     }
 
     fn attempt(&mut self, queue: u8, action: Action, then: Then) -> Checked {

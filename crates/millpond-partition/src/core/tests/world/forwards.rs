@@ -1,8 +1,5 @@
 //! Dead letters that go to another topic.
 
-use std::num::NonZeroU32;
-
-use millpond_storage_memory::SnapshotAt;
 use millpond_types::{DeadCause, Setting};
 
 use super::restart::calm;
@@ -146,7 +143,7 @@ fn with_graves() -> Setup {
 #[test]
 fn a_dead_letter_is_ready_for_those_who_wait_in_the_other_topic() -> Checked {
     let mut setup = with_graves();
-    setup.options.defaults.attempts_max = Setting::Is(NonZeroU32::MIN);
+    setup.options.defaults.attempts_max = Setting::Is(1);
     let (mut world, lease) = World::doomed(&setup, 3)?;
     world.lease(LeaseSource::Topic(world.queues[usize::from(N_QUEUES)].topic_id), 1, 1000, true)?;
     world.settle(lease, Action::Nack(Retry::Policy { floor_ms: 0 }))?;
