@@ -19,7 +19,7 @@ use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
 use super::waits::Wait;
-use super::{Core, Effect, Mutation};
+use super::{Core, Effect, Load, Mutation};
 use crate::QueueRef;
 use crate::command::{Message, Reply};
 
@@ -237,6 +237,11 @@ impl Core {
     /// The names could not be read; the next try comes after a pause.
     pub(super) fn naming_failed(&mut self, now: UnixMillis, slot: Slot, error: String) {
         self.counters.n_scans_failed += 1;
+        // It backs off as a whole.
+        if self.queues[slot].load == Load::Reading {
+            self.with_window(slot, |window| window.refill_failed());
+        }
+        self.cancel_load(slot);
         let queue = &mut self.queues[slot];
         let id = queue.id;
         tracing::warn!(queue = %id, error, "reading the names of a queue failed");

@@ -183,6 +183,10 @@ impl Core {
         tracing::warn!(queue = %queue.id, %error, "reading the head of a queue failed");
         let id = queue.id;
         let busy = queue.busy_mut();
+        if busy.naming.is_some() {
+            // No turn of it comes before that read has ended, and then this one is tried again.
+            return self.load_ended(slot);
+        }
         let until = now.plus(pause_ms(busy.n_failures, id));
         busy.n_failures += 1;
         busy.backing_off = Some((until, error));

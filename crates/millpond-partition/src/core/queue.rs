@@ -163,6 +163,8 @@ pub(super) struct Busy {
     pub(super) purge: Option<Purge>,
     /// What it waits for that ends by itself.
     pub(super) waits: DeadlineIndex<Wait>,
+    /// Until when it waits for the end of its head, if it does.
+    pub(super) outlives_at: Option<UnixMillis>,
     /// Entries that go to another stage and whose rows are to be read for it.
     pub(super) moves: BTreeMap<(Stage, EntryRank), Move>,
     /// Dead letters of which the end is staged: until it is durable, their rows may still be read.

@@ -124,7 +124,18 @@ impl Core {
             let scheduler = &mut self.topics[topic].scheduler;
             let pick = scheduler.pick(nanos(now), &mut self.seat.lock().limits, heads);
             match pick.expect("its own limits") {
-                Pick::Serve(picked) => return Turn::Serve(picked),
+                Pick::Serve(picked) => {
+                    let slot = Slot(picked.owner_slot);
+                    if !self.head_is_over(now, slot) {
+                        return Turn::Serve(picked);
+                    }
+                    self.give_turn_back(now, topic, picked);
+                    if self.to_clear_left == 0 {
+                        return Turn::Unknown;
+                    }
+                    self.to_clear_left -= 1;
+                    self.clear_head(now, slot);
+                }
                 Pick::ReadHead { owner_slot, .. } => self.turn_came(Slot(owner_slot)),
                 Pick::Again => {}
                 Pick::Blocked | Pick::Paused | Pick::Idle => return Turn::Nothing,
@@ -143,6 +154,7 @@ impl Core {
 
     /// The head of one queue, for a caller that wants that queue.
     pub(super) fn take_of(&mut self, now: UnixMillis, slot: Slot) -> Turn {
+        self.clear_head(now, slot);
         let queue = &self.queues[slot];
         let (topic_at, handle, id) = (queue.topic, queue.handle, queue.id);
         let topic = &mut self.topics[topic_at];
