@@ -320,9 +320,15 @@ pub(crate) enum Message {
     },
     /// An entry of a queue that has to be looked up is due. It comes from the loop itself.
     Due(DelayedKey, DelayedRow),
+    /// A rule is to be stored.
     Configure {
         row: SettingsRow,
         reply: Reply<()>,
+    },
+    /// A dead letter goes to a queue that has to be looked up. From the loop itself, too.
+    Forward {
+        id: EntryId,
+        to: Arc<QueueRef>,
     },
     ReportQueue {
         id: QueueId,
@@ -354,7 +360,7 @@ impl Message {
             Self::Configure { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Purge { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Dead { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Unreceived(_) | Self::Due(..) | Self::Close => {}
+            Self::Unreceived(_) | Self::Due(..) | Self::Forward { .. } | Self::Close => {}
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //!     // The receipt exists only once the entry would survive a power cut.
 //!     let receipt = emails.queue("tenant-42").enqueue(Entry::new("hello").priority(3)).await?;
-//!     println!("accepted {}", receipt.get());
+//!     println!("accepted {}", receipt.get().id());
 //!
 //!     let mut consumer = emails.consumer().lease_for(Duration::from_secs(30)).credits(64).start()?;
 //!     while let Some(delivery) = consumer.next().await? {

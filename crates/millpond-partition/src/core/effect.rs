@@ -32,6 +32,11 @@ pub(super) enum Effect {
         /// Nobody, if the entries that came with it are answered for.
         reply: Option<Reply<()>>,
     },
+    /// An entry is gone because its time was over.
+    Outlived {
+        slot: Slot,
+        rank: EntryRank,
+    },
     Released {
         slot: Slot,
         rank: EntryRank,
@@ -111,7 +116,7 @@ impl Effect {
                 }
             }
             Self::Extended { reply, .. } => drop(reply.send(Err(error))),
-            Self::Arose { .. } => {}
+            Self::Arose { .. } | Self::Outlived { .. } => {}
             Self::Moved { tell, .. } => tell.refuse(error),
             Self::Purged { reply, .. } => {
                 if let Some(reply) = reply {

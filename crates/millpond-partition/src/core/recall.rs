@@ -371,6 +371,7 @@ impl Core {
                 let for_good = matches!(error, PartitionError::Corrupt(_));
                 self.let_go_failed(key, row, for_good);
             }
+            Message::Forward { id, .. } => self.forward_refused(id, error.clone()),
             message => message.refuse(error),
         }
     }
@@ -503,6 +504,7 @@ pub(super) fn queue_of(message: &Message) -> Option<QueueId> {
         Message::Purge { id, .. } | Message::ReportQueue { id, .. } => Some(*id),
         Message::Dead { id, .. } => Some(id.queue),
         Message::Due(key, _) => Some(key.queue),
+        Message::Forward { to, .. } => Some(to.id),
         Message::Lease { source: LeaseSource::Topic(_), .. }
         | Message::Unreceived(_)
         | Message::Report { .. }

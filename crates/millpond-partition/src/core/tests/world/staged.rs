@@ -106,8 +106,7 @@ impl World {
     }
 
     fn new_entry(&self, new: &New) -> NewEntry {
-        let n_bytes = if new.large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
-        let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
+        let body = Body { payload: vec![b'x'; new.n_bytes].into(), ..Body::default() };
         let start = match new.when {
             When::Now => Start::Now,
             When::After(ms) => Start::After(ms),
@@ -178,6 +177,7 @@ impl World {
 
     pub(super) fn purge(&mut self, queue: u8) -> Checked {
         let queue = self.queues[usize::from(queue)].id;
+        self.note_purged_on_the_way(queue);
         let (reply, answer) = millpond_sync::oneshot::channel();
         let message = Message::Purge { id: queue, reply };
         self.send(queue, message, Command::Purge { queue, answer })
@@ -223,11 +223,21 @@ impl World {
         let batch = &self.node.core.batch;
         let changes = read_changes(batch.ops().skip(self.node.n_read))?;
         self.node.n_read = batch.len();
+        self.note_sequences(&changes)?;
         let mut by_queue: BTreeMap<QueueId, VecDeque<_>> = BTreeMap::new();
         for (at, change) in changes.into_iter().enumerate() {
             by_queue.entry(change.queue()).or_default().push_back((at, change));
         }
         Ok(Staged { by_queue, waited: true })
+    }
+
+    /// Whatever is new comes after everything that was there.
+    pub(super) fn note_sequences(&mut self, changes: &[Change]) -> Checked {
+        for id in changes.iter().filter_map(Change::accepts) {
+            prop_assert!(id.rank.sequence > self.newest_sequence, "{} is no new sequence", id);
+            self.newest_sequence = id.rank.sequence;
+        }
+        Ok(())
     }
 
     /// The next change of one queue that a command or a purge has brought about.
@@ -248,12 +258,10 @@ impl World {
         Ok(None)
     }
 
-    /// What has risen before a purge of its queue.
+    /// What has risen, or come from another topic, before a purge of its queue.
     fn judge_risen(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
         let Some(changes) = staged.by_queue.get_mut(&queue) else { return Ok(()) };
-        while let Some((_, change)) =
-            changes.pop_front_if(|(_, change)| matches!(change, Change::Arose(..)))
-        {
+        while let Some((_, change)) = changes.pop_front_if(|(_, change)| change.is_arrival()) {
             self.judge_own(&change)?;
         }
         Ok(())
@@ -353,20 +361,7 @@ impl World {
                 other => return Err(fail(format!("{:?} was staged as {other:?}", new.start))),
             };
             prop_assert_eq!((id.queue, id.rank.priority), (queue.id, new.priority));
-            prop_assert!(id.rank.sequence > self.newest_sequence, "{} is no new sequence", id);
-            self.newest_sequence = id.rank.sequence;
-            let entry = ModelEntry {
-                body: new.body,
-                enqueued_at: self.now,
-                place,
-                since: at,
-                attempts: 0,
-                floor_ms: 0,
-                lease: None,
-                removed: None,
-                purged: false,
-                doomed: false,
-            };
+            let entry = ModelEntry::new(new.body, self.now, place, at);
             prop_assert_eq!(row, entry.row());
             self.model.entries.insert(id, entry);
             self.take_key(id, new.dedup);
