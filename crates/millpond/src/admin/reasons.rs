@@ -114,9 +114,10 @@ impl Known<'_> {
             QueueState::Ready { n_ahead: 0 } => {
                 fixed("ready", "its head is next to be leased; no consumer has asked")
             }
-            QueueState::Ready { n_ahead: n @ COUNTED_MAX.. } => {
-                ("ready", format!("its head can be leased; {n} queues of the topic or more come first"))
-            }
+            QueueState::Ready { n_ahead: n @ COUNTED_MAX.. } => (
+                "ready",
+                format!("its head can be leased; {n} queues of the topic or more come first"),
+            ),
             QueueState::Ready { n_ahead } => ("ready", behind(*n_ahead, "the topic")),
             QueueState::Leased { until, by } => {
                 ("leased", all_leased(by.as_deref(), until.since(self.now)))
