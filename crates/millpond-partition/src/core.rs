@@ -345,6 +345,11 @@ impl Core {
         self.counters.turns.record(took);
     }
 
+    /// Notes how long a commit was on its way.
+    pub(crate) fn note_commit(&mut self, took: std::time::Duration) {
+        self.counters.commits.record(took);
+    }
+
     /// Small steps of work that waits for no event; `true` if there is more. To be called once per turn.
     pub(crate) fn tidy(&mut self) -> bool {
         let memory_is_tight = self.shrink_windows();

@@ -80,7 +80,8 @@ pub(crate) struct Driver {
     sender: MailboxSender,
     options: PartitionOptions,
     clock: Clock,
-    commits: VecDeque<(CommitTicket, Effects)>,
+    /// On their way to storage, each with when it was submitted.
+    commits: VecDeque<(CommitTicket, Effects, Duration)>,
     /// A durable commit that has not been taken over to its end.
     durable: Option<(Effects, Durable<LogPosition>)>,
     commit_waker: Waker,
@@ -290,7 +291,8 @@ impl Driver {
             return;
         }
         if let Some((batch, staged)) = self.core.poll_batch() {
-            self.commits.push_back((self.store.submit(batch), staged));
+            let started = self.clock.elapsed();
+            self.commits.push_back((self.store.submit(batch), staged, started));
             self.deadline_turns_left = DEADLINE_TURNS_PER_BATCH;
         }
     }
@@ -309,12 +311,16 @@ impl Driver {
                 }
                 self.durable = None;
             }
-            let Some((ticket, _)) = self.commits.front_mut() else { return Ok(()) };
+            let Some((ticket, ..)) = self.commits.front_mut() else { return Ok(()) };
             let mut context = Context::from_waker(&self.commit_waker);
             let Poll::Ready(outcome) = Pin::new(ticket).poll(&mut context) else { return Ok(()) };
-            let (_, effects) = self.commits.pop_front().expect("the front was just polled");
+            let (_, effects, started) =
+                self.commits.pop_front().expect("the front was just polled");
             match outcome {
-                Ok(position) => self.durable = Some((effects, position)),
+                Ok(position) => {
+                    self.core.note_commit(self.clock.elapsed().saturating_sub(started));
+                    self.durable = Some((effects, position));
+                }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; the partition stops");
                     let error = PartitionError::Stopped(error);
@@ -440,7 +446,7 @@ impl Drop for Driver {
         if let Some((effects, _)) = self.durable.take() {
             effects.refuse(&why);
         }
-        for (_, staged) in self.commits.drain(..) {
+        for (_, staged, _) in self.commits.drain(..) {
             staged.refuse(&why);
         }
         self.core.refuse_all(&why);

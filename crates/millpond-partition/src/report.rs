@@ -246,6 +246,8 @@ pub struct Counters {
     pub refill_latency: Latency,
     /// How long the turns of the loop took.
     pub turns: Latency,
+    /// How long commits took, from when they were submitted until the loop knew that they are durable.
+    pub commits: Latency,
 }
 
 impl Counters {
@@ -283,6 +285,7 @@ impl Counters {
         self.n_queues_recalled += other.n_queues_recalled;
         self.refill_latency.add(&other.refill_latency);
         self.turns.add(&other.turns);
+        self.commits.add(&other.commits);
     }
 
     /// The part of the granted entries whose head was in memory when its turn came, from 0 to 1.

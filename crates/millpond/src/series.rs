@@ -246,6 +246,18 @@ const GAUGES: &[Measured] = &[
     series("millpond_refill_max_seconds", SECONDS, "longest time to read a head", |s| {
         s.report.counters.refill_latency.max().as_secs_f64()
     }),
+    series("millpond_commit_p50_seconds", SECONDS, "median time of a commit", |s| {
+        s.report.counters.commits.quantile(0.5).as_secs_f64()
+    }),
+    series(
+        "millpond_commit_p99_seconds",
+        SECONDS,
+        "99th percentile of the time of a commit",
+        |s| s.report.counters.commits.quantile(0.99).as_secs_f64(),
+    ),
+    series("millpond_commit_max_seconds", SECONDS, "longest time of a commit", |s| {
+        s.report.counters.commits.max().as_secs_f64()
+    }),
     series("millpond_turn_p50_seconds", SECONDS, "median time of a turn of the loop", |s| {
         s.report.counters.turns.quantile(0.5).as_secs_f64()
     }),

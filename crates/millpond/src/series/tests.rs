@@ -229,9 +229,11 @@ async fn the_figures_are_those_of_the_engine() {
     topic.resume().await.unwrap();
     let window_bytes_max = crate::PartitionOptions::default().window_bytes_max;
     assert_eq!(heard.value("millpond_window_bytes_max", 0), super::number(window_bytes_max as u64));
-    let turns =
-        ["p50", "p99", "max"].map(|part| heard.sum(&format!("millpond_turn_{part}_seconds")));
-    assert!(0.0 < turns[0] && turns.is_sorted(), "{turns:?}");
+    for of in ["turn", "commit"] {
+        let parts = ["p50", "p99", "max"];
+        let times = parts.map(|part| heard.sum(&format!("millpond_{of}_{part}_seconds")));
+        assert!(0.0 < times[0] && times.is_sorted(), "{of}: {times:?}");
+    }
     engine.close().await.unwrap();
 }
 
