@@ -158,6 +158,8 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
+        // A move that has failed since has left the lease in force.
+        self.hear_moves()?;
         let Err(reason) = self.standing(lease) else {
             return self.judge_enqueue(queue, new, answer, Some(lease.id), staged);
         };
