@@ -234,7 +234,6 @@ impl Core {
             topic.woken = !is_done.expect("its own limits");
         }
     }
-
 }
 
 /// Whatever it held of the limits goes to the other partitions.
