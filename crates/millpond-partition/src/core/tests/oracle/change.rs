@@ -80,9 +80,6 @@ impl Change {
     }
 
     /// Whether the core brings an entry to the ready ones by itself.
-    pub(in crate::core::tests) fn is_arrival(&self) -> bool {
-        matches!(self, Self::Arose(..) | Self::Forwarded { .. })
-    }
 }
 
 impl Model {

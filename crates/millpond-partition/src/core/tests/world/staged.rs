@@ -260,10 +260,11 @@ impl World {
         Ok(None)
     }
 
-    /// What has risen, or come from another topic, before a purge of its queue.
+    /// What has risen, or gone to another stage, before a purge of its queue.
     fn judge_risen(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
         let Some(changes) = staged.by_queue.get_mut(&queue) else { return Ok(()) };
-        while let Some((_, change)) = changes.pop_front_if(|(_, change)| change.is_arrival()) {
+        while let Some((_, change)) = changes.pop_front_if(|(_, change)| goes_before_purge(change))
+        {
             self.judge_own(&change)?;
         }
         Ok(())
@@ -459,6 +460,18 @@ impl Staged {
     pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
         self.by_queue.keys().copied()
     }
+}
+
+/// Whether the core stages it by itself, and not once a purge has begun.
+fn goes_before_purge(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Arose(..)
+            | Change::BackedOff(..)
+            | Change::Died(..)
+            | Change::Replayed(..)
+            | Change::Forwarded { .. }
+    )
 }
 
 /// Whether a command was refused because its queue could not be looked up.
