@@ -78,8 +78,6 @@ impl Change {
             _ => None,
         }
     }
-
-    /// Whether the core brings an entry to the ready ones by itself.
 }
 
 impl Model {
