@@ -8,6 +8,11 @@ use millpond::{TopicName, limits};
 use crate::failure::EXIT_CODES;
 use crate::replay::process::HOST_COMMAND;
 use crate::replay::workload::Speed;
+use crate::units::Millis;
+
+mod rule;
+
+pub(crate) use rule::{RuleVerb, TopicVerb, flag};
 
 /// Longest run of a job that can be asked for: an hour.
 const RUN_MS_MAX: u64 = 3_600_000;
@@ -27,10 +32,20 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Replay a job log through durable queues, and account for every job
     Replay(Box<ReplayArguments>),
-    /// Look at queues and purge them, in a running or a stopped engine
+    /// Look at queues, pause and purge them, in a running or a stopped engine
     Queue {
         #[command(subcommand)]
         verb: QueueVerb,
+    },
+    /// Pause and resume topics, in a running or a stopped engine
+    Topic {
+        #[command(subcommand)]
+        verb: TopicVerb,
+    },
+    /// Look at the rules of topics, prefixes and queues, and change them, in a running or a stopped engine
+    Rule {
+        #[command(subcommand)]
+        verb: RuleVerb,
     },
     /// Look at dead letters, and replay or drop them, in a running or a stopped engine
     Dlq {
@@ -78,20 +93,8 @@ pub(crate) enum QueueVerb {
         #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one(), allow_negative_numbers = true)]
         limit: u64,
     },
-    /// List the queues that need attention most
-    Top {
-        #[command(flatten)]
-        place: Place,
-        /// Only queues of this topic
-        #[arg(long)]
-        topic: Option<String>,
-        /// What to look for
-        #[arg(long, value_enum, default_value_t = TopBy::Deepest)]
-        by: TopBy,
-        /// Most queues to list
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = at_least_one(), allow_negative_numbers = true)]
-        limit: u64,
-    },
+    /// List the queues that need attention most, with what they got in between
+    Top(TopArguments),
     /// Say why a queue is, or is not, being served
     Explain {
         #[command(flatten)]
@@ -100,6 +103,20 @@ pub(crate) enum QueueVerb {
         topic: String,
         /// The queue's key
         key: String,
+    },
+    /// Lease nothing of a queue, until it is resumed
+    Pause {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
+    },
+    /// End a pause of a queue
+    Resume {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        queue: QueueName,
     },
     /// Remove everything that a queue holds, leased or not; asks first
     Purge {
@@ -115,6 +132,28 @@ pub(crate) enum QueueVerb {
     },
 }
 
+/// Which queues to list, and how often.
+#[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Only queues of this topic
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// What to look for
+    #[arg(long, value_enum, default_value_t = TopBy::Deepest)]
+    pub(crate) by: TopBy,
+    /// Most queues to list
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = at_least_one(), allow_negative_numbers = true)]
+    pub(crate) limit: u64,
+    /// Time between two looks at a running engine, of which rates and shares are told; 0 takes one look
+    #[arg(long, value_name = "TIME", default_value = "1s", allow_negative_numbers = true)]
+    pub(crate) interval: Millis,
+    /// Look again and again, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TopBy {
     /// Most ready entries first
@@ -123,6 +162,8 @@ pub(crate) enum TopBy {
     Dead,
     /// Longest waiting head first
     Oldest,
+    /// The deepest queues, most leases per second first
+    Rate,
 }
 
 #[derive(Debug, Subcommand)]

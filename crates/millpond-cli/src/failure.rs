@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     BadLog = 10,
     /// The user was asked whether to go on, and did not want to.
     Declined = 11,
+    /// There is as much as there may be.
+    Full = 12,
     Interrupted = 130,
     Terminated = 143,
 }
@@ -41,11 +43,12 @@ Exit codes:
   9    the engine stopped or does not answer; try again
   10   the job log is damaged
   11   you were asked and said no; nothing was changed
+  12   there are as many rules as there may be
   130  interrupted by Ctrl-C, after closing cleanly
   143  terminated, after closing cleanly";
 
 impl Exit {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Problem,
         Self::Usage,
         Self::NotFound,
@@ -57,6 +60,7 @@ impl Exit {
         Self::Stopped,
         Self::BadLog,
         Self::Declined,
+        Self::Full,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -75,6 +79,7 @@ impl Exit {
             ErrorKind::NoSpace => Self::NoSpace,
             ErrorKind::Io => Self::Io,
             ErrorKind::Corrupt => Self::Corrupt,
+            ErrorKind::Full => Self::Full,
             _ => Self::Stopped,
         }
     }

@@ -1,5 +1,5 @@
 //! The `millpond` command: replays a job log through durable queues and accounts for every job, looks into
-//! a running or stopped engine, purges queues, settles dead letters, and checks a machine. It is not a server; it
+//! a running or stopped engine, changes its rules, purges queues, settles dead letters, and checks a machine. It is not a server; it
 //! opens an engine only to replay a log, and to change one that is stopped.
 //!
 //! Every answer comes as a table, or as JSON with `--json`. How a command ends is one of a few exit codes,
@@ -15,7 +15,10 @@ mod output;
 mod partition;
 mod queue;
 mod replay;
+mod rule;
 mod signals;
+mod top;
+mod units;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -61,6 +64,8 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Replay(arguments) => replay::replay(&arguments).await,
             Command::Queue { verb } => queue::run(verb).await,
+            Command::Topic { verb } => rule::topic(verb).await,
+            Command::Rule { verb } => rule::run(verb).await,
             Command::Dlq { verb } => dlq::run(verb).await,
             Command::Partition { verb } => partition::run(verb).await,
             Command::Doctor(place) => doctor::run(&place).await,

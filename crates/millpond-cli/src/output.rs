@@ -9,12 +9,16 @@ use crate::failure::Failure;
 
 /// Writes to standard output. A reader that went away, like `head`, ends the output and is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    is_read(text).map(drop)
+}
+
+/// As [`print`]; whether anybody reads it.
+pub(crate) fn is_read(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("write to standard output", &error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::io("write to standard output", &error)),
     }
 }
 

@@ -1,18 +1,17 @@
-//! `millpond queue`: which queues there are, why one is, or is not, being served, and emptying one.
+//! `millpond queue`: which queues there are, why one is, or is not, being served, pausing it and emptying it.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use millpond::admin::{
-    Admin, DelayedInfo, Explanation, Order, PartitionInfo, PurgeInfo, QueueInfo, WaitsFor,
+    Admin, DelayedInfo, Explanation, Order, PurgeInfo, QueueInfo, RuleChange, WaitsFor,
 };
-use serde::Serialize;
 
-use crate::args::{Place, QueueVerb, TopBy};
+use crate::args::{Place, QueueVerb};
 use crate::ask;
 use crate::failure::Failure;
 use crate::output::{Column, bytes, count, duration_us, print, print_json, table};
-use crate::partition;
+use crate::{partition, rule, top};
 
 pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
     match verb {
@@ -21,42 +20,21 @@ pub(crate) async fn run(verb: QueueVerb) -> Result<(), Failure> {
             let queues = list(&admin, topic.as_deref(), Order::Name, limit).await?;
             if place.json { print_json(&queues) } else { print(&listed(&queues)) }
         }
-        QueueVerb::Top { place, topic, by, limit } => {
-            let order = match by {
-                TopBy::Deepest => Order::Deepest,
-                TopBy::Dead => Order::MostDead,
-                TopBy::Oldest => Order::Oldest,
-            };
-            let admin = Admin::connect(&place.data).await?;
-            let queues = list(&admin, topic.as_deref(), order, limit).await?;
-            let top = Top { queues, partitions: admin.partitions().await? };
-            if place.json { print_json(&top) } else { print(&topmost(&top)) }
-        }
+        QueueVerb::Top(arguments) => top::run(&arguments).await,
         QueueVerb::Explain { place, topic, key } => {
             let admin = Admin::connect(&place.data).await?;
             let explanation = admin.explain(&topic, key.as_bytes()).await?;
             if place.json { print_json(&explanation) } else { print(&explained(&explanation)) }
+        }
+        QueueVerb::Pause { place, queue } => rule::queue(&place, &queue, RuleChange::pause()).await,
+        QueueVerb::Resume { place, queue } => {
+            rule::queue(&place, &queue, RuleChange::resume()).await
         }
         QueueVerb::Purge { place, topic, key, yes } => {
             let purged = purge(&place, &topic, &key, yes).await?;
             if place.json { print_json(&purged) } else { print(&removed(&purged)) }
         }
     }
-}
-
-/// Queues, and how the partitions they are in are doing.
-#[derive(Serialize)]
-struct Top {
-    queues: Vec<QueueInfo>,
-    partitions: Vec<PartitionInfo>,
-}
-
-fn topmost(top: &Top) -> String {
-    let active =
-        top.partitions.iter().filter_map(|info| Some((info.partition, info.activity.clone()?)));
-    let active: Vec<_> = active.collect();
-    let queues = listed(&top.queues);
-    if active.is_empty() { queues } else { format!("{queues}\n{}", partition::doing(&active)) }
 }
 
 async fn list(
@@ -103,13 +81,17 @@ fn listed(queues: &[QueueInfo]) -> String {
     table(columns, rows)
 }
 
-fn waits(queue: &QueueInfo) -> String {
+pub(crate) fn waits(queue: &QueueInfo) -> String {
     queue.head_waits_ms.map_or("-".to_owned(), |ms| duration_us(ms.saturating_mul(1000)))
 }
 
 fn explained(explanation: &Explanation) -> String {
     let Explanation { queue, state, reason, window, activity, leases, delayed, .. } = explanation;
-    let mut text = format!("{} / {}: {state}: {reason}\n\n", queue.topic, queue.key);
+    let mut text = format!("{} / {}: {state}: {reason}\n", queue.topic, queue.key);
+    for also in &explanation.also {
+        let _ = writeln!(text, "also: {also}");
+    }
+    text.push('\n');
     let mut facts = vec![
         ("ready", count(queue.n_entries)),
         ("leased", count(queue.n_leased)),
@@ -128,6 +110,9 @@ fn explained(explanation: &Explanation) -> String {
     facts.extend([("partition", queue.partition.to_string()), ("id", queue.id.clone())]);
     for (name, value) in facts {
         let _ = writeln!(text, "{name:<11} {value}");
+    }
+    if !explanation.rules.is_empty() {
+        let _ = write!(text, "\nrules\n{}", rule::held(&explanation.rules));
     }
     if !leases.is_empty() {
         let columns = ["entry", "attempt", "lease", "ends in"].map(Column::Number);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use millpond_scheduler::{Band, DomainId, Limits, ResourceId, Scheduler, SchedulerOptions, Split};
 use millpond_sync::{Mutex, MutexGuard};
-use millpond_types::{Scope, Settings, SettingsRow, TopicId, UnixMillis};
+use millpond_types::{QueueKey, Scope, Settings, SettingsRow, TopicId, TopicName, UnixMillis};
 
 use crate::clock::Clock;
 use crate::mailbox::MailboxSender;
@@ -110,6 +110,12 @@ impl Governor {
     /// Every rule.
     pub fn rules(&self) -> Vec<SettingsRow> {
         self.0.state.lock().rules.iter().collect()
+    }
+
+    /// The rules that concern the queue with this key, the most specific first: its own, those of its prefixes from
+    /// the longest to the shortest, and the topic's.
+    pub fn rules_concerning(&self, topic: &TopicName, key: &QueueKey) -> Vec<(Scope, Settings)> {
+        self.0.state.lock().rules.concerning(topic, key)
     }
 
     /// A new rule, to be stored with [`configure`](crate::Partition::configure): one for a queue in its

@@ -100,24 +100,43 @@ pub enum QueueState {
 }
 
 impl QueueState {
+    /// The [names](Self::name) of all states, in the order in which they are declared.
+    pub const NAMES: [&'static str; 14] = [
+        "empty",
+        "ready",
+        "paused",
+        "at_limit",
+        "throttled",
+        "behind_band",
+        "leased",
+        "delayed",
+        "cold",
+        "loading",
+        "committing",
+        "backing_off",
+        "purging",
+        "set_aside",
+    ];
+
     /// A stable lower-case name for labels and JSON.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Ready { .. } => "ready",
-            Self::Paused { .. } => "paused",
-            Self::AtLimit { .. } => "at_limit",
-            Self::Throttled { .. } => "throttled",
-            Self::BehindBand { .. } => "behind_band",
-            Self::Leased { .. } => "leased",
-            Self::Delayed => "delayed",
-            Self::Cold => "cold",
-            Self::Loading => "loading",
-            Self::Committing => "committing",
-            Self::BackingOff { .. } => "backing_off",
-            Self::Purging => "purging",
-            Self::SetAside { .. } => "set_aside",
-        }
+        let number = match self {
+            Self::Empty => 0,
+            Self::Ready { .. } => 1,
+            Self::Paused { .. } => 2,
+            Self::AtLimit { .. } => 3,
+            Self::Throttled { .. } => 4,
+            Self::BehindBand { .. } => 5,
+            Self::Leased { .. } => 6,
+            Self::Delayed => 7,
+            Self::Cold => 8,
+            Self::Loading => 9,
+            Self::Committing => 10,
+            Self::BackingOff { .. } => 11,
+            Self::Purging => 12,
+            Self::SetAside { .. } => 13,
+        };
+        Self::NAMES[number]
     }
 }
 

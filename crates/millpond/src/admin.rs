@@ -1,4 +1,4 @@
-//! Looking at an engine from outside, purging its queues, and settling their dead letters: the same
+//! Looking at an engine from outside, changing its rules, purging its queues, and settling their dead letters: the same
 //! questions for a running one, asked over its socket, and for a stopped one, read without changing a byte.
 //!
 //! ```
@@ -27,7 +27,10 @@ mod explaining;
 mod info;
 mod listing;
 mod lowest;
+mod reasons;
 mod rows;
+mod rules;
+mod settings;
 mod utc;
 mod waiting;
 
@@ -40,9 +43,11 @@ use crate::{Engine, Error, Options, layout};
 pub(crate) use answering::{View, answer};
 pub use info::{
     Activity, Content, DeadLetterContent, DeadLetterInfo, DeadLettersDone, DelayedInfo,
-    Explanation, HeaderInfo, LeaseInfo, PartitionCheck, PartitionInfo, PurgeInfo, QueueInfo,
-    QueueList, WaitsFor, WindowInfo,
+    Explanation, HeaderInfo, LeaseInfo, LimitInfo, PartitionCheck, PartitionInfo, PurgeInfo,
+    QueueInfo, QueueList, WaitsFor, WindowInfo,
 };
+pub use rules::{HeldSetting, RuleChange, RuleInfo};
+pub use settings::{SettingName, SettingValue};
 
 /// How to sort queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,12 +106,27 @@ pub(crate) enum Question {
         after: Option<Rank>,
         action: Action,
     },
+    Rules {
+        topic: Option<String>,
+    },
+    /// The stored form of what is set, and what is unset before.
+    ChangeRule {
+        key: Vec<u8>,
+        row: Vec<u8>,
+        unset: Vec<SettingName>,
+    },
 }
 
 impl Question {
     /// Whether it takes an engine that may write.
     fn is_order(&self) -> bool {
-        matches!(self, Self::Purge { .. } | Self::SettleDead { .. } | Self::SettleAllDead { .. })
+        matches!(
+            self,
+            Self::Purge { .. }
+                | Self::SettleDead { .. }
+                | Self::SettleAllDead { .. }
+                | Self::ChangeRule { .. }
+        )
     }
 }
 
@@ -133,6 +153,8 @@ pub(crate) enum Answer {
     DeadLetters(Vec<DeadLetterInfo>),
     DeadLetter(Box<DeadLetterContent>),
     SettledDead { n_done: u64, next: Option<Rank> },
+    Rules(Vec<RuleInfo>),
+    Rule(Box<RuleInfo>),
     Error { kind: String, text: String },
 }
 

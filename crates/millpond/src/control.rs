@@ -171,6 +171,7 @@ fn kind_named(name: &str) -> ErrorKind {
     let kinds = [
         ErrorKind::InvalidInput,
         ErrorKind::NotFound,
+        ErrorKind::Full,
         ErrorKind::Corrupt,
         ErrorKind::Closed,
         ErrorKind::NoSpace,

@@ -147,7 +147,7 @@ impl Delivery {
     ///
     /// let mut order = orders.lease().fetch_one().await?.expect("one is ready");
     /// let invoice = Entry::new("96 EUR");
-    /// order.ack_and_enqueue(&invoices.queue(order.queue_key()), vec![invoice]).await?;
+    /// order.ack_and_enqueue(&invoices.queue(order.queue_key().as_bytes()), vec![invoice]).await?;
     /// assert!(orders.lease().fetch_one().await?.is_none());
     /// assert_eq!(invoices.lease().fetch_one().await?.expect("one is ready").payload(), "96 EUR");
     /// # engine.close().await

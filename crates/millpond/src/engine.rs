@@ -127,6 +127,11 @@ pub(crate) struct Inner {
     /// One change of rules after the other.
     pub(crate) changing_rules: tokio::sync::Mutex<()>,
     #[cfg_attr(
+        not(feature = "rocksdb"),
+        expect(dead_code, reason = "only explanations tell them")
+    )]
+    pub(crate) defaults: Settings,
+    #[cfg_attr(
         not(any(feature = "rocksdb", feature = "metrics")),
         expect(dead_code, reason = "only reports tell it")
     )]
@@ -233,6 +238,7 @@ impl Engine {
             partitions,
             governor,
             changing_rules: tokio::sync::Mutex::new(()),
+            defaults: options.defaults,
             window_bytes_max: options.window_bytes_max,
             next_partition: AtomicUsize::new(0),
             #[cfg(feature = "rocksdb")]

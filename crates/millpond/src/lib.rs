@@ -15,7 +15,7 @@
 //!
 //!     // The receipt exists only once the entry would survive a power cut.
 //!     let receipt = emails.queue("tenant-42").enqueue(Entry::new("hello").priority(3)).await?;
-//!     println!("accepted {}", receipt.get());
+//!     println!("accepted {}", receipt.get().id());
 //!
 //!     let mut consumer = emails.consumer().lease_for(Duration::from_secs(30)).credits(64).start()?;
 //!     while let Some(delivery) = consumer.next().await? {
@@ -35,7 +35,7 @@
 //! * **Delivery** is at least once. A lease ends by ack, nack or expiry; its token is a fencing token, and
 //!   whoever comes late with it is refused.
 //! * **Order** inside a queue is `(priority, sequence)` among ready entries. Queues of a topic are served
-//!   in turn.
+//!   in turn, by their weights, bands and limits ([`Settings`]).
 //! * **Delays** end never early: [`Entry::delay`] by a clock of the engine's own, [`Entry::run_at`] by the
 //!   wall clock. What waits is in nobody's way.
 //! * **Retries.** A failed entry is ready again at once, or backs off as the [`Settings`] of its queue or its
@@ -99,3 +99,7 @@ struct ReadmeDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct WorkspaceReadmeDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/fairness.md")]
+struct FairnessDoctests;

@@ -27,7 +27,7 @@ macro_rules! rule_methods {
     ($($of:literal $handle:ident)*) => {$(
         #[doc = concat!("Rules ", $of, ". They are stored, hold from the moment the receipt is there, and are inherited: what a")]
         /// rule does not say, the next more general one says. All limits hold together; whoever pauses is not
-        /// overruled. [`Queue::explain`](crate::admin) says which one keeps a queue.
+        /// overruled. [`Queue::explain`](crate::Queue::explain) says which one keeps a queue.
         impl $handle {
             /// Makes a rule, in place of the one there is. What is leased stays leased, beyond a lowered limit too.
             /// [Empty](Settings::is_empty) settings withdraw it.

@@ -2,7 +2,7 @@
 //! thread: the application does both. `docs/metrics.md` lists the same series, and a test compares the two.
 
 use metrics::{Unit, counter, gauge, with_recorder};
-use millpond_partition::{Counters, PartitionReport};
+use millpond_partition::{Counters, PartitionReport, QueueState};
 
 use crate::{Engine, Error};
 
@@ -11,7 +11,8 @@ impl Engine {
     /// [`metrics`](https://docs.rs/metrics/0.24) crate that the application has installed. Call it before
     /// each scrape, or at an interval: nothing is published between calls.
     ///
-    /// The series are named `millpond_*` and have one label, `partition`; never the name of a queue.
+    /// The series are named `millpond_*` and have the label `partition`, and one of them a reason; never the name
+    /// of a queue.
     /// Counters are absolute and start at 0 when the engine is opened. `docs/metrics.md` lists them all.
     /// Engines in one process need a recorder each: the label does not tell them apart.
     ///
@@ -58,6 +59,7 @@ fn describe() {
         for Series { name, unit, help, .. } in GAUGES {
             recorder.describe_gauge((*name).into(), *unit, (*help).into());
         }
+        recorder.describe_gauge(QUEUES.into(), N, QUEUES_HELP.into());
     });
 }
 
@@ -70,7 +72,24 @@ fn publish(partition: usize, report: &PartitionReport, window_bytes_max: usize) 
     for series in GAUGES {
         gauge!(series.name, &labels).set((series.read)(&sizes));
     }
+    for (reason, n_queues) in reasons(report) {
+        let labels = [("partition", partition.to_string()), ("reason", reason.to_owned())];
+        gauge!(QUEUES, &labels).set(number(n_queues));
+    }
 }
+
+/// Queues that hold something, by what each waits for. All reasons are there, so that none is missed when it ends.
+fn reasons(report: &PartitionReport) -> impl Iterator<Item = (&'static str, u64)> {
+    let n_in_memory = report.n_by_state.values().sum();
+    let n_dormant = (report.n_queues as u64).saturating_sub(n_in_memory);
+    let count = |reason| report.n_by_state.get(reason).copied().unwrap_or(0);
+    QueueState::NAMES.into_iter().map(move |name| (name, count(name))).chain([(DORMANT, n_dormant)])
+}
+
+const QUEUES: &str = "millpond_queues";
+const QUEUES_HELP: &str = "queues that hold something, by reason";
+/// The reason of queues that left memory because nothing of them is ready.
+const DORMANT: &str = "dormant";
 
 /// What gauges are read from.
 struct Sizes<'a> {
@@ -130,6 +149,15 @@ const COUNTERS: &[Counted] = &[
     ),
     series("millpond_entries_replayed_total", N, "dead letters made ready again", |c| c.n_replayed),
     series("millpond_entries_dropped_total", N, "dead letters removed", |c| c.n_dropped),
+    series("millpond_entries_duplicate_total", N, "entries whose key had been seen", |c| {
+        c.n_duplicates
+    }),
+    series("millpond_keys_forgotten_total", N, "keys whose time had passed", |c| {
+        c.n_keys_forgotten
+    }),
+    series("millpond_refused_full_total", N, "requests refused because of a bound", |c| {
+        c.n_refused_full
+    }),
     series("millpond_commits_total", N, "commits made durable", |c| c.n_commits),
     series("millpond_commit_bytes_total", BYTES, "bytes of those commits", |c| c.n_commit_bytes),
     series("millpond_refills_demanded_total", N, "heads read because a caller waited", |c| {
@@ -162,9 +190,6 @@ const COUNTERS: &[Counted] = &[
 ];
 
 const GAUGES: &[Measured] = &[
-    series("millpond_queues", N, "queues that hold something", |s| {
-        number(s.report.n_queues as u64)
-    }),
     series("millpond_queues_resident", N, "queues in memory, empty ones included", |s| {
         number(s.report.n_resident as u64)
     }),

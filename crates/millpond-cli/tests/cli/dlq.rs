@@ -64,7 +64,7 @@ fn settle(fixture: &Fixture) {
     let shown = fixture.run(&format!("dlq show t q {}", ids[2]));
     assert!(shown.stdout.ends_with("\n3\t\\u{1b}[2J\n"), "nothing steers a terminal: {shown:?}");
 
-    let top = fixture.json("queue top --by dead --json")["queues"].clone();
+    let top = fixture.json("queue top --by dead --interval 0 --json")["queues"].clone();
     assert_eq!((top.as_array().map(Vec::len), &top[0]["n_dead"]), (Some(1), &5.into()));
     assert!(fixture.run("queue ls").stdout.contains("dead"));
 

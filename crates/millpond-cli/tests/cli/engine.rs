@@ -61,7 +61,7 @@ fn a_running_engine_answers_and_closes_cleanly_when_interrupted() {
     assert!(explained.stdout.contains("user-1: leased: everything that is ready is leased"));
     let waiting = fixture.json("queue explain jobs user-2 --json");
     assert_eq!((&waiting["state"], &waiting["n_entries"]), (&"ready".into(), &1.into()));
-    let top = fixture.json("queue top --by oldest -n 1 --json")["queues"].clone();
+    let top = fixture.json("queue top --by oldest -n 1 --interval 0 --json")["queues"].clone();
     assert_eq!(top[0]["key"], "user-2", "the leased one has no waiting head");
     assert_eq!(fixture.json("partition verify --json")[0]["n_entries"], 2);
     let partitions = fixture.json("partition ls --json");

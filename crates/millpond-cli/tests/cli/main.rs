@@ -7,5 +7,6 @@ mod fixture;
 mod purge;
 mod readme;
 mod replay;
+mod rules;
 mod running;
 mod terminal;

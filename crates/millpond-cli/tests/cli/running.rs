@@ -39,14 +39,19 @@ fn a_running_engine_tells_of_its_memory_and_a_stopped_one_has_none() {
     for words in ["in memory   12 entries, ", "refill      not needed", "set aside   0"] {
         assert!(explained.contains(words), "{words:?} is not in {explained}");
     }
-    let top = fixture.json("queue top -n 2 --json")["queues"].clone();
+    let top = fixture.json("queue top -n 2 --interval 0 --json")["queues"].clone();
     assert_eq!((&top[0]["key"], &top[1]["key"]), (&"queue-11".into(), &"queue-10".into()));
     // More than a loop is asked for at a time, and one topic: both are read from storage.
-    for line in ["queue top -n 1000 --json", "queue top --topic t --json -n 12"] {
+    for line in
+        ["queue top -n 1000 --interval 0 --json", "queue top --topic t --interval 0 --json -n 12"]
+    {
         let all = fixture.json(line)["queues"].clone();
         assert_eq!((&all[11]["key"], &all[11]["n_entries"]), (&"queue-00".into(), &1.into()));
     }
-    assert_eq!(fixture.json("queue top --topic u --json")["queues"], serde_json::json!([]));
+    assert_eq!(
+        fixture.json("queue top --topic u --interval 0 --json")["queues"],
+        serde_json::json!([])
+    );
 
     runtime.block_on(engine.close()).expect("it closes");
     let partition = fixture.json("partition ls --json")[0].clone();
@@ -55,6 +60,6 @@ fn a_running_engine_tells_of_its_memory_and_a_stopped_one_has_none() {
     assert_eq!(fixture.run("partition ls").stdout.lines().count(), 2);
     let explained = fixture.json("queue explain t queue-11 --json");
     assert_eq!((&explained["state"], explained.get("window")), (&"stopped".into(), None));
-    let top = fixture.json("queue top -n 2 --json")["queues"].clone();
+    let top = fixture.json("queue top -n 2 --interval 0 --json")["queues"].clone();
     assert_eq!((&top[0]["key"], &top[1]["key"]), (&"queue-11".into(), &"queue-10".into()));
 }

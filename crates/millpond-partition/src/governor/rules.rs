@@ -309,6 +309,16 @@ impl Rules {
         (!rule.settings.is_empty()).then(|| rule.settings.clone())
     }
 
+    /// The rules that concern the queue with this key, the most specific first.
+    pub(crate) fn concerning(&self, name: &TopicName, key: &QueueKey) -> Vec<(Scope, Settings)> {
+        let Some(topic) = self.topics.get(&TopicId::derive(name)) else { return Vec::new() };
+        let own = Scope::Queue(name.clone(), key.clone());
+        let prefixes = topic.prefixes_of(key, usize::MAX);
+        let prefixes = prefixes.map(|(prefix, _)| Scope::Prefix(name.clone(), prefix.clone()));
+        let scopes = [own].into_iter().chain(prefixes).chain([Scope::Topic(name.clone())]);
+        scopes.filter_map(|scope| self.get(&scope).map(|settings| (scope, settings))).collect()
+    }
+
     /// Every rule, by topic.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SettingsRow> + '_ {
         self.rows().map(|(row, _)| row).filter(|row| !row.settings.is_empty())

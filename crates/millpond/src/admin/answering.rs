@@ -10,7 +10,7 @@ use millpond_types::{QueueKey, TopicName};
 
 use super::{
     Activity, Answer, PartitionCheck, PartitionInfo, PurgeInfo, Question, dead, explaining,
-    listing, rows,
+    listing, rows, rules,
 };
 use crate::{Engine, Error};
 
@@ -73,6 +73,10 @@ pub(crate) async fn answer(view: &View, question: Question) -> Result<Answer, Er
         }
         Question::SettleAllDead { topic, key, after, action } => {
             dead::settle_step(view, names(topic, key)?, after, action).await
+        }
+        Question::Rules { topic } => Ok(Answer::Rules(rules::list(view, topic.as_deref()).await?)),
+        Question::ChangeRule { key, row, unset } => {
+            Ok(Answer::Rule(Box::new(rules::change(view, &key, &row, unset).await?)))
         }
     }
 }

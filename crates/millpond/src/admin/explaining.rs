@@ -6,12 +6,43 @@ use millpond_partition::{Clock, QueueRef, QueueReport, QueueState, inspect};
 use millpond_storage_api::StoreRead;
 use millpond_types::UnixMillis;
 
+use super::reasons::{self, Known};
 use super::rows::{self, Active, Leases};
-use super::{Activity, DelayedInfo, Explanation, LeaseInfo, QueueInfo, View, WindowInfo, waiting};
-use crate::Error;
+use super::{Activity, Explanation, LeaseInfo, QueueInfo, View, WindowInfo, rules, waiting};
+use crate::{Error, Queue};
 
 /// Leases that are listed.
 const LEASES_MAX: usize = 100;
+
+impl Queue {
+    /// Why the queue is, or is not, being served: its state and every reason for it in a sentence each, and the
+    /// [rules](crate::Settings) that hold for it with where each comes from.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use millpond::{Engine, Entry, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let emails = engine.topic("emails");
+    /// let queue = emails.queue("tenant-42");
+    /// queue.enqueue(Entry::new("hello")).await?;
+    /// emails.pause().await?;
+    /// let explanation = queue.explain().await?;
+    /// assert_eq!(explanation.state, "paused");
+    /// assert!(explanation.reason.contains("by the rule of the topic"));
+    /// # engine.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The name is invalid, the engine is closed or has stopped, or what is stored cannot be read.
+    pub async fn explain(&self) -> Result<Explanation, Error> {
+        explain(&View::Running(self.engine().clone()), self.names()?).await
+    }
+}
 
 pub(super) async fn explain(view: &View, names: &Arc<QueueRef>) -> Result<Explanation, Error> {
     let now = Clock::start().now();
@@ -38,6 +69,7 @@ async fn explain_stopped(
 ) -> Result<Explanation, Error> {
     let mut queue = nothing(view, names);
     let mut leases = Leases::new();
+    let mut n_bytes = 0;
     if let Some(stored) = inspect::queue(store, names).await? {
         let active = Active { key: stored.key, row: stored.row };
         leases = rows::leases_in_force(store, names.id).await?;
@@ -47,14 +79,20 @@ async fn explain_stopped(
         queue.n_dead = active.row.n_dead;
         queue.n_leased = leases.len() as u64;
         queue.head_waits_ms = head.map(|enqueued_at| now.since(enqueued_at));
+        n_bytes = active.row.n_bytes;
     }
     let leases = listed(leases, now);
     let delayed = waiting::delayed(store, names.id, now).await?;
-    let (state, reason) = stopped_state(&queue, leases.first(), delayed.first());
+    let rules = rules::holding(view, names).await?;
+    let known = Known { queue: &queue, rules: &rules, delayed: delayed.first(), now };
+    let reasons = reasons::stopped(&known, leases.first(), n_bytes);
     Ok(Explanation {
         queue,
-        state: state.to_owned(),
-        reason,
+        state: reasons.state.to_owned(),
+        reason: reasons.reason,
+        also: reasons.also,
+        limit: None,
+        rules,
         window: None,
         activity: None,
         leased_by: None,
@@ -80,17 +118,28 @@ async fn explain_running(
         queue.n_dead = report.n_dead;
         queue.n_leased = report.n_leased;
         queue.head_waits_ms = head.map(|enqueued_at| now.since(enqueued_at));
+        queue.add_turns(report);
+    } else if let Some(stored) = inspect::queue(store, names).await? {
+        // It left memory because nothing of it is ready, or a restart has not brought it back yet.
+        queue.n_entries = stored.row.n_ready;
+        queue.n_delayed = stored.row.n_delayed;
+        queue.n_dead = stored.row.n_dead;
     }
     let delayed = waiting::delayed(store, names.id, now).await?;
-    let (state, reason) = running_state(report, delayed.first(), now);
+    let rules = rules::holding(view, names).await?;
+    let known = Known { queue: &queue, rules: &rules, delayed: delayed.first(), now };
+    let reasons = reasons::running(&known, report);
     let leased_by = report.and_then(|report| match &report.state {
         QueueState::Leased { by, .. } => Some(by.as_ref()?.to_string()),
         _ => None,
     });
     Ok(Explanation {
         queue,
-        state: state.to_owned(),
-        reason,
+        state: reasons.state.to_owned(),
+        reason: reasons.reason,
+        also: reasons.also,
+        limit: report.and_then(|report| reasons::limit(&report.state)),
+        rules,
         window: Some(report.map(window).unwrap_or_default()),
         activity: None,
         leased_by,
@@ -112,6 +161,9 @@ fn nothing(view: &View, names: &QueueRef) -> QueueInfo {
         n_dead: 0,
         n_leased: 0,
         head_waits_ms: None,
+        n_granted: None,
+        weight: None,
+        band: None,
     }
 }
 
@@ -127,81 +179,6 @@ fn listed(leases: Leases, now: UnixMillis) -> Vec<LeaseInfo> {
         ends_in_ms: row.deadline.since(now),
     };
     leases.into_iter().map(info).collect()
-}
-
-fn stopped_state(
-    queue: &QueueInfo,
-    lease: Option<&LeaseInfo>,
-    delayed: Option<&DelayedInfo>,
-) -> (&'static str, String) {
-    if queue.head_waits_ms.is_some() || delayed.is_some_and(|first| first.due_in_ms == 0) {
-        return ("stopped", "it has entries to be served, and no engine is running".to_owned());
-    }
-    if queue.n_entries == 0 {
-        return nothing_ready(queue.n_delayed, queue.n_dead, delayed);
-    }
-    match (queue.n_entries.saturating_sub(queue.n_leased), lease) {
-        (0, Some(lease)) => ("leased", all_leased(None, lease.ends_in_ms)),
-        (n_left, _) => ("set_aside", undecodable(n_left)),
-    }
-}
-
-fn running_state(
-    report: Option<&QueueReport>,
-    delayed: Option<&DelayedInfo>,
-    now: UnixMillis,
-) -> (&'static str, String) {
-    let Some(report) = report else { return nothing_ready(0, 0, None) };
-    let fixed = |state: &'static str, reason: &str| (state, reason.to_owned());
-    match &report.state {
-        QueueState::Empty | QueueState::Delayed => {
-            nothing_ready(report.n_delayed, report.n_dead, delayed)
-        }
-        QueueState::Ready { n_ahead: 0 } => {
-            fixed("ready", "its head is next to be leased; no consumer has asked")
-        }
-        QueueState::Ready { n_ahead } => {
-            ("ready", format!("its head can be leased; {n_ahead} queues of the topic come first"))
-        }
-        QueueState::Leased { until, by } => ("leased", all_leased(by.as_deref(), until.since(now))),
-        QueueState::Cold => {
-            fixed("cold", "its head is not in memory; it is read when the turn of the queue comes")
-        }
-        QueueState::Loading => fixed("loading", "its head is being read from storage"),
-        QueueState::Committing => {
-            fixed("committing", "a change of its head is on its way to storage")
-        }
-        QueueState::BackingOff { until, error } => {
-            let ms = until.since(now);
-            ("unreadable", format!("its head cannot be read ({error}); next try in {ms} ms"))
-        }
-        QueueState::Purging => fixed("purging", "everything it held is being removed"),
-        QueueState::SetAside { n_entries } => ("set_aside", undecodable(*n_entries)),
-        _ => fixed("unknown", "this version cannot describe its state"),
-    }
-}
-
-fn nothing_ready(
-    n_delayed: u64,
-    n_dead: u64,
-    delayed: Option<&DelayedInfo>,
-) -> (&'static str, String) {
-    match (n_delayed, n_dead) {
-        (0, 0) => ("empty", "it holds nothing".to_owned()),
-        (0, _) => ("dead", format!("all that it holds are dead letters ({n_dead})")),
-        _ => waiting::state(delayed),
-    }
-}
-
-fn all_leased(by: Option<&str>, ms: u64) -> String {
-    let of = by.map_or(String::new(), |by| format!(", of {by:?},"));
-    format!("everything that is ready is leased; the first lease{of} ends in {ms} ms")
-}
-
-fn undecodable(n_entries: u64) -> String {
-    format!(
-        "what is left of it cannot be decoded ({n_entries} entries); `partition verify` tells why"
-    )
 }
 
 fn window(report: &QueueReport) -> WindowInfo {

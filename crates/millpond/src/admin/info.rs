@@ -1,7 +1,9 @@
 //! What is told about an engine from outside.
 
-use millpond_partition::{Counters, PartitionReport};
+use millpond_partition::{Counters, PartitionReport, QueueReport};
 use serde::{Deserialize, Serialize};
+
+use super::HeldSetting;
 
 /// One queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +27,29 @@ pub struct QueueInfo {
     /// How long ago the entry at its head was accepted, its delays included, in milliseconds; absent if none is
     /// ready and free.
     pub head_waits_ms: Option<u64>,
+    /// Leases granted since it came into memory, modulo 2^32: the difference of two looks is a rate. This and what
+    /// follows is there when a running engine has the queue in memory, and told by [`Admin::explain`] and lists of
+    /// at most 100 queues that are not [sorted by name](super::Order::Name).
+    ///
+    /// [`Admin::explain`]: super::Admin::explain
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_granted: Option<u32>,
+    /// Its share of the topic's service relative to other queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// The band it is served in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<u8>,
 }
 
 impl QueueInfo {
+    /// What only the loop knows.
+    pub(super) fn add_turns(&mut self, report: &QueueReport) {
+        self.n_granted = Some(report.n_granted);
+        self.weight = Some(report.weight);
+        self.band = Some(report.band);
+    }
+
     /// Everything it holds: ready, leased, delayed and dead.
     pub fn n_held(&self) -> u64 {
         self.n_entries.saturating_add(self.n_delayed).saturating_add(self.n_dead)
@@ -49,13 +71,25 @@ pub struct Explanation {
     /// The queue.
     #[serde(flatten)]
     pub queue: QueueInfo,
-    /// One word. Something is ready: `ready`, `leased` if all of that is, `cold`, `loading` or `unreadable` by
-    /// what is known of the head, `committing`, or `stopped` in an engine that is not running. Nothing is:
-    /// `delayed` or `backing_off` by what becomes ready first, `dead` for dead letters alone, or `empty`. In
-    /// any case: `purging`, and `set_aside` when what is left cannot be decoded.
+    /// One word. Something is ready, and is kept back: `paused`, `at_limit`, `throttled`, `behind_band`. It is not:
+    /// `ready`, `leased` if all of that is, `cold`, `loading` or `unreadable` by what is known of the head,
+    /// `committing`, or `stopped` in an engine that is not running. Nothing is ready: `delayed` or `backing_off` by
+    /// what becomes ready first, `dead` for dead letters alone, or `empty`. In any case: `purging`, and `set_aside`
+    /// when what is left cannot be decoded.
     pub state: String,
     /// One sentence.
     pub reason: String,
+    /// What is true besides, a sentence each: other rules that pause it, and the bound that keeps it from accepting
+    /// more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+    /// The limit that keeps it back, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitInfo>,
+    /// What holds for it, and whose rule says so. Of an engine that is not running, without the options with which
+    /// it was opened.
+    #[serde(default)]
+    pub rules: Vec<HeldSetting>,
     /// What the engine keeps of it in memory; absent when the engine is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowInfo>,
@@ -69,6 +103,22 @@ pub struct Explanation {
     pub leases: Vec<LeaseInfo>,
     /// The entries that wait for their time, nearest first; at most 10.
     pub delayed: Vec<DelayedInfo>,
+}
+
+/// A limit that keeps a queue back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitInfo {
+    /// Whose it is: `queue`, `prefix` and the prefix, or `topic`.
+    pub of: String,
+    /// Entries leased under it, if it is one on concurrency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_leased: Option<u32>,
+    /// How many may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_leased_max: Option<u32>,
+    /// When the first that wait for it can go on, if it is one on the rate, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// What an entry waits for.
@@ -220,6 +270,9 @@ pub struct PartitionInfo {
 pub struct Activity {
     /// Queues in memory, those without work included.
     pub n_resident: u64,
+    /// Leases granted.
+    #[serde(default)]
+    pub n_granted: u64,
     /// Bytes of entries in the windows of all queues.
     pub window_bytes: u64,
     /// The most they may be.
@@ -255,6 +308,7 @@ impl Activity {
         let refill_us = |part| micros(counters.refill_latency.quantile(part));
         Self {
             n_resident: report.n_resident as u64,
+            n_granted: counters.n_granted,
             window_bytes: report.window_bytes as u64,
             window_bytes_max: window_bytes_max as u64,
             hit_rate: counters.hit_rate(),

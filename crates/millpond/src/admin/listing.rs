@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use millpond_partition::{Clock, QueueReport};
 use millpond_storage_api::StoreRead;
-use millpond_types::{ActiveRow, TopicId, TopicName, UnixMillis};
+use millpond_types::{ActiveRow, QueueId, TopicId, TopicName, UnixMillis};
 
 use super::lowest::Lowest;
 use super::rows::{self, Active};
@@ -26,13 +26,31 @@ pub(super) async fn queues(
     let n_max = n_max.min(Admin::LISTED_MAX);
     let now = Clock::start().now();
     let mut listing = Listing { view, topic, now, order, n_max, passed_over: None };
-    let queues = match order {
+    let mut queues = match order {
         Order::Name => listing.by_name().await?,
         Order::Deepest => listing.by_count(|row| row.n_ready, |info| info.n_entries).await?,
         Order::MostDead => listing.by_count(|row| row.n_dead, |info| info.n_dead).await?,
         Order::Oldest => listing.by_age().await?,
     };
+    if let View::Running(engine) = view
+        && order != Order::Name
+        && queues.len() <= REPORTED_MAX
+    {
+        add_turns(engine, &mut queues).await?;
+    }
     Ok(QueueList { queues, incomplete: listing.passed_over })
+}
+
+/// What only the loops know, of queues that were described from rows.
+async fn add_turns(engine: &Engine, queues: &mut [QueueInfo]) -> Result<(), Error> {
+    for info in queues.iter_mut().filter(|info| info.n_granted.is_none()) {
+        let Ok(id) = u128::from_str_radix(&info.id, 16) else { continue };
+        let id = QueueId(id.to_be_bytes());
+        if let Some(report) = engine.partition_of(id).report_queue(id).await? {
+            info.add_turns(&report);
+        }
+    }
+    Ok(())
 }
 
 /// A list being made.
@@ -190,7 +208,7 @@ impl Listing<'_> {
             None => rows::names(store, rows::key_of(&report)).await?,
         };
         let head = rows::head_of_report(store, &report).await?;
-        Ok(QueueInfo {
+        let mut info = QueueInfo {
             topic,
             key,
             id: report.id.to_string(),
@@ -200,7 +218,12 @@ impl Listing<'_> {
             n_dead: report.n_dead,
             n_leased: report.n_leased,
             head_waits_ms: head.map(|enqueued_at| self.now.since(enqueued_at)),
-        })
+            n_granted: None,
+            weight: None,
+            band: None,
+        };
+        info.add_turns(&report);
+        Ok(info)
     }
 }
 
@@ -224,6 +247,9 @@ async fn describe(
         n_dead: active.row.n_dead,
         n_leased: leases.len() as u64,
         head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
+        n_granted: None,
+        weight: None,
+        band: None,
     })
 }
 

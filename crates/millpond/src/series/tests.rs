@@ -127,6 +127,13 @@ fn documented() -> BTreeMap<String, About> {
     rows.map(row).collect()
 }
 
+/// The reasons of the second table.
+fn documented_reasons() -> BTreeSet<String> {
+    let table = DOCUMENTATION.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
+    let rows = table.map_while(|line| line.strip_prefix("| `")?.split('`').next());
+    rows.map(str::to_owned).collect()
+}
+
 async fn engine() -> Engine {
     let store = || {
         let store = MemoryStore::open(&MemoryDisk::new(), MemoryOptions::default()).unwrap();
@@ -143,10 +150,17 @@ async fn every_documented_series_is_published_and_no_other() {
 
     assert_eq!(*heard.described.lock().unwrap(), documented());
     let values = heard.values.lock().unwrap();
-    let labels = ["partition=0", "partition=1"].map(str::to_owned);
-    let expected = documented()
-        .into_keys()
-        .flat_map(|name| labels.clone().map(|labels| (name.clone(), labels)));
+    let expected = documented().into_keys().flat_map(|name| {
+        let all = ["partition=0", "partition=1"].into_iter();
+        let reasons = documented_reasons();
+        let all = all.flat_map(|labels| match name.as_str() {
+            "millpond_queues" => {
+                reasons.iter().map(|reason| format!("{labels},reason={reason}")).collect()
+            }
+            _ => vec![labels.to_owned()],
+        });
+        all.map(|labels| (name.clone(), labels)).collect::<Vec<_>>()
+    });
     assert_eq!(values.keys().cloned().collect::<BTreeSet<_>>(), expected.collect());
     for ((name, _), (kind, _)) in values.iter() {
         assert_eq!(*kind, documented()[name].0, "{name}");
@@ -197,11 +211,22 @@ async fn the_figures_are_those_of_the_engine() {
         ("millpond_entries_delayed", 2.0),
         ("millpond_entries_dead", 1.0),
         ("millpond_entries_leased", 1.0),
-        ("millpond_queues", 1.0),
+        ("millpond_entries_duplicate_total", 0.0),
+        ("millpond_refused_full_total", 0.0),
         ("millpond_rows_set_aside_total", 0.0),
     ] {
         assert_eq!(heard.sum(name), expected, "{name}");
     }
+    let of_reason = |reason: &str| {
+        let place = |n| ("millpond_queues".to_owned(), format!("partition={n},reason={reason}"));
+        let values = heard.values.lock().unwrap();
+        [0, 1].map(|n| values[&place(n)].1).into_iter().sum::<f64>()
+    };
+    assert_eq!((of_reason("ready"), of_reason("leased"), of_reason("paused")), (1.0, 0.0, 0.0));
+    topic.pause().await.unwrap();
+    engine.publish_metrics().await.unwrap();
+    assert_eq!((of_reason("ready"), of_reason("paused")), (0.0, 1.0));
+    topic.resume().await.unwrap();
     let window_bytes_max = crate::PartitionOptions::default().window_bytes_max;
     assert_eq!(heard.value("millpond_window_bytes_max", 0), super::number(window_bytes_max as u64));
     let turns =

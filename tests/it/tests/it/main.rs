@@ -11,6 +11,7 @@ mod dead_letters;
 mod delays;
 mod delivery;
 mod door;
+mod explaining;
 mod failure;
 mod leases;
 mod purge;
