@@ -90,7 +90,7 @@ impl Accepted {
 }
 
 /// What becomes of an entry whose attempt has failed. Whatever is asked for, an entry that has had as
-/// many attempts as its [rules](millpond_types::Settings) allow is set aside.
+/// many attempts as its [rules](millpond_types::Settings::attempts_max) allows is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// As the policy of the topic says.

@@ -133,7 +133,7 @@
 //!
 //! At least once, in the order of [`EntryRank`](millpond_types::EntryRank) among the ready entries of a
 //! queue. A lease ends by ack, nack or expiry; whoever comes later with its token is refused. An entry that
-//! failed is ready again at its old place, at once or after a [back-off](millpond_types::Backoff) during which newer
+//! failed is ready again at its old place, at once or after a [back-off](millpond_types::Settings::backoff) during which newer
 //! entries are served; after its last attempt it is a dead letter, until somebody
 //! [replays or drops](Partition::dead) it, or a new entry in the topic that its rules name, which [tells of
 //! it](dead_headers).

@@ -6,7 +6,8 @@
 //!
 //! * **T1** What storage said of a key holds until the command that asked is carried out: whoever could bring
 //!   the same key into the queue waits behind it, or was carried out before storage was asked.
-//! * **T2** A command that comes to stand behind others asks anew.
+//! * **T2** A command that comes to stand behind others asks anew, so that T1 does not rest on the ways by which it
+//!   may have come there.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -91,11 +92,10 @@ fn entries_of(message: &mut Message) -> Option<(&[NewEntry], &mut Seen)> {
 impl Core {
     /// Lets a command wait behind those that wait at its queue, if there are any.
     pub(super) fn stand_behind(&mut self, mut message: Message) -> Option<Message> {
-        let keeps = self.is_broken(Mutation::OldAnswersKept);
         let unordered = self.is_broken(Mutation::DoorUnordered);
         let line = door_of(&message).and_then(|id| self.door.lines.get_mut(&id));
         let Some(line) = line.filter(|_| !unordered) else { return Some(message) };
-        if let Some((_, seen)) = entries_of(&mut message).filter(|_| !keeps) {
+        if let Some((_, seen)) = entries_of(&mut message) {
             *seen = Seen::default();
         }
         line.commands.push_back(message);

@@ -306,7 +306,7 @@ fn new_entry() -> impl Strategy<Value = New> {
     let after = prop::sample::select(&[0_u64, 1, 9, 9, 40, 40, 400, 6_000]).prop_map(When::After);
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
-    let key = prop::option::weighted(0.2, 0_u8..3);
+    let key = prop::option::weighted(0.3, 0_u8..3);
     (priority, n_bytes(), when, key).prop_map(|(priority, n_bytes, when, key)| New {
         priority,
         n_bytes,

@@ -78,11 +78,6 @@ impl Change {
             _ => None,
         }
     }
-
-    /// Whether the core brings an entry to the ready ones by itself.
-    pub(in crate::core::tests) fn is_arrival(&self) -> bool {
-        matches!(self, Self::Arose(..) | Self::Forwarded { .. })
-    }
 }
 
 impl Model {

@@ -1,6 +1,7 @@
 //! Keys by which entries are told apart, and what becomes of those that come twice.
 
 use bytes::Bytes;
+use millpond_storage_memory::SnapshotAt;
 use millpond_types::Settings;
 
 use super::restart::calm;
@@ -97,4 +98,34 @@ fn what_storage_says_is_waited_for_in_order_and_other_queues_flow() -> Checked {
     world.commit_turn()?;
     assert_eq!((world.model.entries.len(), world.node.core.door.n_waiting()), (3, 0));
     world.drain()
+}
+
+/// A key that is taken again while a step that is to forget it is being read, from before that.
+fn taken_again_meanwhile(broken: Option<Mutation>) -> Checked {
+    let mut setup = with_window(10);
+    setup.options.broken = broken;
+    let mut world = World::new(&setup)?;
+    world.enqueue(0, &[keyed(1)])?;
+    world.commit_turn()?;
+    world.advance(20);
+    world.disk.block_reads(BlockReads::Always);
+    world.disk.hold_scans(SnapshotAt::Start);
+    world.timeout()?;
+    world.reads()?;
+    world.reads()?;
+    world.enqueue(0, &[keyed(1)])?;
+    world.reads()?;
+    world.reads()?;
+    world.commit_turn()?;
+    assert_eq!(world.model.entries.len(), 2, "its window was over");
+    world.disk.release_scans();
+    world.commit_turn()?;
+    world.drain()
+}
+
+#[test]
+fn a_key_that_is_taken_again_is_not_forgotten_with_its_old_row() {
+    taken_again_meanwhile(None).expect("the promises hold");
+    let broken = taken_again_meanwhile(Some(Mutation::NotKeptForStep));
+    println!("{:?}", broken.expect_err("the rule is indispensable"));
 }

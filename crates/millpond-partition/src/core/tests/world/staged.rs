@@ -158,6 +158,8 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
+        // A move that has failed since has left the lease in force.
+        self.hear_moves()?;
         let Err(reason) = self.standing(lease) else {
             return self.judge_enqueue(queue, new, answer, Some(lease.id), staged);
         };
@@ -258,11 +260,24 @@ impl World {
         Ok(None)
     }
 
-    /// What has risen, or come from another topic, before a purge of its queue.
+    /// What has risen, failed, or come from another topic, before a purge of its queue.
     fn judge_risen(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
         let Some(changes) = staged.by_queue.get_mut(&queue) else { return Ok(()) };
-        while let Some((_, change)) = changes.pop_front_if(|(_, change)| change.is_arrival()) {
+        while let Some((_, change)) = changes.pop_front_if(|(_, change)| goes_before_purge(change))
+        {
             self.judge_own(&change)?;
+        }
+        Ok(())
+    }
+
+    /// What has gone to another topic before a purge of its queue.
+    fn judge_forwarded(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
+        let has_left = |change: &Change| matches!(change, Change::Forwarded { from, .. } if from.queue == queue);
+        for changes in staged.by_queue.values_mut() {
+            for (_, change) in changes.iter().filter(|(_, change)| has_left(change)) {
+                self.judge_own(change)?;
+            }
+            changes.retain(|(_, change)| !has_left(change));
         }
         Ok(())
     }
@@ -280,6 +295,7 @@ impl World {
             }
             Command::Purge { queue, answer } => {
                 self.judge_risen(queue, staged)?;
+                self.judge_forwarded(queue, staged)?;
                 self.note_purges(|id| *id == queue);
                 self.purges.push((queue, answer));
                 self.judge_range(queue, staged)
@@ -457,6 +473,18 @@ impl Staged {
     pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
         self.by_queue.keys().copied()
     }
+}
+
+/// Whether the core stages it by itself, and not once a purge has begun.
+fn goes_before_purge(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Arose(..)
+            | Change::BackedOff(..)
+            | Change::Died(..)
+            | Change::Replayed(..)
+            | Change::Forwarded { .. }
+    )
 }
 
 /// Whether a command was refused because its queue could not be looked up.
