@@ -10,6 +10,7 @@
 //! | `dead-prefix` | reads among rows that are gone, with each guard of the RocksDB backend | the same reads without that guard; point deletes against range deletes; checksums off |
 //! | `delays` | entries that wait, ten million by default, and a million leases that end at the same moment: memory, lateness, restarts, turns of the loop | the empty engine; the same callers before |
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
+//! | `fairness` | how long entries of quiet queues wait beside a queue that floods; whose turn it is among queues in unequal partitions | the same entries without the flood, and in one queue with it; what the weights say |
 //! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
 //! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
 //! | `scheduler` | one pick among 10, 10,000 and a million queues, with and without limits; memory per queue | weighted fair queueing in a `BTreeSet`; a plain ring. No sync is involved |
@@ -19,6 +20,7 @@ mod callers;
 mod dead_prefix;
 mod delays;
 mod engine;
+mod fairness;
 mod inbox;
 mod measure;
 mod queues;
@@ -43,7 +45,7 @@ const N_QUEUES: usize = 64;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Which benches to run; all of them by default.
-    #[arg(value_parser = ["dead-prefix", "delays", "engine", "inbox", "queues", "scheduler", "wakeup"])]
+    #[arg(value_parser = ["dead-prefix", "delays", "engine", "fairness", "inbox", "queues", "scheduler", "wakeup"])]
     names: Vec<String>,
     /// Shorter runs: for a look, not for a figure.
     #[arg(long)]
@@ -89,6 +91,9 @@ fn main() -> ExitCode {
         }
         if wanted("engine") {
             engine::run(&mut report, effort, &arguments.dir, &arguments.case)?;
+        }
+        if wanted("fairness") {
+            fairness::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         if wanted("inbox") {
             inbox::run(&mut report, effort, &arguments.dir, &arguments.case)?;

@@ -89,11 +89,17 @@ pub(crate) struct Figures<'a> {
     report: &'a mut Report,
     bench: &'static str,
     case: String,
+    subject: &'static str,
 }
 
 impl<'a> Figures<'a> {
     pub(crate) fn new(report: &'a mut Report, bench: &'static str) -> Self {
-        Self { report, bench, case: String::new() }
+        Self { report, bench, case: String::new(), subject: "millpond" }
+    }
+
+    /// What the figures from now on are about; `millpond` at first.
+    pub(crate) fn subject(&mut self, subject: &'static str) {
+        self.subject = subject;
     }
 
     pub(crate) fn case(&mut self, case: impl Into<String>) {
@@ -127,7 +133,8 @@ impl<'a> Figures<'a> {
         self.figure(metric, value, unit, Some((value / other.0, other.1)))
     }
 
-    fn figure(
+    /// A figure, with its ratio to something.
+    pub(crate) fn figure(
         &mut self,
         metric: &str,
         value: f64,
@@ -137,7 +144,7 @@ impl<'a> Figures<'a> {
         self.report.figure(&Figure {
             bench: self.bench,
             case: &self.case,
-            subject: "millpond",
+            subject: self.subject,
             metric,
             value,
             unit,

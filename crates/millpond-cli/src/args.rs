@@ -9,6 +9,9 @@ use crate::failure::EXIT_CODES;
 use crate::replay::process::HOST_COMMAND;
 use crate::replay::workload::Speed;
 
+/// Longest run of a job that can be asked for: an hour.
+const RUN_MS_MAX: u64 = 3_600_000;
+
 /// Most workers: their calls, together with those that enqueue, must fit into a mailbox.
 const WORKERS_MAX: u64 = 1024;
 
@@ -237,6 +240,16 @@ pub(crate) struct ReplayArguments {
     /// Seconds of the log in one second of the replay, or `max`: everything at once
     #[arg(long, value_name = "X", default_value = "max", allow_negative_numbers = true)]
     pub(crate) speed: Speed,
+    /// Milliseconds that every job takes, instead of its run time in the log
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=RUN_MS_MAX), allow_negative_numbers = true)]
+    pub(crate) run_ms: Option<u64>,
+    /// One queue per user, so that users take turns; the default
+    #[arg(long)]
+    pub(crate) fair: bool,
+    /// One queue for the jobs of all users; together with --fair, one replay of each kind and a comparison of
+    /// how long users waited
+    #[arg(long)]
+    pub(crate) fifo: bool,
     /// Workers that lease, run and acknowledge
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = workers(), allow_negative_numbers = true)]
     pub(crate) workers: usize,
@@ -246,7 +259,7 @@ pub(crate) struct ReplayArguments {
     /// Partitions of a new engine; one per core if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::PARTITIONS_MAX)), allow_negative_numbers = true)]
     pub(crate) partitions: Option<u16>,
-    /// The topic; one queue per user of the log
+    /// The topic
     #[arg(long, default_value = "jobs", value_parser = topic)]
     pub(crate) topic: String,
     /// Write the report as JSON to this file; `-` prints it instead of the table

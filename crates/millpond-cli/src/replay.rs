@@ -4,6 +4,7 @@ pub(crate) mod host;
 pub(crate) mod process;
 pub(crate) mod workload;
 
+mod comparison;
 mod event;
 mod instruction;
 mod ledger;
@@ -19,26 +20,82 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use millpond::admin::{Admin, Order};
 use millpond::{ErrorKind, limits};
+use serde::Serialize;
 
 use crate::args::ReplayArguments;
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::output;
+use comparison::Comparison;
 use instruction::Setup;
 use report::{Report, Settings};
 use supervisor::{Ending, Supervisor};
 use swf::LogError;
-use workload::Workload;
+use workload::{Discipline, Pace, Workload};
 
 /// What a lease lasts beyond the longest run of a job, in milliseconds: no healthy worker comes late.
 const LEASE_MARGIN_MS: u64 = 60_000;
 
-/// Replays a log and reports.
+/// Replays a log and reports; twice, if both disciplines are asked for, one after the other.
 pub(crate) async fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
-    let workload = plan(arguments)?;
-    check_kill(arguments.crash_after, &workload)?;
-    let lease_ms = lease_ms(&workload)?;
-    check_outputs(arguments)?;
+    let jobs = read(arguments)?;
+    let plan = |discipline| plan(arguments, &jobs, discipline);
+    if !(arguments.fair && arguments.fifo) {
+        let discipline = if arguments.fifo { Discipline::Fifo } else { Discipline::Fair };
+        let workload = plan(discipline)?;
+        check(arguments, &workload)?;
+        let replayed = run(arguments, &workload, discipline).await?;
+        replayed.publish(arguments)?;
+        return replayed.exit();
+    }
+    let workload = plan(Discipline::Fifo)?;
+    check(arguments, &workload)?;
+    let fifo = run(arguments, &workload, Discipline::Fifo).await?;
+    if fifo.ending != Ending::Finished {
+        fifo.publish(arguments)?;
+        return fifo.exit();
+    }
+    let workload = plan(Discipline::Fair)?;
+    let fair = run(arguments, &workload, Discipline::Fair).await?;
+    if fair.ending != Ending::Finished {
+        fair.publish(arguments)?;
+        return fair.exit();
+    }
+    let comparison = Comparison::new(&workload, fifo.report, fair.report);
+    let draw = || picture::draw_comparison(&comparison);
+    publish(arguments, &comparison, &comparison.to_text(), draw)?;
+    if comparison.passed { Ok(()) } else { Err(Failure::silent(Exit::Problem)) }
+}
+
+/// One replay, over.
+struct Replayed {
+    report: Report,
+    curves: picture::Curves,
+    ending: Ending,
+}
+
+impl Replayed {
+    fn publish(&self, arguments: &ReplayArguments) -> Result<(), Failure> {
+        let draw = || picture::draw(&self.report, &self.curves);
+        publish(arguments, &self.report, &self.report.to_text(), draw)
+    }
+
+    fn exit(&self) -> Result<(), Failure> {
+        match self.ending {
+            Ending::Interrupted(exit) if self.report.violations.total() == 0 => {
+                Err(Failure::silent(exit))
+            }
+            _ if self.report.passed => Ok(()),
+            _ => Err(Failure::silent(Exit::Problem)),
+        }
+    }
+}
+
+async fn run(
+    arguments: &ReplayArguments,
+    workload: &Workload,
+    discipline: Discipline,
+) -> Result<Replayed, Failure> {
     check_store(arguments).await?;
     let setup = Setup {
         directory: arguments.data.clone(),
@@ -47,36 +104,48 @@ pub(crate) async fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
         queues: workload.queues.clone(),
         run: format!("{}-{}", clock::unix_ms(), std::process::id()),
         n_workers: arguments.workers,
-        lease_ms,
+        lease_ms: lease_ms(workload)?,
         run_us: workload.tasks.iter().map(|task| task.run_us).collect(),
     };
-    let progress = progress_bar(workload.tasks.len() as u64);
-    let supervisor = Supervisor::new(&workload, setup, arguments.crash_after, progress)?;
+    let progress = progress_bar(workload.tasks.len() as u64).with_message(discipline.to_string());
+    let supervisor = Supervisor::new(workload, setup, arguments.crash_after, progress)?;
     let outcome = supervisor.run().await?;
 
     let admin = Admin::connect(&arguments.data).await?;
     let verified = admin.verify().await?;
-    let settings = settings(arguments, admin.n_partitions());
+    let settings = settings(arguments, admin.n_partitions(), discipline);
     let samples = outcome.ledger.samples();
-    let report = Report::new(settings, &workload, &outcome, &samples, verified);
-    publish(arguments, &report, &picture::Curves::new(&outcome, &samples))?;
-    match outcome.ending {
-        Ending::Interrupted(exit) if report.violations.total() == 0 => Err(Failure::silent(exit)),
-        _ if report.passed => Ok(()),
-        _ => Err(Failure::silent(Exit::Problem)),
-    }
+    let report = Report::new(settings, workload, &outcome, &samples, verified);
+    let curves = picture::Curves::new(&outcome, &samples);
+    Ok(Replayed { report, curves, ending: outcome.ending })
 }
 
-fn plan(arguments: &ReplayArguments) -> Result<Workload, Failure> {
+fn read(arguments: &ReplayArguments) -> Result<Vec<swf::Job>, Failure> {
     let path = arguments.log.display();
-    let jobs = swf::read_file(&arguments.log).map_err(|error| match error {
+    swf::read_file(&arguments.log).map_err(|error| match error {
         LogError::Open(source) | LogError::Read { source, .. } => {
             Failure::io(&format!("read {path}"), &source)
         }
         other => Failure::new(Exit::BadLog, format!("{path}: {other}")),
-    })?;
-    Workload::plan(jobs, arguments.speed)
+    })
+}
+
+fn plan(
+    arguments: &ReplayArguments,
+    jobs: &[swf::Job],
+    discipline: Discipline,
+) -> Result<Workload, Failure> {
+    let pace = Pace { speed: arguments.speed, run_us: arguments.run_ms.map(|ms| ms * 1000) };
+    let path = arguments.log.display();
+    Workload::plan(jobs, pace, discipline)
         .map_err(|error| Failure::new(Exit::Usage, format!("{path}: {error}")))
+}
+
+/// What can be known to go wrong before anything starts.
+fn check(arguments: &ReplayArguments, workload: &Workload) -> Result<(), Failure> {
+    check_kill(arguments.crash_after, workload)?;
+    lease_ms(workload)?;
+    check_outputs(arguments)
 }
 
 /// A kill that cannot come in the middle would prove nothing.
@@ -150,11 +219,13 @@ fn progress_bar(n_jobs: u64) -> ProgressBar {
     ProgressBar::new(n_jobs).with_style(style.expect("the template is constant"))
 }
 
-fn settings(arguments: &ReplayArguments, partitions: u16) -> Settings {
+fn settings(arguments: &ReplayArguments, partitions: u16, discipline: Discipline) -> Settings {
     let name = arguments.log.file_name().unwrap_or(arguments.log.as_os_str());
     Settings {
         log: name.display().to_string(),
         speed: arguments.speed.to_string(),
+        run_ms: arguments.run_ms,
+        discipline,
         workers: arguments.workers,
         partitions,
         topic: arguments.topic.clone(),
@@ -166,22 +237,23 @@ fn settings(arguments: &ReplayArguments, partitions: u16) -> Settings {
 
 fn publish(
     arguments: &ReplayArguments,
-    report: &Report,
-    curves: &picture::Curves,
+    report: &impl Serialize,
+    text: &str,
+    draw: impl FnOnce() -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     let write = |path: &Path, text: &str| {
         fs::write(path, text)
             .map_err(|error| Failure::io(&format!("write {}", path.display()), &error))
     };
     if let Some(path) = &arguments.svg {
-        write(path, &picture::draw(report, curves)?)?;
+        write(path, &draw()?)?;
     }
     match &arguments.json {
         Some(path) if is_stdout(path) => output::print_json(report),
         Some(path) => {
             write(path, &output::json(report)?)?;
-            output::print(&report.to_text())
+            output::print(text)
         }
-        None => output::print(&report.to_text()),
+        None => output::print(text),
     }
 }

@@ -291,6 +291,14 @@ pub(crate) enum Message {
         seen: Seen,
         reply: Reply<Vec<Accepted>>,
     },
+    /// Both or neither. The lease may be of another queue.
+    AckAndEnqueue {
+        lease: LeaseRef,
+        queue: Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+        seen: Seen,
+        reply: Reply<Vec<Accepted>>,
+    },
     Lease {
         source: LeaseSource,
         call: Arc<LeaseCall>,
@@ -312,9 +320,15 @@ pub(crate) enum Message {
     },
     /// An entry of a queue that has to be looked up is due. It comes from the loop itself.
     Due(DelayedKey, DelayedRow),
+    /// A rule is to be stored.
     Configure {
         row: SettingsRow,
         reply: Reply<()>,
+    },
+    /// A dead letter goes to a queue that has to be looked up. From the loop itself, too.
+    Forward {
+        id: EntryId,
+        to: Arc<QueueRef>,
     },
     ReportQueue {
         id: QueueId,
@@ -332,7 +346,9 @@ impl Message {
     pub(crate) fn refuse(self, error: &PartitionError) {
         // Nobody has to be there to hear it.
         match self {
-            Self::Enqueue { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Enqueue { reply, .. } | Self::AckAndEnqueue { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
             Self::Lease { call, .. } => {
                 if let Some(reply) = call.claim() {
                     drop(reply.send(Err(error.clone())));
@@ -344,7 +360,7 @@ impl Message {
             Self::Configure { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Purge { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Dead { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Unreceived(_) | Self::Due(..) | Self::Close => {}
+            Self::Unreceived(_) | Self::Due(..) | Self::Forward { .. } | Self::Close => {}
         }
     }
 }

@@ -14,12 +14,14 @@ mod door;
 mod effect;
 mod enqueue;
 mod forget;
+mod forward;
 mod heads;
 mod lease;
 mod lines;
 mod memory;
 mod moves;
 mod mutation;
+mod outlive;
 mod purge;
 mod queue;
 mod queues;
@@ -37,7 +39,7 @@ mod waits;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
-use millpond_types::{ActiveKey, EntryRank, QueueId, Stage, SystemKey, UnixMillis, encode_u64};
+use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
 use crate::command::{Message, Nacked};
@@ -57,6 +59,7 @@ use effect::Effect;
 pub(crate) use effect::Effects;
 use lines::Lines;
 use memory::Memory;
+use moves::Place;
 pub(crate) use mutation::Mutation;
 use queue::{Lease, LeaseState, Load, Names, Queue, Window};
 use queues::{QueueSet, Slot};
@@ -118,8 +121,9 @@ pub(crate) struct Core {
     urgent_loads: VecDeque<Slot>,
     loads_ahead: VecDeque<Slot>,
     purge_reads: VecDeque<Slot>,
-    /// Entries whose row is to be read, because they move.
-    move_reads: VecDeque<(Slot, Stage, EntryRank)>,
+    /// Entries that move: their row is to be read, or the names of their queue; or the body.
+    move_reads: VecDeque<Place>,
+    body_reads: VecDeque<(Slot, EntryRank)>,
     /// Reads in flight, by number.
     reads: HashMap<u64, Reading>,
     last_read: u64,
@@ -138,6 +142,8 @@ pub(crate) struct Core {
     totals: Totals,
     door: Door,
     dedup: Dedup,
+    /// Queues that those who look for work may still clear of what is over, in this turn.
+    to_clear_left: usize,
     idle: VecDeque<Slot>,
     surveys: VecDeque<Survey>,
     /// The batch being staged, and what follows from it.
@@ -151,15 +157,19 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn handle_message(&mut self, now: UnixMillis, message: Message) {
-        let Some(message) = self.stand_behind(message) else { return };
+        // One that settles a lease of another queue needs that one first.
+        let Some(message) = self.stand_behind_first(message) else { return };
         if let Some(message) = self.park_if_unknown(message) {
-            self.dispatch(now, message);
+            self.dispatch(now, message, None);
         }
     }
 
-    /// Carries out a command whose queue is known, as soon as its keys are.
-    fn dispatch(&mut self, now: UnixMillis, message: Message) {
-        let message = self.stand_behind(message).and_then(|message| self.wait_at_door(message));
+    /// Carries out a command whose queue is known, as soon as its keys are. `found` has just been looked up.
+    fn dispatch(&mut self, now: UnixMillis, message: Message, found: Option<QueueId>) {
+        let message = self
+            .stand_behind(message)
+            .and_then(|message| self.park_for_target(message, found))
+            .and_then(|message| self.wait_at_door(message));
         if let Some(message) = message {
             self.perform(now, message);
         }
@@ -171,6 +181,9 @@ impl Core {
             Message::Enqueue { queue, entries, seen, reply } => {
                 self.enqueue(now, &queue, entries, &seen, reply);
             }
+            Message::AckAndEnqueue { lease, queue, entries, seen, reply } => {
+                self.ack_and_enqueue(now, lease, (&queue, entries, &seen), reply);
+            }
             Message::Lease { source, call, wait } => self.lease(source, call, wait),
             Message::Settle { lease, action } => self.settle(now, lease, action),
             Message::Unreceived(leases) => self.take_back(&leases),
@@ -178,6 +191,7 @@ impl Core {
             Message::Purge { id, reply } => self.purge(id, reply),
             Message::Configure { row, reply } => self.configure(row, reply),
             Message::Due(key, row) => self.let_go(key, row),
+            Message::Forward { id, to } => self.forward_on(now, id, &to),
             Message::ReportQueue { id, reply } => drop(reply.send(Ok(self.report_queue(id)))),
             Message::Report { n_queues_max, reply } => self.start_survey(n_queues_max, reply),
             Message::Close => unreachable!("the driver handles its own messages"),
@@ -217,8 +231,11 @@ impl Core {
             Effect::Granted { grants, reply } => self.grants_stand(grants, reply, position),
             Effect::Gone { slot, rank, reply } => {
                 self.entry_left(slot, rank);
-                let _ = reply.send(Ok(position.attach(())));
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(position.attach(())));
+                }
             }
+            Effect::Outlived { slot, rank } => self.entry_left(slot, rank),
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
                 if let Some(reply) = reply {
@@ -334,8 +351,9 @@ impl Core {
         let survey_goes_on = self.advance_surveys();
         let more_leave = self.evict_idle(EVICTED_PER_TURN);
         let walk_goes_on = self.advance_walks();
-        let more_turns = self.pass_on();
-        memory_is_tight || walk_goes_on || survey_goes_on || more_leave || more_turns
+        // Tells other partitions of what was made available to them, too.
+        self.hear_of_limits();
+        memory_is_tight || walk_goes_on || survey_goes_on || more_leave
     }
 
     /// Answers everybody who still waits: the partition ends.
@@ -365,6 +383,7 @@ impl Core {
 
     /// Restores P4 for a queue after any change to it, and lets it leave memory when idle.
     fn touch(&mut self, slot: Slot) {
+        self.watch_head(slot);
         self.queues[slot].release_unused();
         self.place(slot);
         self.consider_idle(slot);

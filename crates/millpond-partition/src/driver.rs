@@ -173,15 +173,16 @@ impl Driver {
         self.take_commands(now, started);
         self.take_deadlines(now);
         if !self.closing {
-            self.core.serve(now);
+            self.serve(now);
             self.start_reads(now)?;
             // Most reads end at once, and whoever waits for them is there.
-            self.core.serve(now);
+            self.serve(now);
         }
         let goes_on = self.core.tidy() || !self.closing && self.core.has_reads_waiting();
         self.submit();
+        let has_callers = self.commits.is_empty() && self.core.has_callers();
         // What was submitted made room for the commands that are left.
-        if goes_on || !self.commands.is_empty() && !self.is_full() {
+        if goes_on || has_callers || !self.commands.is_empty() && !self.is_full() {
             self.sender.notify();
         }
         self.take_commits()?;
@@ -274,8 +275,18 @@ impl Driver {
         }
     }
 
+    /// Grants what can be granted, unless it could not be submitted at once: whoever becomes ready while a commit
+    /// is being synced has its turn in the next one, and does not find the callers gone.
+    fn serve(&mut self, now: UnixMillis) {
+        if self.commits.is_empty() {
+            self.core.serve(now);
+        }
+    }
+
     fn submit(&mut self) {
-        if self.commits.len() >= self.options.commits_in_flight_max {
+        // Callers that wait for the end of this commit do not wait for another one.
+        let n_max = if self.core.has_callers() { 1 } else { self.options.commits_in_flight_max };
+        if self.commits.len() >= n_max {
             return;
         }
         if let Some((batch, staged)) = self.core.poll_batch() {

@@ -25,10 +25,9 @@ pub(crate) use rules::{Matching, Resolved, limit};
 /// What the partitions of an engine share. Cheap to clone; all clones are the same.
 ///
 /// A partition that is [opened](crate::Partition::open) alone has one of its own.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Governor(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     clock: Clock,
     state: Mutex<State>,
@@ -253,6 +252,12 @@ impl Seat {
         drop(state);
         others.iter().for_each(MailboxSender::notify);
         woken
+    }
+}
+
+impl std::fmt::Debug for Governor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Governor").finish_non_exhaustive()
     }
 }
 

@@ -43,11 +43,14 @@
 //! | enqueue with a key | also put `dedup` twice, by key and by the time at which it is forgotten | found by one look-up, forgotten by one scan |
 //! | lease | put `leases` | the entry's row does not move |
 //! | ack | single-delete `entries`, delete `leases`, put or delete `active`; delete `payloads` if there | the entry's row was put once, so the two annihilate each other in a compaction |
+//! | ack and enqueue | both, in one batch | the work and what it has led to |
 //! | nack, expiry | put `leases` | keeps the attempts without rewriting the entry |
 //! | delay | put `delayed`, and a notice of five bytes in `entries`, instead of the entry's row | what is due next is read in one scan, and the queue knows what it waits for |
 //! | due | delete `delayed`, single-delete the notice, put `entries` | the row of a ready entry |
 //! | nack with back-off | as ack, but the body stays; and as delay | whoever waits is in nobody's way |
 //! | last nack or expiry | as ack, but the body stays; put `entries` in stage dead | dead letters stand apart |
+//! | the same, with a dead-letter topic | as ack, and as enqueue in the queue of the same key there | one batch takes it from one queue to the other |
+//! | older than its queue keeps it | as ack; delete `leases` only if it was leased before | nobody has to read or lease it first |
 //! | replay, drop | single-delete the dead row; put the ready one, or delete `payloads` | |
 //! | extend | put `leases` | the new deadline |
 //! | forget a key | delete `dedup` twice | |
@@ -109,7 +112,7 @@
 //! * **P7** What a read says of a queue that is not in memory is true: no queue leaves memory while a read of
 //!   it is in flight.
 //! * **P8** A purge removes what was accepted before it and nothing that was accepted after it.
-//! * **P9** An entry is in one stage at every commit. It leaves the delayed ones when its clock shows the due
+//! * **P9** An entry is in one stage of one queue at every commit. It leaves the delayed ones when its clock shows the due
 //!   time, and not before; its attempts and its retry floor go with it.
 //! * **P10** Each queue that waits has one wakeup, at the first of its waits at the latest.
 //! * **P11** A bound refuses what comes, whole, and nothing that is inside. The totals of the partition are
@@ -132,11 +135,18 @@
 //! queue. A lease ends by ack, nack or expiry; whoever comes later with its token is refused. An entry that
 //! failed is ready again at its old place, at once or after a [back-off](RetryPolicy) during which newer
 //! entries are served; after its last attempt it is a dead letter, until somebody
-//! [replays or drops](Partition::dead) it.
+//! [replays or drops](Partition::dead) it, or a new entry in the topic that its rules name, which [tells of
+//! it](dead_headers).
+//!
+//! An entry that is older than the rules of its queue keep it is not delivered any more. It is removed when it
+//! comes to the head of its queue, whether or not anybody asks for work; that takes a known head, so what a
+//! restart has left unread stays until it is read. A lease is honoured to its end however old its entry is.
+//! Dead letters have no age: give them a topic of their own, with a time of its own.
 
 mod clock;
 mod command;
 mod core;
+pub mod dead_headers;
 mod driver;
 mod end;
 mod error;

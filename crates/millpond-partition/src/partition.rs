@@ -135,6 +135,29 @@ impl Partition {
         self.ask(|reply| Message::Enqueue { queue, entries, seen, reply }).await
     }
 
+    /// The work is done, and has led to more work: removes the leased entry and accepts the others, by one
+    /// commit, or does neither. That some of the others had been accepted before is no reason not to.
+    ///
+    /// The queue must be in this partition. It may be the one of the lease.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack) and [`enqueue`](Self::enqueue). What leaves makes room for what comes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the command had room leaves everything as it was; afterwards both are done,
+    /// or neither, and only the receipt is lost.
+    pub async fn ack_and_enqueue(
+        &self,
+        lease: LeaseRef,
+        queue: &Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+    ) -> Result<Durable<Vec<Accepted>>, PartitionError> {
+        let (queue, seen) = (queue.clone(), Seen::default());
+        self.ask(|reply| Message::AckAndEnqueue { lease, queue, entries, seen, reply }).await
+    }
+
     /// Registers a lease call. Its answer comes through the call itself; with `wait` it comes when there
     /// is work, otherwise at once.
     ///
@@ -290,6 +313,11 @@ impl Partition {
     /// Returns at once: a lease that cannot be given back any more ends at its deadline.
     pub fn give_back(&self, leases: Vec<LeaseRef>) {
         let _ = self.0.sender.push::<CONTROL>(Message::Unreceived(leases));
+    }
+
+    /// Whether the other is a handle of the same partition.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The store, for reads that need no order with the loop.

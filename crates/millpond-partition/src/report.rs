@@ -191,8 +191,12 @@ pub struct Counters {
     pub n_due: u64,
     /// Failed entries that had to wait.
     pub n_backed_off: u64,
-    /// Entries set aside as dead letters.
+    /// Entries that became dead letters, in their own queue or in another topic.
     pub n_died: u64,
+    /// Those of them that went to another topic.
+    pub n_forwarded: u64,
+    /// Entries removed because they were older than their queue keeps them.
+    pub n_outlived: u64,
     /// Dead letters made ready again.
     pub n_replayed: u64,
     /// Dead letters removed.
@@ -243,6 +247,8 @@ impl Counters {
         self.n_due += other.n_due;
         self.n_backed_off += other.n_backed_off;
         self.n_died += other.n_died;
+        self.n_forwarded += other.n_forwarded;
+        self.n_outlived += other.n_outlived;
         self.n_replayed += other.n_replayed;
         self.n_dropped += other.n_dropped;
         self.lateness.add(&other.lateness);

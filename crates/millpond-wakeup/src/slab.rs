@@ -81,13 +81,13 @@ impl<T> Slab<T> {
         };
         *self.at(slot) = node(generation);
         self.vacant = next;
-        Handle { slot, generation }
+        Handle::new(slot, generation)
     }
 
     /// The timer of a handle, unless it is stale.
     pub(crate) fn find(&self, handle: Handle) -> Option<&Node<T>> {
-        let slot = &self.chunks.get(chunk_of(handle.slot))?.get(group_of(handle.slot))?.0
-            [lane_of(handle.slot)];
+        let slot = &self.chunks.get(chunk_of(handle.slot()))?.get(group_of(handle.slot()))?.0
+            [lane_of(handle.slot())];
         match slot {
             Slot::Occupied(node) if node.generation == handle.generation => Some(node),
             _ => None,
@@ -115,14 +115,14 @@ impl<T> Slab<T> {
 
     pub(crate) fn view(&self, slot: u32) -> Timer<'_, T> {
         let Node { deadline, revision, value, generation, .. } = self.node(slot);
-        let handle = Handle { slot, generation: *generation };
+        let handle = Handle::new(slot, *generation);
         Timer { deadline: *deadline, revision: *revision, handle, value }
     }
 
     /// The timer of a handle, unless it is stale.
     pub(crate) fn find_mut(&mut self, handle: Handle) -> Option<&mut Node<T>> {
-        let chunk = self.chunks.get_mut(chunk_of(handle.slot))?;
-        match &mut chunk.get_mut(group_of(handle.slot))?.0[lane_of(handle.slot)] {
+        let chunk = self.chunks.get_mut(chunk_of(handle.slot()))?;
+        match &mut chunk.get_mut(group_of(handle.slot()))?.0[lane_of(handle.slot())] {
             Slot::Occupied(node) if node.generation == handle.generation => Some(node),
             _ => None,
         }
@@ -138,7 +138,7 @@ impl<T> Slab<T> {
         };
         self.vacant = slot;
         self.n_live -= 1;
-        (Handle { slot, generation }, node)
+        (Handle::new(slot, generation), node)
     }
 
     /// Bytes of heap memory, without what the values own.
@@ -155,7 +155,7 @@ impl<T> Slab<T> {
         }
         self.n_slots += 1;
         *self.at(slot) = node(generation);
-        Handle { slot, generation }
+        Handle::new(slot, generation)
     }
 
     fn grow_by_a_group(&mut self) {

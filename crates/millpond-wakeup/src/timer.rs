@@ -1,5 +1,7 @@
 //! What a scheduler gives out: names of timers, views of them, and what became of them.
 
+use std::num::NonZeroU32;
+
 use std::num::NonZeroU64;
 
 use crate::Nanos;
@@ -36,8 +38,19 @@ impl Revision {
 /// a place has to be used more than 2^32 / 3N times before it could be mistaken for one of another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle {
-    pub(crate) slot: u32,
+    /// One more than the place, so that an absent handle takes no room of its own.
+    place: NonZeroU32,
     pub(crate) generation: u32,
+}
+
+impl Handle {
+    pub(crate) fn new(slot: u32, generation: u32) -> Self {
+        Self { place: NonZeroU32::MIN.saturating_add(slot), generation }
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.place.get() - 1
+    }
 }
 
 /// A timer that has not fired.

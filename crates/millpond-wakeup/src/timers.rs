@@ -74,7 +74,7 @@ impl<T> Timers<T> {
         }
         let revision = self.next_revision();
         let handle = self.slab.insert(deadline, revision, value);
-        self.ladder.insert(&mut self.slab, handle.slot, deadline);
+        self.ladder.insert(&mut self.slab, handle.slot(), deadline);
         Ok(handle)
     }
 
@@ -89,7 +89,7 @@ impl<T> Timers<T> {
         }
         let revision = node.revision;
         self.revision = self.revision.next();
-        self.ladder.reset(&mut self.slab, handle.slot, (place, previous), deadline);
+        self.ladder.reset(&mut self.slab, handle.slot(), (place, previous), deadline);
         Some(Replaced { previous, revision })
     }
 
@@ -108,15 +108,15 @@ impl<T> Timers<T> {
         if !self.slab.contains(handle) {
             return None;
         }
-        let (_, node) = self.slab.remove(handle.slot);
-        self.ladder.remove(&mut self.slab, handle.slot, (node.place, node.deadline));
+        let (_, node) = self.slab.remove(handle.slot());
+        self.ladder.remove(&mut self.slab, handle.slot(), (node.place, node.deadline));
         Some(node.value)
     }
 
     /// Looks at a timer. `None` if the handle is stale.
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<Timer<'_, T>> {
-        self.slab.contains(handle).then(|| self.slab.view(handle.slot))
+        self.slab.contains(handle).then(|| self.slab.view(handle.slot()))
     }
 
     /// The earliest deadline: when to call again. Takes constant time.

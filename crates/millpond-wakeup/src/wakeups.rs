@@ -102,7 +102,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     pub fn set_if_earlier(&mut self, key: K, deadline: Nanos) -> Result<Set, Rejected<K>> {
         let hash = self.hasher.hash_one(&key);
         let Some(handle) = self.find(hash, &key) else { return self.insert(hash, key, deadline) };
-        let Timer { deadline: current, revision, .. } = self.timers.at(handle.slot);
+        let Timer { deadline: current, revision, .. } = self.timers.at(handle.slot());
         if current <= deadline {
             return Ok(Set { handle, revision, outcome: SetOutcome::Kept { deadline: current } });
         }
@@ -124,7 +124,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
     /// Removes the deadline that a handle names and returns its key. `None` if the handle is stale.
     pub fn cancel_handle(&mut self, handle: Handle) -> Option<K> {
         let hash = self.hasher.hash_one(self.timers.get(handle)?.value);
-        self.index.remove(hash, |slot| slot == handle.slot);
+        self.index.remove(hash, |slot| slot == handle.slot());
         self.timers.cancel(handle)
     }
 
@@ -147,7 +147,7 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
         Q: Hash + Eq + ?Sized,
     {
         let handle = self.find(self.hasher.hash_one(key), key)?;
-        Some(self.timers.at(handle.slot))
+        Some(self.timers.at(handle.slot()))
     }
 
     /// The deadline that a handle names. `None` if the handle is stale.
@@ -241,15 +241,15 @@ impl<K: Hash + Eq, S: BuildHasher> Wakeups<K, S> {
 
     fn insert(&mut self, hash: u64, key: K, deadline: Nanos) -> Result<Set, Rejected<K>> {
         let handle = self.timers.insert(deadline, key)?;
-        self.index.insert(hash, handle.slot);
-        let revision = self.timers.at(handle.slot).revision;
+        self.index.insert(hash, handle.slot());
+        let revision = self.timers.at(handle.slot()).revision;
         Ok(Set { handle, revision, outcome: SetOutcome::Inserted })
     }
 
     /// Takes a key that is delivered out of the index.
     fn forget(&mut self, due: &Due<K>) {
         let removed =
-            self.index.remove(self.hasher.hash_one(&due.value), |slot| slot == due.handle.slot);
+            self.index.remove(self.hasher.hash_one(&due.value), |slot| slot == due.handle.slot());
         debug_assert!(removed.is_some(), "every live timer is in the index");
     }
 

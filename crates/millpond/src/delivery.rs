@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond_partition::{Grant, LeaseRef, Nacked, Partition, QueueRef};
+use millpond_partition::{Accepted, Grant, LeaseRef, Nacked, Partition, QueueRef};
 use millpond_storage_api::Durable;
 use millpond_types::{Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::time::lease_ms;
-use crate::{Error, Nack};
+use crate::{Entry, Error, Nack, Queue};
 
 /// Names a lease: keep it, send it elsewhere, and settle the entry with
 /// [`Engine::ack`](crate::Engine::ack) and its siblings.
@@ -126,6 +126,62 @@ impl Delivery {
     pub async fn ack(mut self) -> Result<Durable<()>, Error> {
         self.return_credit();
         Ok(self.partition.ack(self.lease().into()).await?)
+    }
+
+    /// The work is done, and has led to more work: removes the entry and accepts the others, in this order,
+    /// by one commit. A crash leaves both or neither.
+    ///
+    /// The queue is one of the same key, in whatever topic, or this one: those live together. The receipt is
+    /// that of [`enqueue_batch`](crate::Queue::enqueue_batch); entries that had been accepted before
+    /// ([`Entry::once`]) do not keep the others back, nor the ack. What leaves makes room for what comes.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use millpond::{Engine, Entry, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let (orders, invoices) = (engine.topic("orders"), engine.topic("invoices"));
+    /// orders.queue("tenant-42").enqueue(Entry::new("3 lamps")).await?;
+    ///
+    /// let mut order = orders.lease().fetch_one().await?.expect("one is ready");
+    /// let invoice = Entry::new("96 EUR");
+    /// order.ack_and_enqueue(&invoices.queue(order.queue_key()), vec![invoice]).await?;
+    /// assert!(orders.lease().fetch_one().await?.is_none());
+    /// assert_eq!(invoices.lease().fetch_one().await?.expect("one is ready").payload(), "96 EUR");
+    /// # engine.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack) and [`enqueue_batch`](crate::Queue::enqueue_batch), and
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a queue that lives elsewhere. Then nothing was done,
+    /// and the delivery is as it was: it can be tried again, or settled otherwise. Only if the engine has
+    /// stopped nobody knows.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have done both, but never a part.
+    pub async fn ack_and_enqueue(
+        &mut self,
+        queue: &Queue,
+        entries: Vec<Entry>,
+    ) -> Result<Durable<Vec<Accepted>>, Error> {
+        let entries = Entry::into_batch(entries)?;
+        let (partition, names) = queue.place()?;
+        if !partition.is_same(&self.partition) {
+            let QueueRef { topic, key, .. } = &*self.names;
+            return Err(Error::invalid(format!(
+                "queue {}/{} does not live with queue {topic}/{key}: what is acked and enqueued together \
+                 goes to a queue of the same key",
+                names.topic, names.key
+            )));
+        }
+        let receipt = self.partition.ack_and_enqueue(self.lease().into(), names, entries).await?;
+        self.return_credit();
+        Ok(receipt)
     }
 
     /// The work was not done: this attempt counts, and the [rules](crate::Settings) of the queue say what

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use millpond_partition::{Clock, NewEntry, Start};
-use millpond_types::limits::DEDUP_KEY_BYTES_MAX;
+use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, DEDUP_KEY_BYTES_MAX};
 use millpond_types::{Body, LimitExceeded, Priority, ms_rounded_up};
 
 use crate::Error;
@@ -100,6 +100,18 @@ impl Entry {
     pub fn once(mut self, key: impl Into<Bytes>) -> Self {
         self.once = Some(key.into());
         self
+    }
+
+    /// Checks the limits of a batch and encodes its entries.
+    pub(crate) fn into_batch(entries: Vec<Self>) -> Result<Vec<NewEntry>, Error> {
+        if entries.is_empty() {
+            return Err(Error::invalid("a batch needs at least one entry"));
+        }
+        LimitExceeded::check("batch", entries.len(), BATCH_ENTRIES_MAX, "entries")?;
+        let entries: Vec<_> = entries.into_iter().map(Self::into_new).collect::<Result<_, _>>()?;
+        let n_bytes = entries.iter().map(|entry| entry.body.len()).sum();
+        LimitExceeded::check("batch", n_bytes, BATCH_BYTES_MAX, "bytes")?;
+        Ok(entries)
     }
 
     /// Checks the limits and encodes.

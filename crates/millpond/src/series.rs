@@ -118,7 +118,16 @@ const COUNTERS: &[Counted] = &[
     series("millpond_entries_backed_off_total", N, "failed entries that had to wait", |c| {
         c.n_backed_off
     }),
-    series("millpond_entries_died_total", N, "entries set aside as dead letters", |c| c.n_died),
+    series("millpond_entries_died_total", N, "entries that became dead letters", |c| c.n_died),
+    series("millpond_entries_forwarded_total", N, "dead letters that went to another topic", |c| {
+        c.n_forwarded
+    }),
+    series(
+        "millpond_entries_outlived_total",
+        N,
+        "entries removed because they were too old",
+        |c| c.n_outlived,
+    ),
     series("millpond_entries_replayed_total", N, "dead letters made ready again", |c| c.n_replayed),
     series("millpond_entries_dropped_total", N, "dead letters removed", |c| c.n_dropped),
     series("millpond_commits_total", N, "commits made durable", |c| c.n_commits),

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_partition::inspect::StoredEntry;
-use millpond_partition::{Accepted, LeaseSource, NewEntry, Purged, QueueRef, inspect};
+use millpond_partition::{Accepted, LeaseSource, NewEntry, Partition, Purged, QueueRef, inspect};
 use millpond_storage_api::Durable;
-use millpond_types::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
-use millpond_types::{EntryId, InvalidName, LimitExceeded, QueueKey, TopicId, TopicName};
+use millpond_types::{EntryId, InvalidName, QueueKey, TopicId, TopicName};
 
 use crate::engine::Engine;
 use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, LeaseRequest};
@@ -136,14 +135,7 @@ impl Queue {
         &self,
         entries: Vec<Entry>,
     ) -> Result<Durable<Vec<Accepted>>, Error> {
-        if entries.is_empty() {
-            return Err(Error::invalid("a batch needs at least one entry"));
-        }
-        LimitExceeded::check("batch", entries.len(), BATCH_ENTRIES_MAX, "entries")?;
-        let entries: Vec<_> = entries.into_iter().map(Entry::into_new).collect::<Result<_, _>>()?;
-        let n_bytes = entries.iter().map(|entry| entry.body.len()).sum();
-        LimitExceeded::check("batch", n_bytes, BATCH_BYTES_MAX, "bytes")?;
-        self.enqueue_checked(entries).await
+        self.enqueue_checked(Entry::into_batch(entries)?).await
     }
 
     async fn enqueue_checked(
@@ -152,6 +144,12 @@ impl Queue {
     ) -> Result<Durable<Vec<Accepted>>, Error> {
         let names = self.names()?;
         Ok(self.engine.partition_of(names.id).enqueue(names, entries).await?)
+    }
+
+    /// Its partition, and its names.
+    pub(crate) fn place(&self) -> Result<(&Partition, &Arc<QueueRef>), Error> {
+        let names = self.names()?;
+        Ok((self.engine.partition_of(names.id), names))
     }
 
     /// Asks for leases from this queue only.

@@ -20,6 +20,7 @@ fn a_replay_has_sensible_defaults() {
     };
     assert_eq!((replay.speed, replay.workers, replay.topic.as_str()), (Speed::Max, 256, "jobs"));
     assert_eq!((replay.crash_after, replay.partitions), (None, None));
+    assert_eq!((replay.run_ms, replay.fair, replay.fifo), (None, false, false));
 }
 
 #[test]
@@ -37,6 +38,9 @@ fn zero_and_absurd_options_are_refused() {
         "--crash-after 0",
         "--crash-after -5",
         "--crash-after 99999999999999999999",
+        "--run-ms 0",
+        "--run-ms -3",
+        "--run-ms 3600001",
         "--partitions 0",
         "--partitions 1025",
         "--partitions 99999",

@@ -110,8 +110,8 @@ pub(crate) struct Samples {
     pub(crate) enqueue_us: Vec<u64>,
     /// From ready to leased; the time in which no engine was open does not count.
     pub(crate) ready_to_leased_us: Vec<u64>,
-    /// By queue: from accepted to first leased, whatever happened between.
-    pub(crate) waits_us: Vec<Vec<u64>>,
+    /// By job: from accepted to first leased, whatever happened between, if that is known.
+    pub(crate) waits_us: Vec<Option<u64>>,
     /// When entries were accepted, in order.
     pub(crate) accepted_at: Vec<Micros>,
     /// When they were acknowledged, in order.
@@ -406,18 +406,14 @@ impl Ledger {
 
     /// The figures behind the report.
     pub(crate) fn samples(&self) -> Samples {
-        let mut samples = Samples {
-            enqueue_us: self.enqueue_us.clone(),
-            waits_us: vec![Vec::new(); self.n_queues],
-            ..Samples::default()
-        };
+        let mut samples = Samples { enqueue_us: self.enqueue_us.clone(), ..Samples::default() };
         for account in &self.accounts {
             samples.accepted_at.extend(account.accepted_at);
             samples.acked_at.extend(account.acked_at);
-            let Some(accepted_at) = account.accepted_at else { continue };
-            if let Some(first) = account.grants.iter().find_map(|grant| grant.at) {
-                samples.waits_us[account.queue].push(first.since(accepted_at));
-            }
+            let first_at = account.grants.iter().find_map(|grant| grant.at);
+            let accepted_at = account.accepted_at;
+            samples.waits_us.push(first_at.zip(accepted_at).map(|(at, since)| at.since(since)));
+            let Some(accepted_at) = accepted_at else { continue };
             let mut lives = Vec::new();
             for grant in &account.grants {
                 let Some(at) = grant.at else { continue };

@@ -1,10 +1,13 @@
 //! The picture of a replay: what was accepted and acknowledged when, how long calls took, and how long the
 //! users waited.
 
+mod comparison;
+
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::comparison::Comparison;
 use super::ledger::Samples;
 use super::report::{Latency, Report, seconds_between};
 use super::supervisor::Outcome;
@@ -82,11 +85,17 @@ fn cumulative(times: &[Micros], start: Micros, end_s: f64) -> Vec<(f64, f64)> {
 
 /// Draws a report as SVG.
 pub(crate) fn draw(report: &Report, curves: &Curves) -> Result<String, Failure> {
+    to_svg(SIZE, |root| draw_all(root, report, curves))
+}
+
+/// Draws what users waited in two replays as SVG.
+pub(crate) fn draw_comparison(compared: &Comparison) -> Result<String, Failure> {
+    to_svg(comparison::SIZE, |root| comparison::draw_all(root, compared))
+}
+
+fn to_svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<String, Failure> {
     let mut svg = String::new();
-    let drawn = {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        draw_all(&root, report, curves)
-    };
+    let drawn = draw(&SVGBackend::with_string(&mut svg, size).into_drawing_area());
     drawn.map_err(|error| {
         Failure::new(Exit::Problem, format!("cannot draw the picture: {error}"))
     })?;
@@ -122,27 +131,36 @@ fn px(n: u32) -> i32 {
 }
 
 fn draw_header(area: &Area<'_>, report: &Report) -> Drawn {
-    let left = px(MARGIN);
-    area.draw_text("Millpond: a job log through durable queues", &bold(26, INK), (left, 24))?;
-    area.draw_text(&report.headline(), &style(15, FAINT, HPos::Left), (left, 60))?;
+    area.draw_text("Millpond: a job log through durable queues", &bold(26, INK), (px(MARGIN), 24))?;
+    area.draw_text(&report.headline(), &style(15, FAINT, HPos::Left), (px(MARGIN), 60))?;
     let violations = &report.violations;
-    let good = |n: u64| if n == 0 { TEAL } else { RED };
     let complete = if report.acked == report.jobs { INK } else { RED };
     let rate = count(to_u64(report.jobs_per_second));
-    let cards = [
-        ("accepted", count(report.accepted), INK),
-        ("acked", count(report.acked), complete),
-        ("redelivered", count(report.redelivered), INK),
-        ("lost", count(violations.lost), good(violations.lost)),
-        ("out of order", count(violations.out_of_order), good(violations.out_of_order)),
-        ("wall time", duration_us(report.wall_us), INK),
-        ("jobs per second", rate, INK),
-    ];
+    draw_cards(
+        area,
+        &[
+            ("accepted", count(report.accepted), INK),
+            ("acked", count(report.acked), complete),
+            ("redelivered", count(report.redelivered), INK),
+            ("lost", count(violations.lost), none_is_good(violations.lost)),
+            ("out of order", count(violations.out_of_order), none_is_good(violations.out_of_order)),
+            ("wall time", duration_us(report.wall_us), INK),
+            ("jobs per second", rate, INK),
+        ],
+    )
+}
+
+fn none_is_good(n: u64) -> RGBColor {
+    if n == 0 { TEAL } else { RED }
+}
+
+/// Figures in a row below the headline, each with its name.
+fn draw_cards(area: &Area<'_>, cards: &[(&str, String, RGBColor)]) -> Drawn {
     let width = (SIZE.0 - 2 * MARGIN) / u32::try_from(cards.len())?;
-    for (x, (name, value, color)) in (left..).step_by(width as usize).zip(cards) {
+    for (x, (name, value, color)) in (px(MARGIN)..).step_by(width as usize).zip(cards) {
         let rule = [(x, 98), (x + px(width) - 16, 98)];
         area.draw(&PathElement::new(rule, RULE.stroke_width(2)))?;
-        area.draw_text(&value, &bold(27, color), (x, 108))?;
+        area.draw_text(value, &bold(27, *color), (x, 108))?;
         area.draw_text(name, &style(14, FAINT, HPos::Left), (x, 142))?;
     }
     Ok(())
@@ -349,7 +367,7 @@ fn draw_users(area: &Area<'_>, report: &Report) -> Drawn {
         let (x, y) = (x - origin.0, y - origin.1 - 7);
         let jobs = count(user.wait.n);
         area.draw_text(&jobs, &style(12, FAINT, HPos::Right), (x - 8, y))?;
-        area.draw_text(&user.queue, &style(13, INK, HPos::Right), (x - 52, y))?;
+        area.draw_text(&user.user, &style(13, INK, HPos::Right), (x - 52, y))?;
     }
     let shades =
         [("median", BLUE), ("p99", RGBColor(157, 184, 245)), ("max", RGBColor(216, 226, 251))];

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ledger::{Samples, Settled, Violations};
 use super::supervisor::{Ending, Outcome};
-use super::workload::Workload;
+use super::workload::{Discipline, Workload};
 use crate::clock::Micros;
 use crate::output::{Column, count, duration_us, table};
 
@@ -22,12 +22,28 @@ const DURATION_US_MAX: u64 = 86_400_000_000;
 pub(crate) struct Settings {
     pub(crate) log: String,
     pub(crate) speed: String,
+    /// What every job takes; without, what the log says at that speed.
+    pub(crate) run_ms: Option<u64>,
+    pub(crate) discipline: Discipline,
     pub(crate) workers: usize,
     pub(crate) partitions: u16,
     pub(crate) topic: String,
     pub(crate) crash_after_acks: Option<u64>,
     pub(crate) engine: &'static str,
     pub(crate) sync_policy: &'static str,
+}
+
+impl Settings {
+    /// What was replayed, and how.
+    pub(crate) fn headline(&self, jobs: u64, users: usize) -> String {
+        let Self { log, speed, workers, partitions, .. } = self;
+        let run = self.run_ms.map_or_else(String::new, |ms| format!(" and {ms} ms per job"));
+        let jobs = count(jobs);
+        format!(
+            "Replay of {log}: {jobs} jobs of {users} users, speed {speed}{run}, {workers} workers, \
+             {partitions} partitions"
+        )
+    }
 }
 
 /// Everything that a replay found.
@@ -90,7 +106,7 @@ pub(crate) struct Latency {
 /// How long the jobs of one user waited.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Waiting {
-    pub(crate) queue: String,
+    pub(crate) user: String,
     #[serde(flatten)]
     pub(crate) wait: Latency,
 }
@@ -148,7 +164,7 @@ impl Report {
                 && n_problems == 0
                 && ledger.n_acked() == ledger.n_jobs(),
             jobs: ledger.n_jobs(),
-            users: workload.queues.len(),
+            users: workload.users.len(),
             accepted: ledger.n_accepted(),
             acked: ledger.n_acked(),
             redelivered: ledger.n_redelivered(),
@@ -173,19 +189,8 @@ impl Report {
     /// The report for people.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("{}\n\n", self.headline());
-        text += &self.counts();
-        for example in &self.violations.examples {
-            let _ = writeln!(text, "  {example}");
-        }
-        text += &self.crash_sentence();
-        let _ = writeln!(
-            text,
-            "\n{} in {}, {} jobs/s; {}\n",
-            self.ending,
-            duration_us(self.wall_us),
-            count(rounded(self.jobs_per_second)),
-            self.settings.sync_policy,
-        );
+        text += &self.account();
+        text.push('\n');
         text += &self.latencies();
         text.push('\n');
         text += &self.users_table();
@@ -193,13 +198,27 @@ impl Report {
         text
     }
 
+    /// What became of the jobs.
+    pub(crate) fn account(&self) -> String {
+        let mut text = self.counts();
+        for example in &self.violations.examples {
+            let _ = writeln!(text, "  {example}");
+        }
+        text += &self.crash_sentence();
+        let _ = writeln!(
+            text,
+            "\n{} in {}, {} jobs/s; {}",
+            self.ending,
+            duration_us(self.wall_us),
+            count(rounded(self.jobs_per_second)),
+            self.settings.sync_policy,
+        );
+        text
+    }
+
     pub(crate) fn headline(&self) -> String {
-        let Settings { log, speed, workers, partitions, .. } = &self.settings;
-        let (jobs, users) = (count(self.jobs), self.users);
-        format!(
-            "Replay of {log}: {jobs} jobs of {users} users, speed {speed}, {workers} workers, \
-             {partitions} partitions"
-        )
+        let discipline = self.settings.discipline;
+        format!("{}, {discipline}", self.settings.headline(self.jobs, self.users))
     }
 
     fn counts(&self) -> String {
@@ -251,7 +270,7 @@ impl Report {
     fn users_table(&self) -> String {
         let rows = self.waiting.iter().take(USERS_SHOWN).map(|user| {
             let mut row = user.wait.row();
-            row[0].clone_from(&user.queue);
+            row[0].clone_from(&user.user);
             row
         });
         let mut text = table(duration_columns("waiting by user", "jobs"), rows);
@@ -262,7 +281,7 @@ impl Report {
         text
     }
 
-    fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let n_problems: u64 = self.verified.iter().map(|check| check.n_problems).sum();
         let mut text = String::new();
         for problem in self.verified.iter().flat_map(|check| &check.problems) {
@@ -287,11 +306,15 @@ fn duration_columns(name: &'static str, n: &'static str) -> [Column; 6] {
 }
 
 fn waiting(workload: &Workload, samples: &Samples) -> Vec<Waiting> {
-    let queues = workload.queues.iter().zip(&samples.waits_us);
-    let mut waiting: Vec<_> = queues
-        .map(|(queue, waits)| Waiting { queue: queue.clone(), wait: Latency::of(waits) })
+    let mut waits_us = vec![Vec::new(); workload.users.len()];
+    for (task, wait_us) in workload.tasks.iter().zip(&samples.waits_us) {
+        waits_us[task.user].extend(*wait_us);
+    }
+    let users = workload.users.iter().zip(&waits_us);
+    let mut waiting: Vec<_> = users
+        .map(|(user, waits)| Waiting { user: user.clone(), wait: Latency::of(waits) })
         .collect();
-    waiting.sort_by(|a, b| (b.wait.n, &a.queue).cmp(&(a.wait.n, &b.queue)));
+    waiting.sort_by(|a, b| (b.wait.n, &a.user).cmp(&(a.wait.n, &b.user)));
     waiting
 }
 

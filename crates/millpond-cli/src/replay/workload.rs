@@ -53,6 +53,36 @@ impl std::fmt::Display for Speed {
     }
 }
 
+/// Which queues the jobs go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Discipline {
+    /// One queue per user: users take turns.
+    Fair,
+    /// One queue for all: first come, first served.
+    Fifo,
+}
+
+impl std::fmt::Display for Discipline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fair => "one queue per user",
+            Self::Fifo => "one queue for all",
+        })
+    }
+}
+
+/// What is made of the log's times.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pace {
+    pub(crate) speed: Speed,
+    /// How long a worker is busy with each job, whatever the log says.
+    pub(crate) run_us: Option<u64>,
+}
+
+/// Key of the queue that all users share.
+const SHARED_QUEUE: &str = "all-users";
+
 /// A job by its place in the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobIndex(pub(crate) u32);
@@ -68,6 +98,8 @@ impl JobIndex {
 pub(crate) struct Task {
     /// Index of its queue.
     pub(crate) queue: usize,
+    /// Index of its user.
+    pub(crate) user: usize,
     /// When it is submitted, from the start of the replay.
     pub(crate) due_us: u64,
     /// How long a worker is busy with it.
@@ -79,8 +111,10 @@ pub(crate) struct Task {
 /// A whole log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Workload {
-    /// Keys of the queues, one per user, in order of first appearance.
+    /// Keys of the queues.
     pub(crate) queues: Vec<String>,
+    /// Names of the users, in order of first appearance.
+    pub(crate) users: Vec<String>,
     /// In order of submission.
     pub(crate) tasks: Vec<Task>,
     /// Length of the log from the first submission to the last, in its own seconds.
@@ -107,13 +141,17 @@ struct Payload {
 impl Workload {
     /// Plans a log. A job whose submit time is unknown is submitted with the job before it; one whose run
     /// time is unknown takes no time.
-    pub(crate) fn plan(jobs: Vec<swf::Job>, speed: Speed) -> Result<Self, TooManyJobs> {
+    pub(crate) fn plan(
+        jobs: &[swf::Job],
+        pace: Pace,
+        discipline: Discipline,
+    ) -> Result<Self, TooManyJobs> {
         let n_jobs = jobs.len();
         if u32::try_from(n_jobs).is_err() {
             return Err(TooManyJobs { n_jobs });
         }
         let mut before = 0;
-        let mut timed: Vec<(u64, swf::Job)> = Vec::with_capacity(n_jobs);
+        let mut timed: Vec<(u64, &swf::Job)> = Vec::with_capacity(n_jobs);
         for job in jobs {
             before = job.submit_s.unwrap_or(before);
             timed.push((before, job));
@@ -125,14 +163,20 @@ impl Workload {
         let mut known = HashMap::new();
         for (submit_s, job) in timed {
             workload.span_s = submit_s - start_s;
-            let queue = *known.entry(job.user).or_insert_with(|| {
-                workload.queues.push(queue_key(job.user));
-                workload.queues.len() - 1
+            let user = *known.entry(job.user).or_insert_with(|| {
+                workload.users.push(user_name(job.user));
+                workload.users.len() - 1
             });
-            let due_us = speed.scaled_us(submit_s - start_s);
-            let run_us = speed.scaled_us(job.run_s.unwrap_or(0));
-            workload.tasks.push(Task { queue, due_us, run_us, payload: payload(submit_s, &job) });
+            let queue = if discipline == Discipline::Fair { user } else { 0 };
+            let due_us = pace.speed.scaled_us(submit_s - start_s);
+            let run_us = pace.run_us.unwrap_or(pace.speed.scaled_us(job.run_s.unwrap_or(0)));
+            let payload = payload(submit_s, job);
+            workload.tasks.push(Task { queue, user, due_us, run_us, payload });
         }
+        workload.queues = match discipline {
+            Discipline::Fair => workload.users.clone(),
+            Discipline::Fifo => vec![SHARED_QUEUE.to_owned()],
+        };
         Ok(workload)
     }
 
@@ -147,7 +191,7 @@ impl Workload {
     }
 }
 
-fn queue_key(user: Option<u64>) -> String {
+fn user_name(user: Option<u64>) -> String {
     user.map_or_else(|| "user-unknown".to_owned(), |user| format!("user-{user}"))
 }
 

@@ -86,7 +86,7 @@ fn a_compressed_log_with_unknown_users_is_replayed() {
     let report = fixture.json("replay log.swf.gz --json -");
     assert_passed(&report, 2);
     let queues: Vec<_> = report["waiting"].as_array().into_iter().flatten().collect();
-    assert!(queues.iter().any(|row| row["queue"] == "user-unknown"), "{report:#}");
+    assert!(queues.iter().any(|row| row["user"] == "user-unknown"), "{report:#}");
 }
 
 #[test]
@@ -95,5 +95,49 @@ fn a_store_serves_one_replay_after_the_other() {
     fixture.file("log.swf", log(20, 2));
     for _ in 0..2 {
         assert_passed(&fixture.json("replay log.swf --json -"), 20);
+    }
+}
+
+#[test]
+fn one_queue_for_all_keeps_every_promise_too() {
+    let fixture = Fixture::new();
+    fixture.file("log.swf", log(200, 7));
+    let report = fixture.json("replay log.swf --fifo --crash-after 90 --workers 16 --json -");
+    assert_passed(&report, 200);
+    assert_eq!(report["settings"]["discipline"], "fifo");
+    assert_eq!(report["waiting"].as_array().map(Vec::len), Some(7), "users are told apart");
+    let fair = fixture.json("replay log.swf --fair --json -");
+    assert_passed(&fair, 200);
+    assert_eq!(fair["settings"]["discipline"], "fair");
+}
+
+#[test]
+fn both_disciplines_are_replayed_and_compared() {
+    let fixture = Fixture::new();
+    // The first user submits all its jobs before anybody else.
+    let jobs = (1..=60).map(|n| line(n, n, 1, if n <= 40 { 1 } else { n % 5 + 2 }));
+    fixture.file("log.swf", jobs.collect::<Vec<_>>().join("\n"));
+    let command =
+        "replay log.swf --fair --fifo --workers 2 --run-ms 1 --crash-after 20 --svg both.svg";
+    let compared = fixture.json(&format!("{command} --json -"));
+    assert_eq!(compared["passed"], true, "{compared:#}");
+    for discipline in ["fifo", "fair"] {
+        assert_passed(&compared[discipline], 60);
+        assert_eq!(compared[discipline]["settings"]["discipline"], discipline);
+        assert!(compared[discipline]["crash"].is_object(), "each has its kill");
+    }
+    assert_eq!(compared["heaviest"]["user"], "user-1");
+    assert_eq!(compared["heaviest"]["jobs"], 40);
+    assert_eq!(compared["others"]["users"], 5);
+    let users = compared["users"].as_array().expect("a list");
+    assert_eq!(users.iter().filter_map(|user| user["jobs"].as_u64()).sum::<u64>(), 60);
+    let svg = std::fs::read_to_string(fixture.path("both.svg")).expect("it was written");
+    assert!(svg.contains("one queue per user") && svg.trim_end().ends_with("</svg>"));
+    let ended = fixture.run(command);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for words in
+        ["the heaviest user, user-1 with 40 of 60 jobs,", "one queue for all: the store is clean"]
+    {
+        assert!(ended.stdout.contains(words), "{words:?} is not in {}", ended.stdout);
     }
 }

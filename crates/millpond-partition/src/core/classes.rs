@@ -16,6 +16,36 @@ use crate::rules::Effective;
 /// Which class a queue belongs to.
 pub(super) type ClassNumber = u32;
 
+/// The class of a queue, and whether its key has to be known before anything of it is served, because rules
+/// go by it: then the class is only a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClassOf(u32);
+
+impl ClassOf {
+    const UNRESOLVED: u32 = 1 << 31;
+
+    pub(super) fn new(number: ClassNumber, is_unresolved: bool) -> Self {
+        debug_assert!(
+            number < Self::UNRESOLVED,
+            "fewer classes than queues, and those fit into memory"
+        );
+        Self(if is_unresolved { number | Self::UNRESOLVED } else { number })
+    }
+
+    pub(super) fn number(self) -> ClassNumber {
+        self.0 & !Self::UNRESOLVED
+    }
+
+    pub(super) fn is_unresolved(self) -> bool {
+        self.0 & Self::UNRESOLVED != 0
+    }
+
+    /// The same class, for good.
+    pub(super) fn resolved(self) -> Self {
+        Self(self.number())
+    }
+}
+
 /// One class.
 #[derive(Debug)]
 pub(super) struct Class {
@@ -87,12 +117,13 @@ impl Class {
 impl Core {
     /// What the rules say of a queue that is in memory.
     pub(super) fn rules_of(&self, slot: Slot) -> &Arc<Effective> {
-        self.classes[self.queues[slot].class].rules()
+        self.classes[self.queues[slot].class.number()].rules()
     }
 
     /// What the rules say of any queue.
     pub(super) fn rules_for(&self, names: &QueueRef) -> Arc<Effective> {
-        let slot = self.queues.find(&names.id).filter(|slot| !self.queues[*slot].unresolved);
+        let slot =
+            self.queues.find(&names.id).filter(|slot| !self.queues[*slot].class.is_unresolved());
         if let Some(slot) = slot {
             return self.rules_of(slot).clone();
         }
@@ -102,13 +133,13 @@ impl Core {
         Arc::new(resolved.rules)
     }
 
-    /// Counts a queue in its class. Whether its key would have to be known to tell which one that is.
+    /// Counts a queue in its class.
     pub(super) fn join_class(
         &mut self,
         topic: TopicId,
         id: QueueId,
         key: Option<&QueueKey>,
-    ) -> (ClassNumber, bool) {
+    ) -> ClassOf {
         let state = self.seat.lock();
         let matching = state.rules.matching(topic, id, key);
         let unresolved = key.is_none() && state.rules.go_by_key(topic);
@@ -118,7 +149,7 @@ impl Core {
         let number = self.classes.add_queue((of, matching), |(_, matching)| {
             state.rules.resolve(topic, matching, defaults)
         });
-        (number, unresolved)
+        ClassOf::new(number, unresolved)
     }
 
     pub(super) fn leave_class(&mut self, number: ClassNumber) {
@@ -151,7 +182,9 @@ impl Core {
     /// Whether nobody would notice if the queue's own limits began anew.
     pub(super) fn is_at_rest(&self, slot: Slot) -> bool {
         let queue = &self.queues[slot];
-        if self.classes[queue.class].own.is_none() || self.is_broken(Mutation::BucketForgotten) {
+        if self.classes[queue.class.number()].own.is_none()
+            || self.is_broken(Mutation::BucketForgotten)
+        {
             return true;
         }
         let Some(topic) = self.topics.get(queue.topic) else { return true };
@@ -164,11 +197,12 @@ impl Core {
     /// Puts the rules in force that hold for a queue now, for its leases too.
     pub(super) fn change_class(&mut self, slot: Slot, key: Option<&QueueKey>) {
         let queue = &self.queues[slot];
-        let (topic_at, id, handle, before) = (queue.topic, queue.id, queue.handle, queue.class);
-        let (number, unresolved) = self.join_class(self.topics[topic_at].id, id, key);
+        let (topic_at, id, handle) = (queue.topic, queue.id, queue.handle);
+        let before = queue.class.number();
+        let class_of = self.join_class(self.topics[topic_at].id, id, key);
         let added = "it was added when it came into memory";
         let now_ns = nanos(self.looked_at);
-        let class = &self.classes[number];
+        let class = &self.classes[class_of.number()];
         let scheduler = &mut self.topics[topic_at].scheduler;
         let mut state = self.seat.lock();
         let limits = &mut state.limits;
@@ -202,7 +236,7 @@ impl Core {
         }
         drop(state);
         let queue = &mut self.queues[slot];
-        (queue.class, queue.unresolved) = (number, unresolved);
+        queue.class = class_of;
         self.leave_class(before);
     }
 }

@@ -19,7 +19,7 @@ use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::topics::TopicSlot;
 use super::waits::Wait;
-use super::{Core, Effect, Mutation};
+use super::{Core, Effect, Load, Mutation};
 use crate::QueueRef;
 use crate::command::{Message, Reply};
 
@@ -129,8 +129,9 @@ impl Core {
         walk.next = until;
         let is_through = until == n_slots;
         let queues = &self.queues;
-        self.to_resolve
-            .retain(|slot| queues.get(*slot).is_some_and(|q| q.unresolved && q.n_leased() > 0));
+        self.to_resolve.retain(|slot| {
+            queues.get(*slot).is_some_and(|q| q.class.is_unresolved() && q.n_leased() > 0)
+        });
         let counts_all = self.to_resolve.is_empty() && self.recall.leased().next().is_none();
         if is_through && counts_all {
             let _ = walk.reply.send(Ok(walk.position));
@@ -156,7 +157,7 @@ impl Core {
     pub(super) fn note_unresolved(&mut self, slot: Slot) {
         let queue = &self.queues[slot];
         let skips = self.is_broken(Mutation::LeasesUnresolved);
-        if queue.unresolved && queue.n_leased() > 0 && !skips {
+        if queue.class.is_unresolved() && queue.n_leased() > 0 && !skips {
             self.to_resolve.insert(slot);
             self.want_names(slot);
         }
@@ -226,7 +227,7 @@ impl Core {
             tracing::error!(queue = %id, "the names of a queue are missing or damaged");
         }
         self.change_class(slot, names.as_ref().map(|names| &names.key));
-        self.queues[slot].unresolved = false;
+        self.queues[slot].class = self.queues[slot].class.resolved();
         if let Some(names) = names {
             self.names.insert(id, names);
         }
@@ -236,6 +237,11 @@ impl Core {
     /// The names could not be read; the next try comes after a pause.
     pub(super) fn naming_failed(&mut self, now: UnixMillis, slot: Slot, error: String) {
         self.counters.n_scans_failed += 1;
+        // It backs off as a whole.
+        if self.queues[slot].load == Load::Reading {
+            self.with_window(slot, |window| window.refill_failed());
+        }
+        self.cancel_load(slot);
         let queue = &mut self.queues[slot];
         let id = queue.id;
         tracing::warn!(queue = %id, error, "reading the names of a queue failed");

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use millpond_types::{DedupKey, DedupRow, QueueId, UnixMillis};
 
 use super::reads::{Read, ReadJob, Reading};
+use super::recall::queue_of;
 use super::{Core, Mutation};
 use crate::PartitionError;
 use crate::command::{Message, NewEntry};
@@ -72,7 +73,7 @@ impl Door {
 /// The queue at whose door a command has to keep its order.
 pub(super) fn door_of(message: &Message) -> Option<QueueId> {
     match message {
-        Message::Enqueue { queue, .. } => Some(queue.id),
+        Message::Enqueue { queue, .. } | Message::AckAndEnqueue { queue, .. } => Some(queue.id),
         Message::Purge { id, .. } => Some(*id),
         _ => None,
     }
@@ -80,7 +81,9 @@ pub(super) fn door_of(message: &Message) -> Option<QueueId> {
 
 fn entries_of(message: &mut Message) -> Option<(&[NewEntry], &mut Seen)> {
     match message {
-        Message::Enqueue { entries, seen, .. } => Some((entries, seen)),
+        Message::Enqueue { entries, seen, .. } | Message::AckAndEnqueue { entries, seen, .. } => {
+            Some((entries, seen))
+        }
         _ => None,
     }
 }
@@ -98,6 +101,33 @@ impl Core {
         line.commands.push_back(message);
         self.door.n_waiting += 1;
         None
+    }
+
+    /// The same for a command that needs no other queue before.
+    pub(super) fn stand_behind_first(&mut self, message: Message) -> Option<Message> {
+        if door_of(&message) == queue_of(&message) {
+            self.stand_behind(message)
+        } else {
+            Some(message)
+        }
+    }
+
+    /// Lets a command wait until the queue is known into which it brings entries, if it is another than that
+    /// of its lease.
+    pub(super) fn park_for_target(
+        &mut self,
+        message: Message,
+        found: Option<QueueId>,
+    ) -> Option<Message> {
+        match &message {
+            Message::AckAndEnqueue { queue, .. }
+                if found != Some(queue.id) && !self.is_broken(Mutation::TargetTakenForEmpty) =>
+            {
+                let id = queue.id;
+                self.park_unless_known(id, message)
+            }
+            _ => Some(message),
+        }
     }
 
     /// Lets a command wait if storage has to be asked about its keys.

@@ -29,7 +29,13 @@ pub(super) enum Effect {
     Gone {
         slot: Slot,
         rank: EntryRank,
-        reply: Reply<()>,
+        /// Nobody, if the entries that came with it are answered for.
+        reply: Option<Reply<()>>,
+    },
+    /// An entry is gone because its time was over.
+    Outlived {
+        slot: Slot,
+        rank: EntryRank,
     },
     Released {
         slot: Slot,
@@ -99,14 +105,18 @@ impl Effect {
             Self::Configured { reply, .. } => drop(reply.send(Err(error))),
             Self::Duplicates { reply, .. } => drop(reply.send(Err(error))),
             Self::Granted { reply, .. } => drop(reply.send(Err(error))),
-            Self::Gone { reply, .. } => drop(reply.send(Err(error))),
+            Self::Gone { reply, .. } => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error)));
+                }
+            }
             Self::Released { reply, .. } => {
                 if let Some(reply) = reply {
                     drop(reply.send(Err(error)));
                 }
             }
             Self::Extended { reply, .. } => drop(reply.send(Err(error))),
-            Self::Arose { .. } => {}
+            Self::Arose { .. } | Self::Outlived { .. } => {}
             Self::Moved { tell, .. } => tell.refuse(error),
             Self::Purged { reply, .. } => {
                 if let Some(reply) = reply {

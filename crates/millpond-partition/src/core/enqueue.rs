@@ -142,7 +142,7 @@ impl Core {
     }
 
     /// The row of a new entry; its body is staged if it has a row of its own.
-    fn stage_body(&mut self, now: UnixMillis, id: EntryId, body: Bytes) -> EntryRow {
+    pub(super) fn stage_body(&mut self, now: UnixMillis, id: EntryId, body: Bytes) -> EntryRow {
         let body = if body.len() > INLINE_BODY_BYTES_MAX {
             let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
             self.batch.put(Table::Payloads, &key.encode(), &body);
@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// The queue, in memory; created with its `queues` row if it is not.
-    fn queue_for_entry(&mut self, names: &Arc<QueueRef>) -> Slot {
+    pub(super) fn queue_for_entry(&mut self, names: &Arc<QueueRef>) -> Slot {
         if self.names.get(&names.id).is_none() {
             self.names.insert(names.id, names.clone());
         }

@@ -27,7 +27,7 @@ impl Core {
     /// The turn of a queue has come, or a caller wants it: its head is read before others.
     pub(super) fn demand_head(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
-        if queue.unresolved && queue.purge().is_none() {
+        if queue.class.is_unresolved() && queue.purge().is_none() {
             return self.want_names(slot);
         }
         let may_start = matches!(queue.load, Load::Idle | Load::Ahead)
@@ -61,7 +61,7 @@ impl Core {
             return;
         }
         let queue = &mut self.queues[slot];
-        let counts = queue.is_coming() && (queue.window.is_empty() || queue.unresolved);
+        let counts = queue.is_coming() && (queue.window.is_empty() || queue.class.is_unresolved());
         if counts && !std::mem::replace(&mut queue.counted, true) {
             self.topics[queue.topic].n_loading += 1;
         }
@@ -183,6 +183,10 @@ impl Core {
         tracing::warn!(queue = %queue.id, %error, "reading the head of a queue failed");
         let id = queue.id;
         let busy = queue.busy_mut();
+        if busy.naming.is_some() {
+            // No turn of it comes before that read has ended, and then this one is tried again.
+            return self.load_ended(slot);
+        }
         let until = now.plus(pause_ms(busy.n_failures, id));
         busy.n_failures += 1;
         busy.backing_off = Some((until, error));

@@ -9,6 +9,7 @@ use millpond_types::{
     EntryHead, EntryId, EntryRank, LeaseKey, LeaseRow, LeaseToken, QueueId, UnixMillis,
 };
 
+use super::outlive::CLEARED_PER_TURN;
 use super::turns::Turn;
 use super::waiters::{Waiter, Waiters};
 use super::waits::Wait;
@@ -69,6 +70,7 @@ impl Core {
     /// became ready in this turn competes with the others.
     pub(crate) fn serve(&mut self, now: UnixMillis) {
         self.hear_of_limits();
+        self.to_clear_left = CLEARED_PER_TURN;
         for id in std::mem::take(&mut self.queues_to_serve) {
             self.serve_queue(now, id);
         }
@@ -79,6 +81,11 @@ impl Core {
             self.publish(slot);
             self.tidy_topic(slot);
         }
+    }
+
+    /// Whether somebody may be served.
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.topics_to_serve.is_empty() || !self.queues_to_serve.is_empty()
     }
 
     fn serve_queue(&mut self, now: UnixMillis, id: QueueId) {
@@ -202,6 +209,7 @@ impl Core {
         let id = EntryId { queue: queue.id, rank };
         let key = LeaseKey { queue: id.queue, sequence: rank.sequence };
         self.batch.put(Table::Leases, &key.encode(), &row.encode());
+        self.watch_head(slot);
         let names = self.names.get(&id.queue).cloned();
         Grant {
             id,

@@ -2,7 +2,8 @@
 //!
 //! The row of an entry holds its body, and the key of the row its stage, so a move writes the row anew and
 //! has to read it first. Most often memory serves the read, because the worker has just had the entry;
-//! otherwise the move waits for it, and whoever asked waits with it.
+//! otherwise the move waits for it, and whoever asked waits with it. A dead letter that goes to another topic has
+//! [further to go](super::forward).
 
 use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
@@ -12,6 +13,7 @@ use millpond_types::{
     EntryRank, EntryRow, LeaseKey, PayloadKey, Stage, StoredBody, UnixMillis,
 };
 
+use super::forward::Step;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
 use super::waits::Wait;
 use super::{Core, Effect, LeaseState, Mutation, Slot};
@@ -22,9 +24,18 @@ use crate::{PartitionError, StaleReason};
 /// An entry of which the row is to be read, so that it can be written elsewhere.
 #[derive(Debug)]
 pub(super) struct Move {
-    goal: Goal,
+    pub(super) goal: Goal,
+    pub(super) step: Step,
     may_wait: bool,
     n_failures: u32,
+}
+
+/// Where a move begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) slot: Slot,
+    pub(super) from: Stage,
+    pub(super) rank: EntryRank,
 }
 
 /// What is to become of it.
@@ -42,6 +53,8 @@ pub(super) enum Goal {
 pub(super) enum Target {
     Delayed(DelayedKey, DelayedRow),
     Ready(EntryHead),
+    /// Ready in another queue, as a new entry.
+    Elsewhere(Slot, EntryRank, EntryHead),
     Dead,
     Nowhere,
 }
@@ -60,6 +73,14 @@ impl Goal {
             Self::Nacked(_, reply) => drop(reply.send(Err(error))),
             Self::Spent => {}
             Self::Dead(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Who is told that the entry is a dead letter.
+    pub(super) fn died(self) -> Tell {
+        match self {
+            Self::Nacked(_, reply) => Tell::Nacked(Nacked::Dead, reply),
+            Self::Spent | Self::Dead(..) => Tell::Nobody,
         }
     }
 }
@@ -171,115 +192,119 @@ impl Core {
         let queue = &mut self.queues[slot];
         // It stays in memory until the move is durable.
         queue.n_effects += 1;
-        let moves = &mut queue.busy_mut().moves;
-        moves.insert((from, rank), Move { goal, may_wait: false, n_failures: 0 });
-        self.move_reads.push_back((slot, from, rank));
+        let moving = Move { goal, step: Step::Row, may_wait: false, n_failures: 0 };
+        self.list_move(Place { slot, from, rank }, moving);
+    }
+
+    /// A move has to read what its step says.
+    pub(super) fn list_move(&mut self, at: Place, moving: Move) {
+        if let Step::Body(..) = moving.step {
+            self.body_reads.push_back((at.slot, at.rank));
+        } else {
+            self.move_reads.push_back(at);
+        }
+        self.queues[at.slot].busy_mut().moves.insert((at.from, at.rank), moving);
     }
 
     pub(super) fn poll_move(&mut self) -> Option<ReadJob> {
         loop {
-            let (slot, from, rank) = self.move_reads.pop_front()?;
-            let Some(queue) = self.queues.get(slot) else { continue };
-            let moving = queue.busy.as_ref().and_then(|busy| busy.moves.get(&(from, rank)));
+            let at = self.move_reads.pop_front()?;
             // A purge may have ended it.
-            let Some(moving) = moving else { continue };
-            let lower = EntryKey { queue: queue.id, stage: from, rank }.encode().to_vec();
-            let request = ScanRequest {
-                table: Table::Entries,
-                upper: Some([&lower[..], &[0]].concat()),
-                lower,
-                rows_max: 1,
-                bytes_max: self.options.scan_bytes_max,
-                skip_max: self.options.scan_skip_max,
-            };
-            let may_wait = moving.may_wait;
-            let reading = Reading::Move(slot, from, rank);
-            return Some(self.start_read(reading, Read::Rows(request), may_wait, true));
+            let Some((request, may_wait)) = self.move_request(at) else { continue };
+            return Some(self.start_read(Reading::Move(at), Read::Rows(request), may_wait, true));
         }
+    }
+
+    /// What a move reads next, and whether that may wait.
+    pub(super) fn move_request(&self, at: Place) -> Option<(ScanRequest, bool)> {
+        let queue = self.queues.get(at.slot)?;
+        let moving = queue.busy.as_ref()?.moves.get(&(at.from, at.rank))?;
+        let place = (at.from, at.rank);
+        let request = moving.step.request(queue.id, place, self.options.scan_skip_max);
+        Some((request, moving.may_wait))
     }
 
     pub(super) fn handle_moved_row(
         &mut self,
         now: UnixMillis,
-        (slot, from, rank): (Slot, Stage, EntryRank),
+        at: Place,
         rows: &ScanRows,
         outcome: Result<ScanEnd, StoreError>,
     ) {
-        let Some(mut moving) = self.take_move(slot, from, rank) else { return };
+        let Some(mut moving) = self.take_move(at) else { return };
         let mut may_wait = moving.may_wait;
         let end = match self.scan_end(rows, outcome, &mut may_wait) {
             Ok(end) => end,
-            Err(error) => return self.move_failed(now, (slot, from, rank), moving, error.into()),
+            Err(error) => return self.move_failed(now, at, moving, error.into()),
         };
         moving.may_wait = may_wait;
-        match (rows.iter().next(), end) {
-            (Some((_, row)), _) => self.make_move(now, (slot, from, rank), moving, row),
-            (None, Some(ScanEnd::Exhausted)) => self.row_is_gone(now, (slot, from, rank), moving),
-            (None, _) => {
-                self.queues[slot].busy_mut().moves.insert((from, rank), moving);
-                self.move_reads.push_back((slot, from, rank));
+        let row = rows.iter().next().map(|(_, row)| row);
+        if row.is_none() && end != Some(ScanEnd::Exhausted) {
+            return self.list_move(at, moving);
+        }
+        match std::mem::take(&mut moving.step) {
+            Step::Row => self.make_move(now, at, moving, row),
+            Step::Names(dead, to) => self.names_read(now, at, moving, (dead, to), row),
+            Step::Body(dead, from, target) => {
+                self.body_read(now, at, moving, (dead, from, target), row);
             }
+            Step::LookUp(..) => unreachable!("a look-up is no read of the move"),
         }
     }
 
-    fn take_move(&mut self, slot: Slot, from: Stage, rank: EntryRank) -> Option<Move> {
-        self.queues.get_mut(slot)?.busy.as_mut()?.moves.remove(&(from, rank))
+    pub(super) fn take_move(&mut self, at: Place) -> Option<Move> {
+        self.queues.get_mut(at.slot)?.busy.as_mut()?.moves.remove(&(at.from, at.rank))
     }
 
-    fn make_move(
-        &mut self,
-        now: UnixMillis,
-        at: (Slot, Stage, EntryRank),
-        moving: Move,
-        row: &[u8],
-    ) {
-        let (slot, from, rank) = at;
-        let entry = match from {
+    fn make_move(&mut self, now: UnixMillis, at: Place, moving: Move, row: Option<&[u8]>) {
+        let Some(row) = row else { return self.row_is_gone(now, at, moving) };
+        let entry = match at.from {
             Stage::Dead => DeadRow::decode(row).map(|dead| dead.entry),
             Stage::Ready | Stage::Delayed => EntryRow::decode(row),
         };
         match entry {
-            Ok(entry) if from == Stage::Dead => self.end_death(slot, rank, entry, moving),
-            Ok(entry) => self.fail(now, (slot, rank), entry, moving),
+            Ok(entry) if at.from == Stage::Dead => self.end_death(at.slot, at.rank, entry, moving),
+            Ok(entry) => self.fail(now, at, entry, moving),
             Err(error) => self.move_failed(now, at, moving, error.into()),
         }
     }
 
-    fn row_is_gone(&mut self, now: UnixMillis, at: (Slot, Stage, EntryRank), moving: Move) {
-        let (slot, from, rank) = at;
-        if from == Stage::Dead {
-            let id = EntryId { queue: self.queues[slot].id, rank };
+    fn row_is_gone(&mut self, now: UnixMillis, at: Place, moving: Move) {
+        if at.from == Stage::Dead {
+            let id = EntryId { queue: self.queues[at.slot].id, rank: at.rank };
             moving.goal.refuse(PartitionError::NotDead { id });
-            return self.move_ended(slot);
+            return self.move_ended(at.slot);
         }
         self.move_failed(now, at, moving, damaged("has no row"));
     }
 
     /// An attempt has failed: decides what becomes of the entry, and stages it.
-    fn fail(
-        &mut self,
-        now: UnixMillis,
-        (slot, rank): (Slot, EntryRank),
-        mut entry: EntryRow,
-        moving: Move,
-    ) {
+    fn fail(&mut self, now: UnixMillis, at: Place, mut entry: EntryRow, moving: Move) {
+        let Place { slot, rank, .. } = at;
         let id = EntryId { queue: self.queues[slot].id, rank };
         if let Some(lease) = self.queues[slot].lease(&rank) {
             entry.attempts = lease.row.attempts;
         }
-        let (nack, reply) = match moving.goal {
-            Goal::Nacked(nack, reply) => (nack, Some(reply)),
-            Goal::Spent | Goal::Dead(..) => (Nack::default(), None),
+        let (retry, reason) = match &moving.goal {
+            Goal::Nacked(nack, _) => (nack.retry, nack.reason.as_str()),
+            Goal::Spent | Goal::Dead(..) => (Retry::Policy { floor_ms: 0 }, ""),
         };
         let spent = self.is_spent(slot, entry.attempts);
-        if spent || nack.retry == Retry::Never {
+        if spent || retry == Retry::Never {
             let cause = if spent { DeadCause::AttemptsSpent } else { DeadCause::Rejected };
-            let dead = DeadRow { cause, died_at: now, reason: nack.reason, entry };
-            return self.stage_death(slot, rank, &dead, reply);
+            let dead = DeadRow { cause, died_at: now, reason: reason.to_owned(), entry };
+            return match self.dead_letter_topic(slot) {
+                Some(topic) => self.forward(now, at, moving, (dead, topic)),
+                None => self.stage_death(slot, rank, &dead, moving.goal),
+            };
         }
+        let reply = match moving.goal {
+            Goal::Nacked(_, reply) => Some(reply),
+            Goal::Spent | Goal::Dead(..) => None,
+        };
         let floor_ms = entry.retry_floor_ms;
         let (pause_ms, floor_ms) =
-            pause_of(self.retry_of(slot), nack.retry, entry.attempts, id, floor_ms);
+            pause_of(self.retry_of(slot), retry, entry.attempts, id, floor_ms);
         if !self.is_broken(Mutation::RetryFloorForgotten) {
             entry.retry_floor_ms = floor_ms;
         }
@@ -300,24 +325,21 @@ impl Core {
         self.effects.push(Effect::Moved { slot, from, to, tell });
     }
 
-    /// Stages that an entry leaves the ready ones, with its lease.
-    fn stage_departure(&mut self, slot: Slot, rank: EntryRank) {
+    /// Stages that an entry leaves the ready ones, with the record of its lease if there is one. Its bytes stay
+    /// with the queue.
+    pub(super) fn stage_departure(&mut self, slot: Slot, rank: EntryRank) {
         self.recount(slot, |stored| stored.n_ready = stored.n_ready.saturating_sub(1));
         let queue = &mut self.queues[slot];
         let key = EntryKey { queue: queue.id, stage: Stage::Ready, rank };
         let lease = LeaseKey { queue: queue.id, sequence: rank.sequence };
         self.batch.single_delete(Table::Entries, &key.encode());
-        self.batch.delete(Table::Leases, &lease.encode());
+        if queue.lease(&rank).is_some() {
+            self.batch.delete(Table::Leases, &lease.encode());
+        }
         self.mark_dirty(slot);
     }
 
-    fn stage_death(
-        &mut self,
-        slot: Slot,
-        rank: EntryRank,
-        dead: &DeadRow,
-        reply: Option<Reply<Nacked>>,
-    ) {
+    fn stage_death(&mut self, slot: Slot, rank: EntryRank, dead: &DeadRow, goal: Goal) {
         self.stage_departure(slot, rank);
         self.recount(slot, |stored| stored.n_dead += 1);
         let queue = &mut self.queues[slot];
@@ -328,9 +350,8 @@ impl Core {
             self.batch.put(Table::Entries, &key.encode(), &self.row_buffer);
         }
         self.counters.n_died += 1;
-        let tell = reply.map_or(Tell::Nobody, |reply| Tell::Nacked(Nacked::Dead, reply));
         let (from, to) = ((Stage::Ready, rank), Target::Dead);
-        self.effects.push(Effect::Moved { slot, from, to, tell });
+        self.effects.push(Effect::Moved { slot, from, to, tell: goal.died() });
     }
 
     /// A dead letter is replayed or dropped.
@@ -384,6 +405,7 @@ impl Core {
         match to {
             Target::Ready(head) => return self.ready_arrived(slot, rank, head),
             Target::Delayed(key, row) => self.delayed_arrived(key, row),
+            Target::Elsewhere(target, rank, head) => self.ready_arrived(target, rank, head),
             Target::Dead | Target::Nowhere => {}
         }
         self.move_ended(slot);
@@ -396,14 +418,15 @@ impl Core {
 
     /// The row could not be read. Whoever waits is told, and everything is as before; what nobody waits for
     /// is tried again.
-    fn move_failed(
+    pub(super) fn move_failed(
         &mut self,
         now: UnixMillis,
-        (slot, from, rank): (Slot, Stage, EntryRank),
+        Place { slot, from, rank }: Place,
         mut moving: Move,
         error: PartitionError,
     ) {
         self.counters.n_scans_failed += 1;
+        self.let_target_go(&std::mem::take(&mut moving.step));
         let queue = &mut self.queues[slot];
         let id = queue.id;
         tracing::warn!(queue = %id, sequence = %rank.sequence, %error, "an entry cannot be moved");
@@ -435,13 +458,8 @@ impl Core {
     }
 
     /// The thread that was to read the row is gone.
-    pub(super) fn moved_row_lost(
-        &mut self,
-        now: UnixMillis,
-        at: (Slot, Stage, EntryRank),
-        error: PartitionError,
-    ) {
-        if let Some(moving) = self.take_move(at.0, at.1, at.2) {
+    pub(super) fn moved_row_lost(&mut self, now: UnixMillis, at: Place, error: PartitionError) {
+        if let Some(moving) = self.take_move(at) {
             self.move_failed(now, at, moving, error);
         }
     }
@@ -452,8 +470,9 @@ impl Core {
         let id = queue.id;
         let moves =
             queue.busy.as_mut().map(|busy| std::mem::take(&mut busy.moves)).unwrap_or_default();
+        queue.n_effects -= u32::try_from(moves.len()).expect("each was counted");
         for ((stage, rank), moving) in moves {
-            queue.n_effects -= 1;
+            self.let_target_go(&moving.step);
             let id = EntryId { queue: id, rank };
             moving.goal.refuse(match stage {
                 Stage::Dead => PartitionError::NotDead { id },
@@ -470,6 +489,6 @@ impl Core {
     }
 }
 
-fn damaged(what: &str) -> PartitionError {
+pub(super) fn damaged(what: &str) -> PartitionError {
     PartitionError::Corrupt(format!("an entry that is to be moved {what}").into())
 }

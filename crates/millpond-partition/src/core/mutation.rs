@@ -140,15 +140,39 @@ pub(crate) enum Mutation {
     OldAnswersKept,
     /// A key that was taken again is not kept while a step is being read.
     NotKeptForStep,
+    /// A queue that gets entries together with an ack is not looked up.
+    TargetTakenForEmpty,
+    /// Entries that come with an ack are accepted though the lease does not stand.
+    AcceptedThoughStale,
     /// What all queues hold together is only written down when it is more than before.
     TotalsOnlyGrow,
+    /// The queue a dead letter goes to is taken for empty without a look.
+    ForwardUnasked,
+    /// The queue a dead letter goes to may leave memory while the body is read.
+    ForwardUnpinned,
+    /// A move that fails keeps the queue it was to go to in memory.
+    ForwardHoldsOn,
+    /// A dead letter whose way is blocked is never heard of again.
+    ForwardRefusalForgets,
+    /// A dead letter that goes leaves its separate body.
+    ForwardKeepsBody,
+    /// What is over is delivered all the same.
+    OutlivedGranted,
+    /// An entry is over a little too early.
+    OutlivedEarly,
+    /// An entry that is over leaves its separate body.
+    OutlivedKeepsBody,
+    /// Nobody looks at a head whose time is over, unless somebody wants it.
+    OutlivedUnwatched,
+    /// A head that is over before the one that was there is not looked at earlier.
+    WatchedTooLate,
 }
 
 #[cfg(test)]
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 67] = [
+    pub(crate) const ALL: [Self; 79] = [
         Self::AnswerBeforeDurable,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
@@ -203,6 +227,8 @@ impl Mutation {
         Self::AckKeepsBytes,
         Self::PurgeKeepsBytes,
         Self::TotalsOnlyGrow,
+        Self::TargetTakenForEmpty,
+        Self::AcceptedThoughStale,
         Self::BoundsIgnored,
         Self::OnlyReadyBound,
         Self::CallsUnbounded,
@@ -216,6 +242,16 @@ impl Mutation {
         Self::DoorUnordered,
         Self::OldAnswersKept,
         Self::NotKeptForStep,
+        Self::ForwardUnasked,
+        Self::ForwardUnpinned,
+        Self::ForwardHoldsOn,
+        Self::ForwardRefusalForgets,
+        Self::ForwardKeepsBody,
+        Self::OutlivedGranted,
+        Self::OutlivedEarly,
+        Self::OutlivedKeepsBody,
+        Self::OutlivedUnwatched,
+        Self::WatchedTooLate,
     ];
 }
 

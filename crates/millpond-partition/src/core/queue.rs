@@ -10,7 +10,7 @@ use millpond_types::{
 };
 use millpond_wakeup::{DeadlineIndex, Handle};
 
-use super::classes::ClassNumber;
+use super::classes::ClassOf;
 use super::configure::Naming;
 use super::moves::Move;
 use super::purge::Purge;
@@ -110,10 +110,8 @@ pub(super) struct Queue {
     /// Leases granted, modulo 2^32.
     pub(super) n_granted: u32,
     /// Which rules hold for it.
-    pub(super) class: ClassNumber,
+    pub(super) class: ClassOf,
     pub(super) load: Load,
-    /// Its key is to be known before anything of it is served, because rules go by it.
-    pub(super) unresolved: bool,
     /// Counted among the topic's queues that may turn out to have a head.
     pub(super) counted: bool,
     /// Its turn came while its head was unknown: the scheduler waits to be told.
@@ -165,6 +163,8 @@ pub(super) struct Busy {
     pub(super) purge: Option<Purge>,
     /// What it waits for that ends by itself.
     pub(super) waits: DeadlineIndex<Wait>,
+    /// Until when it waits for the end of its head, if it does.
+    pub(super) outlives_at: Option<UnixMillis>,
     /// Entries that go to another stage and whose rows are to be read for it.
     pub(super) moves: BTreeMap<(Stage, EntryRank), Move>,
     /// Dead letters of which the end is staged: until it is durable, their rows may still be read.
@@ -194,7 +194,7 @@ impl Queue {
     pub(super) fn new(
         id: QueueId,
         (topic, handle): (TopicSlot, QueueHandle),
-        (class, unresolved): (ClassNumber, bool),
+        class: ClassOf,
         stored: ActiveRow,
         window: Window,
     ) -> Self {
@@ -214,7 +214,6 @@ impl Queue {
             n_granted: 0,
             class,
             load: Load::Idle,
-            unresolved,
             counted: false,
             turn_due: false,
             may_wait: false,
@@ -285,11 +284,11 @@ impl Queue {
 
     /// What the scheduler is to know of its head (P4).
     pub(super) fn head(&self, by_bytes: bool) -> Head {
-        if self.purge().is_some() || self.unresolved && self.backing_off().is_some() {
+        if self.purge().is_some() || self.class.is_unresolved() && self.backing_off().is_some() {
             return Head::None;
         }
         match self.window.peek() {
-            Some(_) if self.unresolved => Head::Unknown,
+            Some(_) if self.class.is_unresolved() => Head::Unknown,
             Some((_, head)) if by_bytes => Head::Cost(head.n_bytes.max(1)),
             Some(_) => Head::Cost(1),
             None if self.window.knows_whole_queue() || self.backing_off().is_some() => Head::None,
@@ -356,5 +355,5 @@ pub(super) const LAST_RANK: EntryRank =
 /// Whom a grant names without a read.
 pub(super) type Names = quick_cache::unsync::Cache<QueueId, Arc<crate::QueueRef>>;
 
-const _: () = assert!(size_of::<Queue>() <= 200, "a million queues are in memory");
+const _: () = assert!(size_of::<Queue>() <= 192, "a million queues are in memory");
 const _: () = assert!(size_of::<Slot>() == 4);

@@ -10,6 +10,7 @@ use millpond_types::{
     TopicId, UnixMillis,
 };
 
+use super::moves::Place;
 use super::queues::Slot;
 use super::{Core, Mutation};
 use crate::PartitionError;
@@ -71,7 +72,9 @@ pub(super) enum Reading {
     Head(Slot),
     Purge(Slot),
     Line(DueClock),
-    Move(Slot, Stage, EntryRank),
+    Move(Place),
+    /// The body of an entry that goes to another topic.
+    Body(Slot, EntryRank),
     Recall,
     Active(QueueId),
     Names(Slot),
@@ -98,6 +101,7 @@ impl Core {
             Self::poll_forget,
             Self::poll_line,
             Self::poll_move,
+            Self::poll_body,
             Self::poll_purge,
             Self::poll_head,
         ];
@@ -114,8 +118,8 @@ impl Core {
             + self.move_reads.len()
             + self.name_reads.len();
         let is_asked = self.door.wants_read() || self.dedup.forget.wants_read();
-        let lists = n_listed > 0 || self.recall.wants_read() || self.line_wants_read();
-        has_room && (lists || is_asked)
+        let wants_read = self.recall.wants_read() || self.line_wants_read() || self.may_read_body();
+        has_room && (n_listed > 0 || wants_read || is_asked)
     }
 
     /// Reads in flight whose results nobody wants any more, since the last call.
@@ -150,11 +154,16 @@ impl Core {
                 self.handle_line(now, clock, rows, outcome);
             }
             (Reading::Line(clock), _) => self.line_read_failed(now, clock, &failed().to_string()),
-            (Reading::Move(slot, from, rank), ReadOutcome::Rows(rows, outcome)) => {
-                self.handle_moved_row(now, (slot, from, rank), rows, outcome);
+            (Reading::Move(at), ReadOutcome::Rows(rows, outcome)) => {
+                self.handle_moved_row(now, at, rows, outcome);
             }
-            (Reading::Move(slot, from, rank), _) => {
-                self.moved_row_lost(now, (slot, from, rank), failed());
+            (Reading::Move(at), _) => self.moved_row_lost(now, at, failed()),
+            (Reading::Body(slot, rank), outcome) => {
+                let at = Place { slot, from: Stage::Ready, rank };
+                match outcome {
+                    ReadOutcome::Rows(rows, end) => self.handle_moved_row(now, at, rows, end),
+                    _ => self.moved_row_lost(now, at, failed()),
+                }
             }
             (Reading::Recall, ReadOutcome::Rows(rows, outcome)) => {
                 self.handle_recalled(now, rows, outcome);

@@ -371,6 +371,7 @@ impl Core {
                 let for_good = matches!(error, PartitionError::Corrupt(_));
                 self.let_go_failed(key, row, for_good);
             }
+            Message::Forward { id, .. } => self.forward_refused(id, error.clone()),
             message => message.refuse(error),
         }
     }
@@ -419,7 +420,7 @@ impl Core {
             }
         }
         for message in self.unpark(id) {
-            self.dispatch(now, message);
+            self.dispatch(now, message, Some(id));
         }
     }
 
@@ -452,7 +453,7 @@ impl Core {
             self.touch(slot);
         }
         for message in self.unpark(id) {
-            self.dispatch(now, message);
+            self.dispatch(now, message, Some(id));
         }
         // Only now, because it may leave memory at once, and those that waited for it would find it empty.
         if !in_vain {
@@ -493,14 +494,17 @@ fn damaged(id: QueueId) -> PartitionError {
 }
 
 /// The queue that a command is about.
-fn queue_of(message: &Message) -> Option<QueueId> {
+pub(super) fn queue_of(message: &Message) -> Option<QueueId> {
     match message {
         Message::Enqueue { queue, .. } => Some(queue.id),
         Message::Lease { source: LeaseSource::Queue(id), .. } => Some(*id),
-        Message::Settle { lease, .. } => Some(lease.id.queue),
+        Message::Settle { lease, .. } | Message::AckAndEnqueue { lease, .. } => {
+            Some(lease.id.queue)
+        }
         Message::Purge { id, .. } | Message::ReportQueue { id, .. } => Some(*id),
         Message::Dead { id, .. } => Some(id.queue),
         Message::Due(key, _) => Some(key.queue),
+        Message::Forward { to, .. } => Some(to.id),
         Message::Lease { source: LeaseSource::Topic(_), .. }
         | Message::Unreceived(_)
         | Message::Report { .. }

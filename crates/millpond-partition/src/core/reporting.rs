@@ -153,7 +153,7 @@ impl Core {
                 QueueState::Paused { by: PausedBy::LimitOfZero(of(resource)) }
             }
             Explanation::Paused { .. } => {
-                let rule = self.classes[queue.class].rules().paused_by.first()?;
+                let rule = self.classes[queue.class.number()].rules().paused_by.first()?;
                 QueueState::Paused { by: PausedBy::Rule(rule.clone()) }
             }
             Explanation::WaitsForPermit { resource, n_held, limit } => {

@@ -1,12 +1,17 @@
 //! The end of a lease: ack, nack, extend, expiry.
 
+use std::sync::Arc;
+
 use millpond_storage_api::Table;
 use millpond_types::{EntryKey, EntryRank, LeaseKey, PayloadKey, Stage, UnixMillis};
 
+use super::bounds::Amount;
+use super::door::Seen;
+use super::enqueue::amount_of;
 use super::waits::Wait;
 use super::{Core, Effect, LeaseState, Mutation, Slot};
-use crate::command::{LeaseRef, Nacked, Reply, Settle};
-use crate::{PartitionError, StaleReason};
+use crate::command::{Accepted, LeaseRef, Nacked, NewEntry, Reply, Settle};
+use crate::{PartitionError, QueueRef, StaleReason};
 
 impl Core {
     pub(super) fn settle(&mut self, now: UnixMillis, lease: LeaseRef, action: Settle) {
@@ -17,12 +22,38 @@ impl Core {
             }
         };
         match action {
-            Settle::Ack(reply) => self.stage_removal(slot, lease.id.rank, reply),
+            Settle::Ack(reply) => self.stage_removal(slot, lease.id.rank, Some(reply)),
             Settle::Nack { nack, reply } => self.nack(slot, lease.id.rank, nack, reply),
             Settle::Extend { lease_ms, reply } => {
                 self.stage_extension(slot, lease.id.rank, now.plus(lease_ms), reply);
             }
         }
+    }
+
+    /// Stages the end of a lease and what its work has brought about, or neither.
+    pub(super) fn ack_and_enqueue(
+        &mut self,
+        now: UnixMillis,
+        LeaseRef { id, token }: LeaseRef,
+        (names, entries, seen): (&Arc<QueueRef>, Vec<NewEntry>, &Seen),
+        reply: Reply<Vec<Accepted>>,
+    ) {
+        let verdicts = self.judge_keys(now, names.id, &entries, seen);
+        let checked = self.check_lease(now, LeaseRef { id, token });
+        let checked = checked.map_err(|reason| PartitionError::StaleLease { id, reason });
+        let checked = checked.and_then(|slot| {
+            let lease = self.queues[slot].lease(&id.rank);
+            let n_bytes = lease.map_or(0, |lease| lease.row.n_bytes.into());
+            let less = Some((slot, Amount::of_entry(n_bytes)));
+            self.check_room(names, amount_of(&entries, &verdicts), less).map(|()| slot)
+        });
+        let forces = self.is_broken(Mutation::AcceptedThoughStale);
+        match checked {
+            Ok(slot) => self.stage_removal(slot, id.rank, None),
+            Err(PartitionError::StaleLease { .. }) if forces => {}
+            Err(error) => return drop(reply.send(Err(error))),
+        }
+        self.stage_entries(now, names, entries, &verdicts, reply);
     }
 
     fn check_lease(&self, now: UnixMillis, lease: LeaseRef) -> Result<Slot, StaleReason> {
@@ -45,7 +76,7 @@ impl Core {
         }
     }
 
-    fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Reply<()>) {
+    fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Option<Reply<()>>) {
         self.counters.n_acked += 1;
         let queue = &mut self.queues[slot];
         let id = queue.id;

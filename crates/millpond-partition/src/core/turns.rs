@@ -57,13 +57,13 @@ impl Core {
         let names = self.names.peek(&id).cloned();
         let class = self.join_class(topic, id, names.as_ref().map(|names| &names.key));
         let slot = self.queues.next_slot();
-        let options = self.queue_options(class.0, slot);
+        let options = self.queue_options(class.number(), slot);
         let topic = &mut self.topics[at];
         topic.n_queues += 1;
         let limits = &mut self.seat.lock().limits;
         let room = "fewer queues are in memory than a scheduler may have";
         let handle = topic.scheduler.add(limits, options).expect(room);
-        if !self.classes[class.0].rules().paused_by.is_empty() {
+        if !self.classes[class.number()].rules().paused_by.is_empty() {
             topic.scheduler.pause(limits, handle).expect("it was just added");
         }
         self.queues.insert(Queue::new(id, (at, handle), class, stored, window))
@@ -80,8 +80,8 @@ impl Core {
         let resource = topic.scheduler.resource(&state.limits, queue.handle).expect(added);
         topic.scheduler.remove(&mut state.limits, queue.handle).expect(added);
         drop(state);
-        self.drop_own(queue.class, resource);
-        self.leave_class(queue.class);
+        self.drop_own(queue.class.number(), resource);
+        self.leave_class(queue.class.number());
         self.tidy_topic(queue.topic);
         if !uncounted {
             self.recall.left_memory(&queue.stored);
@@ -124,7 +124,18 @@ impl Core {
             let scheduler = &mut self.topics[topic].scheduler;
             let pick = scheduler.pick(nanos(now), &mut self.seat.lock().limits, heads);
             match pick.expect("its own limits") {
-                Pick::Serve(picked) => return Turn::Serve(picked),
+                Pick::Serve(picked) => {
+                    let slot = Slot(picked.owner_slot);
+                    if !self.head_is_over(now, slot) {
+                        return Turn::Serve(picked);
+                    }
+                    self.give_turn_back(now, topic, picked);
+                    if self.to_clear_left == 0 {
+                        return Turn::Unknown;
+                    }
+                    self.to_clear_left -= 1;
+                    self.clear_head(now, slot);
+                }
                 Pick::ReadHead { owner_slot, .. } => self.turn_came(Slot(owner_slot)),
                 Pick::Again => {}
                 Pick::Blocked | Pick::Paused | Pick::Idle => return Turn::Nothing,
@@ -143,6 +154,7 @@ impl Core {
 
     /// The head of one queue, for a caller that wants that queue.
     pub(super) fn take_of(&mut self, now: UnixMillis, slot: Slot) -> Turn {
+        self.clear_head(now, slot);
         let queue = &self.queues[slot];
         let (topic_at, handle, id) = (queue.topic, queue.handle, queue.id);
         let topic = &mut self.topics[topic_at];
@@ -233,12 +245,6 @@ impl Core {
             let is_done = topic.scheduler.stand_back(&mut self.seat.lock().limits);
             topic.woken = !is_done.expect("its own limits");
         }
-    }
-
-    /// Tells the other partitions of what was made available to them. Whether there is something for this one.
-    pub(super) fn pass_on(&mut self) -> bool {
-        self.hear_of_limits();
-        !self.topics_to_serve.is_empty() || !self.queues_to_serve.is_empty()
     }
 }
 

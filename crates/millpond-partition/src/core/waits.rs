@@ -3,6 +3,7 @@
 use millpond_types::{EntryRank, Stage, UnixMillis};
 use millpond_wakeup::{Handle, Nanos, Timers};
 
+use super::moves::Place;
 use super::{Core, Slot};
 
 /// Who is woken.
@@ -23,6 +24,8 @@ pub(super) enum Wait {
     RetryLoad,
     /// The next try to read what a purge removes.
     RetryPurge,
+    /// The time of its head is over, after which it is not delivered any more.
+    Outlives,
     /// The next try to read an entry that moves.
     RetryMove(Stage, EntryRank),
 }
@@ -54,6 +57,7 @@ impl Core {
     pub(super) fn forget_waits(&mut self, slot: Slot) {
         if let Some(busy) = &mut self.queues[slot].busy {
             busy.waits = Default::default();
+            busy.outlives_at = None;
         }
         self.disarm(slot);
     }
@@ -93,7 +97,10 @@ impl Core {
                 Wake::Queue(slot) => {
                     self.queues[slot].wake = None;
                     n_left = self.end_waits_of(now, slot, n_left);
-                    self.arm(slot);
+                    // What it waited for may have been all that kept it in memory.
+                    if self.queues.get(slot).is_some() {
+                        self.arm(slot);
+                    }
                 }
             }
             // The wakeup itself, so that many of them that come too early have an end, too.
@@ -104,16 +111,19 @@ impl Core {
     /// Ends those of one queue; returns how many more may end.
     fn end_waits_of(&mut self, now: UnixMillis, slot: Slot, mut n_left: usize) -> usize {
         while n_left > 0 {
-            let busy = self.queues[slot].busy.as_mut();
+            let busy = self.queues.get_mut(slot).and_then(|queue| queue.busy.as_mut());
             let Some((_, wait)) = busy.and_then(|busy| busy.waits.pop_due(nanos(now))) else {
                 break;
             };
             n_left -= 1;
             match wait {
                 Wait::LeaseEnds(rank) => self.lease_expired(slot, rank),
+                Wait::Outlives => n_left = self.head_outlived(now, slot, n_left),
                 Wait::RetryLoad => self.retry_load(slot),
                 Wait::RetryPurge => self.purge_reads.push_back(slot),
-                Wait::RetryMove(stage, rank) => self.move_reads.push_back((slot, stage, rank)),
+                Wait::RetryMove(from, rank) => {
+                    self.move_reads.push_back(Place { slot, from, rank });
+                }
             }
         }
         n_left

@@ -24,11 +24,11 @@ fn manifests_round_trip() {
 
 #[test]
 fn a_newer_or_older_format_is_named() {
-    let newer = parse("format 3\nsomething else\n").unwrap_err();
-    let expected = OpenError::NewerFormat { path: "data".into(), found: 3, supported: 2 };
+    let newer = parse("format 4\nsomething else\n").unwrap_err();
+    let expected = OpenError::NewerFormat { path: "data".into(), found: 4, supported: 3 };
     assert_eq!(newer, expected);
     let older = parse("format 1\npartitions 1\nstate complete\n").unwrap_err();
-    let expected = OpenError::OlderFormat { path: "data".into(), found: 1, supported: 2 };
+    let expected = OpenError::OlderFormat { path: "data".into(), found: 1, supported: 3 };
     assert_eq!(older, expected);
 }
 
@@ -39,12 +39,12 @@ fn malformed_manifests_are_refused() {
         "format",
         "format x\npartitions 1\nstate complete\n",
         "format 0\npartitions 1\nstate complete\n",
-        "format 2\npartitions 0\nstate complete\n",
-        "format 2\npartitions 1025\nstate complete\n",
-        "format 2\npartitions 99999\nstate complete\n",
-        "format 2\npartitions 1\n",
-        "format 2\npartitions 1\nstate odd\n",
-        "partitions 1\nformat 2\nstate complete\n",
+        "format 3\npartitions 0\nstate complete\n",
+        "format 3\npartitions 1025\nstate complete\n",
+        "format 3\npartitions 99999\nstate complete\n",
+        "format 3\npartitions 1\n",
+        "format 3\npartitions 1\nstate odd\n",
+        "partitions 1\nformat 3\nstate complete\n",
     ] {
         let error = parse(text).expect_err(text);
         assert!(matches!(error, OpenError::UnknownFormat { .. }), "{text:?}: {error:?}");

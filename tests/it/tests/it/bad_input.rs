@@ -81,7 +81,7 @@ async fn windows_that_could_not_hold_a_single_entry() {
     let path = directory.path().join("data");
     for window_bytes_max in [0, 31] {
         let limits = PartitionOptions { window_bytes_max, ..PartitionOptions::default() };
-        let says = format!("windows may hold {window_bytes_max} bytes, and one entry takes 32");
+        let says = format!("windows may hold {window_bytes_max} bytes, and one entry takes 40");
         refused(Engine::open(options(&path).partition_options(limits.clone())).await, &says);
         assert!(!path.exists(), "nothing was created");
         let store = MemoryStore::open(&MemoryDisk::new(), MemoryOptions::default()).unwrap();
@@ -89,7 +89,7 @@ async fn windows_that_could_not_hold_a_single_entry() {
         refused(Engine::with_stores(stores, limits).await, &says);
     }
     // One entry at a time is enough to go on with.
-    let limits = PartitionOptions { window_bytes_max: 32, ..PartitionOptions::default() };
+    let limits = PartitionOptions { window_bytes_max: 40, ..PartitionOptions::default() };
     let engine = Engine::open(options(&path).partition_options(limits)).await.unwrap();
     let queue = engine.topic("t").queue("q");
     queue.enqueue_batch(vec![Entry::new("x"); 40]).await.unwrap();
@@ -134,7 +134,7 @@ async fn directories_that_are_not_ours() {
     open(&ours).await.unwrap().close().await.unwrap();
     for manifest in [
         "format 1\npartitions 2\nstate complete\n",
-        "format 3\npartitions 2\nstate complete\n",
+        "format 4\npartitions 2\nstate complete\n",
         "nonsense",
         "",
     ] {

@@ -10,6 +10,7 @@ mod corrupt;
 mod dead_letters;
 mod delays;
 mod delivery;
+mod door;
 mod failure;
 mod leases;
 mod purge;

@@ -218,7 +218,7 @@ fn waits_are_counted_from_ready_and_downtime_is_nobodys_latency() {
     run.granted(0, lease(2, 1, 1));
     let samples = run.ledger.samples();
     assert_eq!(samples.ready_to_leased_us, [run.now - opened_at]);
-    assert_eq!(samples.waits_us, [vec![run.now - accepted_at]]);
+    assert_eq!(samples.waits_us, [Some(run.now - accepted_at)]);
     assert_eq!(samples.enqueue_us, [7]);
 }
 

@@ -6,11 +6,12 @@ use crate::replay::event::{Event, LeaseSeen};
 use crate::replay::ledger::Ledger;
 use crate::replay::picture::{Curves, draw};
 use crate::replay::supervisor::Crash;
-use crate::replay::workload::{JobIndex, Task};
+use crate::replay::workload::{Discipline, JobIndex, Task};
 
 fn workload(n_jobs: usize) -> Workload {
-    let task = Task { queue: 0, due_us: 0, run_us: 0, payload: String::new() };
-    Workload { queues: vec!["user-1".to_owned()], tasks: vec![task; n_jobs], span_s: 0 }
+    let task = Task { queue: 0, user: 0, due_us: 0, run_us: 0, payload: String::new() };
+    let names = vec!["user-1".to_owned()];
+    Workload { queues: names.clone(), users: names, tasks: vec![task; n_jobs], span_s: 0 }
 }
 
 fn rank(job: u32) -> EntryRank {
@@ -44,6 +45,8 @@ fn report_of(n_jobs: usize, outcome: &Outcome, n_problems: u64) -> Report {
     let settings = Settings {
         log: "log.swf".to_owned(),
         speed: "max".to_owned(),
+        run_ms: None,
+        discipline: Discipline::Fair,
         workers: 1,
         partitions: 1,
         topic: "jobs".to_owned(),

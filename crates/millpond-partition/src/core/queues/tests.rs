@@ -8,6 +8,7 @@ use millpond_types::{ActiveRow, QueueId};
 use proptest::prelude::*;
 
 use super::{N_SHARDS, PAGE_QUEUES, QueueSet, Slot};
+use crate::core::classes::ClassOf;
 use crate::core::queue::Queue;
 
 fn queue(id: u8) -> Queue {
@@ -17,7 +18,7 @@ fn queue(id: u8) -> Queue {
     let (mut limits, window) = (Governed::new(), Inbox::new(true, Limits::default()));
     let mut scheduler = Scheduler::new(SchedulerOptions::new(), &mut limits).unwrap();
     let handle = scheduler.add(&mut limits, QueueOptions::default()).unwrap();
-    Queue::new(QueueId(bytes), (0, handle), (0, false), ActiveRow::default(), window)
+    Queue::new(QueueId(bytes), (0, handle), ClassOf::new(0, false), ActiveRow::default(), window)
 }
 
 proptest! {

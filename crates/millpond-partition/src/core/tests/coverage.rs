@@ -94,11 +94,30 @@ pub(super) enum Situation {
     DuplicateInBatch,
     KeyTakenAgain,
     KeyForgotten,
+    /// An ack that came with entries, and one whose lease did not stand.
+    HandedOn,
+    HandedOnStale,
+    /// Dead letters that went to another topic, those among them whose body crossed the limit of inline bodies,
+    /// and what some of them had to wait for.
+    Forwarded,
+    ForwardedLarge,
+    ForwardedLarger,
+    ForwardNamesRead,
+    ForwardLooksUp,
+    ForwardBodyRead,
+    /// A purge of its queue, or a failure, met one on its way.
+    ForwardPurged,
+    /// Entries whose time was over: found by somebody who looked for something to serve, or by nobody.
+    OutlivedUnserved,
+    OutlivedAlone,
+    /// They had been leased before, or had a body of their own.
+    OutlivedRetry,
+    OutlivedLarge,
 }
 
 use Situation::*;
 
-const ALL: [Situation; 66] = [
+const ALL: [Situation; 79] = [
     Acked,
     Nacked,
     Extended,
@@ -165,6 +184,19 @@ const ALL: [Situation; 66] = [
     DuplicateInBatch,
     KeyTakenAgain,
     KeyForgotten,
+    HandedOn,
+    HandedOnStale,
+    Forwarded,
+    ForwardedLarge,
+    ForwardedLarger,
+    ForwardNamesRead,
+    ForwardLooksUp,
+    ForwardBodyRead,
+    ForwardPurged,
+    OutlivedUnserved,
+    OutlivedAlone,
+    OutlivedRetry,
+    OutlivedLarge,
 ];
 
 /// Each of the situations comes about once in so many histories, at the least. The rarest comes twice as

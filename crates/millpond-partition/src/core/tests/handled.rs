@@ -19,7 +19,9 @@ pub(in crate::core) enum Handled {
 impl Handled {
     pub(in crate::core) fn of(message: &Message) -> Option<Self> {
         Some(match message {
-            Message::Enqueue { queue, .. } => Self::Entries(Arc::as_ptr(queue).addr()),
+            Message::Enqueue { queue, .. } | Message::AckAndEnqueue { queue, .. } => {
+                Self::Entries(Arc::as_ptr(queue).addr())
+            }
             Message::Purge { id, .. } => Self::Purge(*id),
             Message::Lease { source: LeaseSource::Queue(id), .. } => Self::Other(*id),
             Message::Settle { lease, .. } => Self::Other(lease.id.queue),

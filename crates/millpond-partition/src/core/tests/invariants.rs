@@ -2,6 +2,7 @@
 
 mod lines;
 mod moves;
+mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 
 use super::oracle::{Checked, ModelEntry, Place, fail};
 use super::world::World;
+use crate::core::forward::Step;
 use crate::core::moves::Target;
 use crate::core::waits::Wait;
 use crate::core::{Core, Effect, LeaseState, Load, Queue, Reading, Slot};
@@ -27,12 +29,14 @@ impl World {
             return Ok(());
         }
         let expected = expected_effects(self);
+        let n_outlived = retention::n_leaving(self.node.effects());
         for (slot, queue) in core.queues.iter() {
             prop_assert_eq!(core.queues.find(&queue.id), Some(slot));
             check_lists(core, slot, queue)?;
             check_load(core, slot, queue)?;
-            check_leases(queue)?;
+            check_leases(queue, n_outlived.get(&slot).copied().unwrap_or_default())?;
             check_wakeup(core, queue)?;
+            retention::check(core, slot, queue)?;
             moves::check(core, slot, queue)?;
             let effects = expected.get(&slot).copied().unwrap_or_default();
             prop_assert_eq!((queue.n_effects, queue.n_entering), effects, "effects of {:?}", slot);
@@ -197,6 +201,7 @@ fn is_unused(queue: &Queue) -> bool {
             && busy.moves.is_empty()
             && busy.naming.is_none()
             && busy.leaving_dead.is_empty()
+            && busy.outlives_at.is_none()
     });
     let calm = queue.backing_off().is_none() && queue.purge().is_none();
     let failed =
@@ -211,7 +216,7 @@ fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     let is_unknown = queue.head_is_unknown() && queue.purge().is_none();
     prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
     prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);
-    let must_count = queue.is_coming() && (queue.window.is_empty() || queue.unresolved);
+    let must_count = queue.is_coming() && (queue.window.is_empty() || queue.class.is_unresolved());
     prop_assert!(queue.counted || !must_count, "a load is not counted");
     let is_reading = queue.load == Load::Reading;
     prop_assert_eq!(queue.window.refill_in_flight(), is_reading);
@@ -226,9 +231,11 @@ fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
 }
 
 /// What is leased is hidden, and nothing else (P6).
-fn check_leases(queue: &Queue) -> Checked {
+fn check_leases(queue: &Queue, n_outlived: usize) -> Checked {
     let hiding: Vec<_> = queue.leases().filter(|(_, l)| !l.state.is_over()).collect();
-    prop_assert_eq!(queue.window.taken_len(), hiding.len());
+    // And what goes because its time is over. A purge takes that along.
+    let n_outlived = if queue.purge().is_none() { n_outlived } else { 0 };
+    prop_assert_eq!(queue.window.taken_len(), hiding.len() + n_outlived);
     for (rank, _) in hiding {
         prop_assert!(queue.window.is_taken(rank));
     }
@@ -284,8 +291,12 @@ fn n_live_bytes<'a>(entries: impl Iterator<Item = &'a ModelEntry>) -> u64 {
 fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
     let mut expected: BTreeMap<Slot, (u32, u32)> = BTreeMap::new();
     for (slot, queue) in world.node.core.queues.iter() {
-        let n_moves = queue.busy.as_ref().map_or(0, |busy| busy.moves.len());
-        expected.entry(slot).or_default().0 += u32::try_from(n_moves).expect("few");
+        for moving in queue.busy.iter().flat_map(|busy| busy.moves.values()) {
+            expected.entry(slot).or_default().0 += 1;
+            if let Step::Body(_, _, target) = moving.step {
+                expected.entry(target).or_default().0 += 1;
+            }
+        }
     }
     for effect in world.node.effects() {
         match effect {
@@ -304,7 +315,13 @@ fn expected_effects(world: &World) -> BTreeMap<Slot, (u32, u32)> {
                 let (n_effects, n_entering) = expected.entry(*slot).or_default();
                 (*n_effects, *n_entering) = (*n_effects + 1, *n_entering + 1);
             }
+            Effect::Moved { slot, to: Target::Elsewhere(target, ..), .. } => {
+                expected.entry(*slot).or_default().0 += 1;
+                let (n_effects, n_entering) = expected.entry(*target).or_default();
+                (*n_effects, *n_entering) = (*n_effects + 1, *n_entering + 1);
+            }
             Effect::Gone { slot, .. }
+            | Effect::Outlived { slot, .. }
             | Effect::Released { slot, .. }
             | Effect::Extended { slot, .. }
             | Effect::Moved { slot, .. }

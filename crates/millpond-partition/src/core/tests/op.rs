@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{BlockReads, FailedBatch, SnapshotAt, Visibility};
+use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{Backoff, Quantum, RateLimit, Scope, Setting, Settings, TopicName};
 use proptest::prelude::*;
 
@@ -11,10 +12,13 @@ use crate::command::{DeadAction, Retry};
 use crate::options::{LeasesAtOpen, PartitionOptions};
 use crate::{InboxLimits, LeaseSource, QueueRef};
 
-/// Queues of the world; the last one is alone in the second topic.
+/// Queues of the world but for those of dead letters; the last one is alone in the second topic. It has the
+/// key of the first.
 pub(super) const N_QUEUES: u8 = 6;
-/// The topic of all queues but the last, and that of the last.
-pub(super) const TOPICS: [&str; 2] = ["shared", "alone"];
+/// Queues of dead letters, one for each key. They follow the others.
+pub(super) const N_GRAVES: u8 = N_QUEUES - 1;
+/// The topic of all queues but the last, that of the last, and that of dead letters.
+pub(super) const TOPICS: [&str; 3] = ["shared", "alone", "dead"];
 const STEPS_MAX: usize = 140;
 const HOUR: i64 = 3_600_000;
 
@@ -54,14 +58,15 @@ pub(super) enum When {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
     pub(super) priority: u8,
-    pub(super) large: bool,
+    /// Length of its payload.
+    pub(super) n_bytes: usize,
     pub(super) when: When,
     /// Which key it has, if any.
     pub(super) key: Option<u8>,
 }
 
 impl New {
-    pub(super) const PLAIN: Self = Self { priority: 128, large: false, when: When::Now, key: None };
+    pub(super) const PLAIN: Self = Self { priority: 128, n_bytes: 3, when: When::Now, key: None };
 
     pub(super) fn at(when: When) -> Self {
         Self { when, ..Self::PLAIN }
@@ -142,14 +147,31 @@ pub(super) enum Op {
         lease: Named,
         action: Action,
     },
+    /// A worker is done and hands on.
+    HandOn {
+        lease: Named,
+        queue: u8,
+        entries: Vec<New>,
+    },
     /// One entry's whole life, as far as nothing is in its way.
     Job {
+        queue: u8,
+    },
+    /// Entries come to a queue while its head is being read.
+    Flood {
         queue: u8,
     },
     /// One attempt at the head of a queue, as far as nothing is in its way, and how it ends.
     Attempt {
         queue: u8,
         action: Action,
+        then: Then,
+    },
+    /// A new entry is rejected, and its reads come back as often as they are let go; and what comes then.
+    Bury {
+        queue: u8,
+        n_bytes: usize,
+        n_reads: u8,
         then: Then,
     },
     /// Every caller takes its leases and acks them, and so do those who hold some already.
@@ -219,9 +241,15 @@ pub(super) enum Op {
 
 fn source() -> impl Strategy<Value = Source> {
     prop_oneof![
-        4 => (0_u8..2).prop_map(Source::Topic),
-        3 => (0..N_QUEUES).prop_map(Source::Queue),
+        14 => (0_u8..2).prop_map(Source::Topic),
+        3 => Just(Source::Topic(2)),
+        11 => (0..N_QUEUES).prop_map(Source::Queue),
+        1 => (N_QUEUES..N_QUEUES + N_GRAVES).prop_map(Source::Queue),
     ]
+}
+
+fn queue() -> impl Strategy<Value = u8> {
+    prop_oneof![12 => 0..N_QUEUES, 1 => N_QUEUES..N_QUEUES + N_GRAVES]
 }
 
 fn named() -> impl Strategy<Value = Named> {
@@ -267,6 +295,11 @@ fn then() -> impl Strategy<Value = Then> {
     ]
 }
 
+fn then_slowly() -> impl Strategy<Value = Then> {
+    let purge = Just(Then::Purge { reads: false });
+    prop_oneof![3 => then(), 2 => purge, 2 => Just(Then::FailRead)]
+}
+
 fn new_entry() -> impl Strategy<Value = New> {
     let priority = prop_oneof![3 => Just(128_u8), 1 => 127_u8..130];
     // Few values, so that many are due at the same time.
@@ -274,12 +307,17 @@ fn new_entry() -> impl Strategy<Value = New> {
     let at = prop::sample::select(&[-5_000_i64, 0, 1, 10, 10, 50, 500, HOUR]).prop_map(When::At);
     let when = prop_oneof![6 => Just(When::Now), 2 => after, 2 => at];
     let key = prop::option::weighted(0.2, 0_u8..3);
-    (priority, prop::bool::weighted(0.1), when, key).prop_map(|(priority, large, when, key)| New {
+    (priority, n_bytes(), when, key).prop_map(|(priority, n_bytes, when, key)| New {
         priority,
-        large,
+        n_bytes,
         when,
         key,
     })
+}
+
+/// The second is beyond the limit of inline bodies once headers are added.
+fn n_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![16 => Just(3), 2 => Just(950), 3 => Just(INLINE_BODY_BYTES_MAX)]
 }
 
 fn about() -> impl Strategy<Value = About> {
@@ -303,6 +341,7 @@ fn rule() -> impl Strategy<Value = Settings> {
         1 => (1_u32..3).prop_map(move |n| none().with_rate_together(RateLimit::new(n, per, 1))),
         1 => (1_u32..5).prop_map(move |n| none().with_weight(n)),
         1 => (0_u8..4).prop_map(move |n| none().with_band(n)),
+        2 => kept().prop_map(move |retention_ms| Settings { retention_ms, ..none() }),
         1 => Just(none().with_quantum(Quantum::Bytes(1))),
     ]
 }
@@ -361,12 +400,13 @@ fn fault() -> impl Strategy<Value = Op> {
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<u16>();
     let entries = prop::collection::vec(new_entry(), 1..7);
+    let handed_on = prop::collection::vec(new_entry(), 1..3);
     let lease_ms = prop::sample::select(&[30_u64, 300, 3_000]);
     let advance = prop::sample::select(&[1_u64, 1, 10, 40, 40, 400, 6_000]);
     let set_wall = prop::sample::select(&[-HOUR, -700, -1, 1, 30, 700, HOUR]);
     let dead_action = prop_oneof![2 => Just(DeadAction::Replay), 1 => Just(DeadAction::Drop)];
     prop_oneof![
-        12 => (0..N_QUEUES, entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
+        12 => (queue(), entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
             |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
         ),
@@ -374,10 +414,15 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick.prop_map(Op::Abandon),
         1 => pick.prop_map(Op::ClaimElsewhere),
         18 => (named(), action()).prop_map(|(lease, action)| Op::Settle { lease, action }),
-        8 => (0..N_QUEUES, action(), then())
+        4 => (named(), 0..N_QUEUES, handed_on)
+            .prop_map(|(lease, queue, entries)| Op::HandOn { lease, queue, entries }),
+        8 => (queue(), action(), then())
             .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
+        3 => (queue(), n_bytes(), 0_u8..4, then_slowly())
+            .prop_map(|(queue, n_bytes, n_reads, then)| Op::Bury { queue, n_bytes, n_reads, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
+        1 => (0..N_QUEUES).prop_map(|queue| Op::Flood { queue }),
         1 => pick.prop_map(Op::GiveBack),
         4 => Just(Op::Mail),
         5 => (corpse(), dead_action, prop::bool::weighted(0.3))
@@ -387,7 +432,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Timeout),
         5 => Just(Op::Reads),
         8 => pick.prop_map(Op::PollRead),
-        2 => (0..N_QUEUES).prop_map(Op::Purge),
+        2 => queue().prop_map(Op::Purge),
         5 => (about(), rule()).prop_map(|(about, settings)| Op::Configure { about, settings }),
         4 => Just(Op::Tidy),
         5 => Just(Op::Serve),
@@ -418,7 +463,7 @@ fn setup() -> impl Strategy<Value = Setup> {
         (visible, any::<bool>(), by_queue, block(), prop::option::of(hold()), any::<bool>());
     let idle = (0_usize..4, window_bytes);
     let retry = (policy(), prop::option::of(policy()));
-    let idle = (idle.0, idle.1, bounds());
+    let idle = (idle.0, idle.1, bounds(), any::<bool>());
     (inbox, sizes, skip_max, timers_per_turn, idle, at_open(), store, retry).prop_map(
         |(inbox, sizes, scan_skip_max, timers_per_turn, idle, at_open, store, retry)| Setup {
             options: PartitionOptions {
@@ -428,6 +473,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 scan_skip_max,
                 timers_per_turn,
                 idle_queues_max: idle.0,
+                names_cached_max: if idle.3 { 1 } else { 100 },
                 window_bytes_max: idle.1,
                 entries_max: idle.2.entries_max,
                 bytes_max: idle.2.bytes_max,
@@ -454,7 +500,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 /// The topic that may have a rule of its own from the beginning.
 fn alone(rule: Settings) -> (Scope, Settings) {
-    (Scope::Topic(TopicName::new(TOPICS[1]).expect("a valid name")), rule)
+    (Scope::Topic(topic(1)), rule)
 }
 
 #[derive(Debug, Clone)]
@@ -470,17 +516,36 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     let seldom = |max: std::ops::Range<u64>| prop::option::weighted(0.06, max);
     let calls = prop_oneof![8 => Just(1000_usize), 1 => 1_usize..4];
     let window_ms = prop::sample::select(&[1_u64, 9, 40, 400, 6_000]);
-    (seldom(1..8), seldom(5..1200), seldom(2..16), seldom(20..2500), calls, window_ms).prop_map(
-        |(entries, bytes, entries_max, bytes_max, lease_calls_max, window_ms)| {
+    let of_all = (seldom(2..16), seldom(20..2500), calls);
+    (seldom(1..8), seldom(5..1200), of_all, window_ms, dead_letters(), kept()).prop_map(
+        |(entries, bytes, of_all, window_ms, dead_letter_topic, retention_ms)| {
+            let (entries_max, bytes_max, lease_calls_max) = of_all;
             let of_queues = Settings {
                 dedup_window_ms: Some(window_ms),
                 entries_max: entries.map_or(Setting::Inherited, Setting::Is),
                 bytes_max: bytes.map_or(Setting::Inherited, Setting::Is),
+                dead_letter_topic,
+                retention_ms,
                 ..Settings::default()
             };
             Bounds { of_queues, entries_max, bytes_max, lease_calls_max }
         },
     )
+}
+
+/// Where dead letters go.
+fn dead_letters() -> impl Strategy<Value = Setting<TopicName>> {
+    prop_oneof![Just(Setting::Inherited), Just(Setting::Is(topic(2)))]
+}
+
+/// How long entries are kept.
+fn kept() -> impl Strategy<Value = Setting<u64>> {
+    let kept_ms = prop::sample::select(&[30_u64, 400, 6_000]);
+    prop_oneof![7 => Just(Setting::Inherited), 3 => kept_ms.prop_map(Setting::Is)]
+}
+
+pub(super) fn topic(n: usize) -> TopicName {
+    TopicName::new(TOPICS[n]).expect("a valid name")
 }
 
 pub(super) fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
@@ -494,7 +559,8 @@ impl Source {
                 LeaseSource::Queue(queues[usize::from(topic)].id)
             }
             Self::Topic(0) => LeaseSource::Topic(queues[0].topic_id),
-            Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
+            Self::Topic(1) => LeaseSource::Topic(queues[usize::from(N_QUEUES) - 1].topic_id),
+            Self::Topic(_) => LeaseSource::Topic(queues[usize::from(N_QUEUES)].topic_id),
             Self::Queue(queue) => LeaseSource::Queue(queues[usize::from(queue)].id),
         }
     }

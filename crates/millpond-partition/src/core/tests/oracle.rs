@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use millpond_storage_api::LogPosition;
 use millpond_types::{
-    DeadRow, DedupKey, Due, EntryId, EntryRank, EntryRow, LeaseRow, LeaseToken, QueueId, Stage,
-    StoredBody, UnixMillis,
+    DeadRow, DedupKey, Due, EntryId, EntryRank, EntryRow, LeaseRow, LeaseToken, Priority, QueueId,
+    Sequence, Stage, StoredBody, UnixMillis,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
+use crate::core::queue::LAST_RANK;
 use crate::options::LeasesAtOpen;
 use crate::{LeaseRef, StaleReason};
 
@@ -111,6 +112,27 @@ impl Place {
 }
 
 impl ModelEntry {
+    /// One that was just accepted.
+    pub(super) fn new(
+        body: Bytes,
+        enqueued_at: UnixMillis,
+        place: Place,
+        since: LogPosition,
+    ) -> Self {
+        Self {
+            body,
+            enqueued_at,
+            place,
+            since,
+            attempts: 0,
+            floor_ms: 0,
+            lease: None,
+            removed: None,
+            purged: false,
+            doomed: false,
+        }
+    }
+
     /// The core must know it, and nobody holds it.
     pub(super) fn is_ready(&self, handled: LogPosition) -> bool {
         self.since <= handled && self.is_free(handled)
@@ -179,7 +201,9 @@ impl Model {
         &self,
         queue: QueueId,
     ) -> impl Iterator<Item = (EntryRank, &ModelEntry)> {
-        let mine = self.entries.iter().filter(move |(id, _)| id.queue == queue);
+        let first = EntryRank { priority: Priority(0), sequence: Sequence(0) };
+        let (first, last) = (EntryId { queue, rank: first }, EntryId { queue, rank: LAST_RANK });
+        let mine = self.entries.range(first..=last);
         mine.map(|(id, entry)| (id.rank, entry))
     }
 
@@ -253,6 +277,13 @@ impl Model {
                 entry.goes_to(Place::Dead(row.clone()), &row.entry, at);
                 entry.lease_goes(at, how);
             }
+            Change::Forwarded { from, to, row, body } => {
+                let entry = self.entry(from);
+                entry.lease_goes(at, how);
+                entry.removed = Some(at);
+                let new = ModelEntry::new(body.clone(), row.enqueued_at, Place::Ready, at);
+                self.entries.insert(*to, new);
+            }
             Change::Granted(id, row) => {
                 let first_deadline = row.deadline;
                 let lease =
@@ -268,7 +299,8 @@ impl Model {
             }
             Change::Removed(id, _) => {
                 if let Some(lease) = &mut self.entry(id).lease {
-                    lease.end = Some((at, Ending::Acked));
+                    // One that was given back is not acked.
+                    lease.end.get_or_insert((at, Ending::Acked));
                 }
                 self.entry(id).removed = Some(at);
             }

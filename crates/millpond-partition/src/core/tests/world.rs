@@ -5,12 +5,14 @@ mod bounds;
 mod callers;
 mod delays;
 mod drain;
+mod forwards;
 mod keys;
 mod lifecycle;
 mod moves;
 mod node;
 mod purges;
 mod restart;
+mod retention;
 mod rules;
 mod staged;
 mod time;
@@ -19,21 +21,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind, Table};
-use millpond_storage_memory::{BlockReads, MemoryDisk};
+use millpond_storage_memory::{BlockReads, MemoryDisk, SnapshotAt};
 use millpond_sync::thread::block_on;
 use millpond_types::{
     Body, DedupKey, Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, QueueId, QueueKey,
-    Sequence, Stage, TopicName, UnixMillis,
+    Sequence, Stage, UnixMillis,
 };
 use proptest::prelude::*;
 
 use super::coverage::{Situation, note, note_many, note_stale};
 use super::invariants::waits;
-use super::op::{Action, Corpse, N_QUEUES, Named, New, Op, Setup, TOPICS, Then, When};
+use super::op::{Action, Corpse, N_GRAVES, N_QUEUES, Named, New, Op, Setup, Then, When, topic};
 use super::oracle::{
     Change, Checked, Ending, Model, ModelEntry, Outcome, Place, fail, outcome, read_changes,
 };
 use crate::command::{DeadAction, LeaseRef, Message, NewEntry, QueueRef, Retry, Settle, Start};
+use crate::core::forward::Step;
 use crate::core::waits::Wait;
 use crate::core::{Mutation, Seen};
 use crate::options::LeasesAtOpen;
@@ -101,11 +104,11 @@ impl World {
         let node = Node::open(&disk, setup, now)?;
         disk.block_reads(setup.block);
         setup.hold.into_iter().for_each(|snapshot| disk.hold_scans(snapshot));
-        let topic = |name| TopicName::new(name).expect("a valid name");
-        let queues = (0..N_QUEUES)
+        let queues = (0..N_QUEUES + N_GRAVES)
             .map(|n| {
-                let topic = topic(TOPICS[usize::from(n + 1 == N_QUEUES)]);
-                QueueRef::new(topic, QueueKey::new([n]).expect("a valid key"))
+                let topic = topic(usize::from(n + 1 >= N_QUEUES) + usize::from(n >= N_QUEUES));
+                let key = QueueKey::new([(n % N_QUEUES) % N_GRAVES]).expect("a valid key");
+                QueueRef::new(topic, key)
             })
             .collect();
         let mut world = Self {
@@ -153,8 +156,17 @@ impl World {
             Op::Abandon(nth) => self.abandon(nth),
             Op::ClaimElsewhere(nth) => self.claim_elsewhere(nth),
             Op::Settle { lease, action } => self.settle_named(lease, action)?,
+            Op::HandOn { lease, queue, ref entries } => {
+                if let Some(lease) = self.named(lease) {
+                    self.hand_on(lease, queue, entries)?;
+                }
+            }
             Op::Job { queue } => self.job(queue)?,
+            Op::Flood { queue } => self.flood(queue)?,
             Op::Attempt { queue, action, then } => self.attempt(queue, action, then)?,
+            Op::Bury { queue, n_bytes, n_reads, then } => {
+                self.bury_slowly(queue, n_bytes, n_reads, then)?;
+            }
             Op::AckAll => self.ack_all()?,
             Op::GiveBack(nth) => {
                 let given = pick(&self.received, nth).map(|at| vec![self.received[at]]);
@@ -241,6 +253,8 @@ impl World {
                     | LeavingUnlimited
                     | DormantStaysCounted
                     | CallsUnbounded
+                    | OutlivedUnwatched
+                    | WatchedTooLate
             )
         };
         self.setup.options.broken.is_none_or(costs_memory)
@@ -252,12 +266,27 @@ impl World {
     }
 
     fn job(&mut self, queue: u8) -> Checked {
-        self.enqueue(queue, &[New::PLAIN])?;
+        let key = queue.is_multiple_of(2).then_some(7);
+        self.enqueue(queue, &[New { key, ..New::PLAIN }])?;
         self.commit_turn()?;
         self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 1, 1000, false)?;
         self.commit_turn()?;
         self.ack_all()?;
         self.commit_turn()
+    }
+
+    fn flood(&mut self, queue: u8) -> Checked {
+        // More than its window holds, so that there is something to read.
+        self.enqueue(queue, &[New::PLAIN; 5])?;
+        self.commit_turn()?;
+        self.disk.block_reads(BlockReads::Always);
+        self.disk.hold_scans(SnapshotAt::Start);
+        self.lease(LeaseSource::Queue(self.queues[usize::from(queue)].id), 5, 1000, false)?;
+        self.commit_turn()?;
+        self.enqueue(queue, &[New::PLAIN; 6])?;
+        self.commit_turn()?;
+        self.disk.block_reads(self.setup.block);
+        Ok(())
     }
 
     fn attempt(&mut self, queue: u8, action: Action, then: Then) -> Checked {
@@ -317,7 +346,11 @@ impl World {
     }
 
     fn settle_named(&mut self, lease: Named, action: Action) -> Checked {
-        let lease = match lease {
+        self.named(lease).map_or(Ok(()), |lease| self.settle(lease, action))
+    }
+
+    fn named(&self, lease: Named) -> Option<LeaseRef> {
+        match lease {
             Named::Received(nth) => pick(&self.received, nth).map(|at| self.received[at]),
             Named::Standing(nth) => {
                 let mut standing = self.received.clone();
@@ -330,8 +363,7 @@ impl World {
                 let token = LeaseToken { epoch: self.newest_token.epoch, number };
                 pick(&ids, entry).map(|at| LeaseRef { id: ids[at], token })
             }
-        };
-        lease.map_or(Ok(()), |lease| self.settle(lease, action))
+        }
     }
 
     /// The loop takes the oldest message about unreceived leases.
@@ -367,13 +399,19 @@ impl World {
     }
 
     fn serve(&mut self) -> Checked {
-        let n_before = if self.looks_inside() { self.leases_by_scope() } else { Vec::new() };
+        let n_before = if self.looks_inside() { self.n_out() } else { Vec::new() };
         self.node.core.serve(self.now);
         self.check_limits(&n_before)?;
         self.read_staged(|world, change| {
-            let Change::Granted(id, row) = change else {
-                return Err(fail(format!("serving staged {change:?}")));
+            let (id, row) = match change {
+                Change::Granted(id, row) => (id, row),
+                Change::Removed(id, Stage::Ready) => {
+                    note(Situation::OutlivedUnserved);
+                    return world.judge_outlived(*id);
+                }
+                _ => return Err(fail(format!("serving staged {change:?}"))),
             };
+            prop_assert!(!world.is_outlived(*id), "{} was granted too late", id);
             world.model.check_grant(*id, row, world.newest_token, world.handled)?;
             let is_spent = world.is_spent(id.queue, row.attempts - 1);
             prop_assert!(!is_spent, "attempt {} of {}", row.attempts, id);
@@ -488,6 +526,7 @@ impl World {
         let batch = &self.node.core.batch;
         let changes = read_changes(batch.ops().skip(self.node.n_read))?;
         self.node.n_read = batch.len();
+        self.note_sequences(&changes)?;
         let at = self.staging();
         for change in changes {
             let change = self.model.resolve(change)?;

@@ -2,14 +2,17 @@
 
 use std::iter::Peekable;
 
+use bytes::Bytes;
 use millpond_storage_api::{Op, Table};
 use millpond_types::{
-    DeadRow, DelayedEntryKey, DelayedEntryRow, DelayedKey, DelayedRow, Due, EntryId, EntryKey,
-    EntryRank, EntryRow, LeaseKey, LeaseRow, QueueId, Sequence, Stage, UnixMillis,
+    Body, DeadRow, DelayedEntryKey, DelayedEntryRow, DelayedKey, DelayedRow, Due, EntryId,
+    EntryKey, EntryRank, EntryRow, LeaseKey, LeaseRow, QueueId, Sequence, Stage, StoredBody,
+    UnixMillis,
 };
 use proptest::prelude::*;
 
 use super::{Checked, Model, fail};
+use crate::dead_headers;
 
 /// One change of a batch, as far as it concerns entries and leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,13 @@ pub(in crate::core::tests) enum Change {
     BackedOff(EntryId, Due, EntryRow),
     /// One that was ready is dead.
     Died(EntryId, DeadRow),
+    /// One that was ready is dead, and is a new one in another topic, with this body.
+    Forwarded {
+        from: EntryId,
+        to: EntryId,
+        row: EntryRow,
+        body: Bytes,
+    },
     /// One that was dead is ready.
     Replayed(EntryId, EntryRow),
     /// A lease record; what that means depends on the one before.
@@ -53,8 +63,25 @@ impl Change {
             | Self::Extended(id, _)
             | Self::Released { id, .. }
             | Self::Removed(id, _) => id.queue,
+            // Where it comes to be, because it waits there with other commands.
+            Self::Forwarded { to, .. } => to.queue,
             Self::Purged(queue) => *queue,
         }
+    }
+
+    /// The entry that is new by it.
+    pub(in crate::core::tests) fn accepts(&self) -> Option<EntryId> {
+        match self {
+            Self::Entered(id, _) | Self::Delayed(id, ..) | Self::Forwarded { to: id, .. } => {
+                Some(*id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the core brings an entry to the ready ones by itself.
+    pub(in crate::core::tests) fn is_arrival(&self) -> bool {
+        matches!(self, Self::Arose(..) | Self::Forwarded { .. })
     }
 }
 
@@ -166,6 +193,9 @@ impl<'a, I: Iterator<Item = Op<'a>>> Ops<'a, I> {
         }
         // What an entry has elsewhere goes with it, or stays.
         while self.0.next_if(|op| is_rest_of(op, id.queue, id.rank.sequence)).is_some() {}
+        if let Some(change) = self.forwarded(id)? {
+            return Ok(change);
+        }
         if let Some(row) = self.next_row(id, Stage::Dead) {
             return Ok(Change::Died(id, DeadRow::decode(row).map_err(fail)?));
         }
@@ -184,6 +214,25 @@ impl<'a, I: Iterator<Item = Op<'a>>> Ops<'a, I> {
         }
     }
 
+    /// The rows of a new entry whose body says that it was this one.
+    fn forwarded(&mut self, from: EntryId) -> Checked<Option<Change>> {
+        let tells = |op: &Op<'_>| {
+            let body = new_body(op).and_then(|body| Body::decode(&body).ok());
+            let sequence = body.and_then(|body| body.headers.get(dead_headers::SEQUENCE).cloned());
+            sequence.is_some_and(|sequence| sequence == from.rank.sequence.0.to_string())
+        };
+        let Some(op) = self.0.next_if(tells) else { return Ok(None) };
+        let body = new_body(&op).expect("it was just read");
+        let op =
+            if let Op::Put { table: Table::Payloads, .. } = op { self.0.next() } else { Some(op) };
+        let Some(Op::Put { table: Table::Entries, key, value }) = op else {
+            return Err(fail("a body without a row"));
+        };
+        let to = id(EntryKey::decode(key).map_err(fail)?);
+        let row = EntryRow::decode(value).map_err(fail)?;
+        Ok(Some(Change::Forwarded { from, to, row, body }))
+    }
+
     /// The next operation, if it puts this entry into a stage.
     fn next_row(&mut self, id: EntryId, stage: Stage) -> Option<&'a [u8]> {
         let wanted = EntryKey { queue: id.queue, stage, rank: id.rank }.encode();
@@ -192,6 +241,21 @@ impl<'a, I: Iterator<Item = Op<'a>>> Ops<'a, I> {
             Some(Op::Put { value, .. }) => Some(value),
             _ => None,
         }
+    }
+}
+
+/// The body that an operation puts, for a ready entry or on its own.
+fn new_body(op: &Op<'_>) -> Option<Bytes> {
+    match op {
+        Op::Put { table: Table::Payloads, value, .. } => Some(Bytes::copy_from_slice(value)),
+        Op::Put { table: Table::Entries, key, value } => {
+            let is_ready = EntryKey::decode(key).is_ok_and(|key| key.stage == Stage::Ready);
+            match EntryRow::decode(value).ok().filter(|_| is_ready)?.body {
+                StoredBody::Inline(body) => Some(body),
+                StoredBody::Separate { .. } => None,
+            }
+        }
+        _ => None,
     }
 }
 

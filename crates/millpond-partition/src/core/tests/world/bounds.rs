@@ -11,11 +11,20 @@ pub(super) type Exceeded = (FullOf, u64);
 
 impl World {
     /// The first bound that so many more bodies in a queue would exceed, of what is stored or staged.
-    pub(super) fn exceeded(&self, queue: QueueId, more: &[usize]) -> Option<Exceeded> {
+    /// What leaves with the same batch makes room.
+    pub(super) fn exceeded(
+        &self,
+        queue: QueueId,
+        more: &[usize],
+        less: Option<EntryId>,
+    ) -> Option<Exceeded> {
         let options = &self.setup.options;
         let held = |of: &dyn Fn(&EntryId) -> bool| {
-            let entries =
-                self.model.entries.iter().filter(|(id, entry)| of(id) && entry.removed.is_none());
+            let entries = self
+                .model
+                .entries
+                .iter()
+                .filter(|(id, entry)| of(id) && entry.removed.is_none() && less != Some(**id));
             entries.fold((0, 0), |(n, bytes), (_, entry)| (n + 1, bytes + entry.body.len() as u64))
         };
         let (here, all) = (held(&|id| id.queue == queue), held(&|_| true));

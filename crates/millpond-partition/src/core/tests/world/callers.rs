@@ -22,17 +22,30 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Replies {
-    Enqueued { answer: Receiver<Answer<Durable<Vec<Accepted>>>>, accepted: Vec<Accepted> },
-    Settled { answer: Receiver<Answer<Durable<()>>>, removed: Option<EntryId> },
-    Nacked { answer: Receiver<Answer<Durable<Nacked>>>, nacked: Nacked },
-    Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
+    Enqueued {
+        answer: Receiver<Answer<Durable<Vec<Accepted>>>>,
+        accepted: Vec<Accepted>,
+        acked: Option<EntryId>,
+    },
+    Settled {
+        answer: Receiver<Answer<Durable<()>>>,
+        removed: Option<EntryId>,
+    },
+    Nacked {
+        answer: Receiver<Answer<Durable<Nacked>>>,
+        nacked: Nacked,
+    },
+    Extended {
+        answer: Receiver<Answer<Durable<UnixMillis>>>,
+        deadline: UnixMillis,
+    },
 }
 
 impl Pending {
     /// The answer, if it is there; a good one was compared with what it must say.
     pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
         Ok(match &mut self.reply {
-            Replies::Enqueued { answer, accepted } => match answer.try_recv().map_err(fail)? {
+            Replies::Enqueued { answer, accepted, .. } => match answer.try_recv().map_err(fail)? {
                 Some(Ok(receipt)) => {
                     prop_assert_eq!(receipt.get(), &*accepted);
                     Some(Ok(()))
@@ -152,7 +165,8 @@ impl World {
             answer.map_err(fail)?;
             prop_assert!(pending.at <= durable, "a reply before its commit was durable");
             match pending.reply {
-                Replies::Enqueued { accepted, .. } => {
+                Replies::Enqueued { accepted, acked, .. } => {
+                    self.acked.extend(acked);
                     let new = accepted.iter().filter(|accepted| !accepted.is_duplicate());
                     self.receipts.extend(new.map(Accepted::id));
                 }

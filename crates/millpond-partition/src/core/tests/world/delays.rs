@@ -21,7 +21,7 @@ fn with_retry(base_ms: u64, attempts_max: u32) -> Setup {
 
 impl World {
     /// Accepts entries that are ready so, in this order, and returns their ids.
-    fn accepted(&mut self, queue: u8, whens: &[When]) -> Checked<Vec<EntryId>> {
+    pub(super) fn accepted(&mut self, queue: u8, whens: &[When]) -> Checked<Vec<EntryId>> {
         let known: BTreeSet<EntryId> = self.model.entries.keys().copied().collect();
         let new: Vec<New> = whens.iter().copied().map(New::at).collect();
         self.enqueue(queue, &new)?;
@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Leases the head of a queue.
-    fn leased(&mut self, queue: u8) -> Checked<Option<LeaseRef>> {
+    pub(super) fn leased(&mut self, queue: u8) -> Checked<Option<LeaseRef>> {
         let n_before = self.received.len();
         let source = LeaseSource::Queue(self.queues[usize::from(queue)].id);
         self.lease(source, 1, 1000, false)?;
@@ -42,16 +42,16 @@ impl World {
         Ok(self.received.get(n_before).copied())
     }
 
-    fn is_ready(&self, id: EntryId) -> bool {
+    pub(super) fn is_ready(&self, id: EntryId) -> bool {
         self.model.entries[&id].is_ready(self.handled)
     }
 
-    fn is_in_memory(&self, queue: u8) -> bool {
+    pub(super) fn is_in_memory(&self, queue: u8) -> bool {
         self.node.core.queues.find(&self.queues[usize::from(queue)].id).is_some()
     }
 
     /// Sleeps as the loop does: until the time at which the core wants to be woken.
-    fn sleep(&mut self) -> Checked {
+    pub(super) fn sleep(&mut self) -> Checked {
         let wakes = self.node.core.poll_timeout().ok_or_else(|| fail("nobody would wake it"))?;
         self.advance(wakes.since(self.now));
         self.commit_turn()

@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Turns until nothing moves any more by itself.
-    fn settle_down(&mut self) -> Checked {
+    pub(super) fn settle_down(&mut self) -> Checked {
         for _ in 0..12 {
             self.disk.block_reads(BlockReads::Never);
             self.disk.release_scans();
@@ -59,7 +59,7 @@ impl World {
 
     /// Turns the ring of every topic.
     fn ask_topics(&mut self) -> Checked {
-        for queue in [0, usize::from(N_QUEUES) - 1] {
+        for queue in [0, usize::from(N_QUEUES) - 1, usize::from(N_QUEUES)] {
             self.lease(LeaseSource::Topic(self.queues[queue].topic_id), 5, 1000, false)?;
         }
         self.settle_down()

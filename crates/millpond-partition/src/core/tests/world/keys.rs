@@ -60,7 +60,7 @@ fn with_window(ms: u64) -> Setup {
 #[test]
 fn the_window_goes_on_after_the_entry_and_over_a_restart_and_then_the_rows_go() -> Checked {
     let mut world = World::new(&with_window(1000))?;
-    world.job(0)?;
+    world.job(1)?;
     world.enqueue(0, &[keyed(1), keyed(2), keyed(1)])?;
     world.commit_turn()?;
     assert_eq!(world.model.entries.len(), 2);

@@ -50,7 +50,7 @@ impl World {
         self.rulebook.end(why)?;
         for command in std::mem::take(&mut self.parked).into_values().flatten() {
             let answer = match command {
-                Command::Enqueue { mut answer, .. } => {
+                Command::Enqueue { mut answer, .. } | Command::HandOn { mut answer, .. } => {
                     answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
                 }
                 Command::Settle { mut reply, .. } => reply.poll()?,

@@ -181,6 +181,10 @@ impl World {
         let how = match change {
             Change::Arose(..) => self.check_risen(change)?,
             Change::BackedOff(id, ..) | Change::Died(id, _) => self.judge_failure(*id, change)?,
+            Change::Forwarded { from, .. } => {
+                self.removals.insert(*from, at);
+                self.judge_failure(*from, change)?
+            }
             Change::Released { id, .. } if self.is_moving(Stage::Ready, *id) => {
                 self.judge_failure(*id, change)?
             }
@@ -232,7 +236,12 @@ impl World {
                 note(if floor_ms > 0 { Situation::FloorKept } else { Situation::BackedOff });
                 Nacked::BackingOff { until }
             }
+            (Change::Forwarded { .. }, Some(Outcome::Dead(cause))) => {
+                self.check_forwarded(change, cause, reason)?;
+                Nacked::Dead
+            }
             (Change::Died(_, dead), Some(Outcome::Dead(cause))) => {
+                prop_assert!(self.grave_of(id).is_none(), "{} stays with its queue", id);
                 prop_assert_eq!((dead.cause, dead.died_at), (cause, self.now));
                 prop_assert_eq!((&dead.entry, dead.reason.as_str()), (&row, reason));
                 note(match cause {

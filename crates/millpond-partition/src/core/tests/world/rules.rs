@@ -1,6 +1,6 @@
 //! Rules that change in the middle of everything, and what they forbid.
 
-use millpond_types::{Scope, Settings, SettingsRow, TopicId};
+use millpond_types::{Scope, Settings, SettingsRow};
 
 use super::*;
 use crate::core::tests::op::About;
@@ -36,14 +36,41 @@ impl Rulebook {
     }
 
     /// The rules in force once so much is durable.
-    fn in_force(&self, handled: LogPosition) -> BTreeMap<Scope, Settings> {
+    fn in_force(&self, handled: LogPosition) -> InForce<'_> {
         let stored = self.rows.iter().filter(|(at, _)| *at <= handled);
-        stored.map(|(_, row)| (row.scope.clone(), row.settings.clone())).collect()
+        stored.map(|(_, row)| (&row.scope, &row.settings)).collect()
     }
 }
 
-fn together(settings: &Settings) -> Option<u32> {
-    settings.concurrency_together
+/// The last rule for each scope.
+type InForce<'a> = BTreeMap<&'a Scope, &'a Settings>;
+
+/// How many leases of some queues may be out together.
+struct Limit {
+    /// Their numbers.
+    queues: Vec<usize>,
+    max: usize,
+}
+
+impl Limit {
+    fn n_of(&self, n_out: &[usize]) -> usize {
+        self.queues.iter().map(|queue| n_out[*queue]).sum()
+    }
+}
+
+fn limits_nothing(rule: &Settings) -> bool {
+    let is_free = rule.concurrency.value().is_none() && rule.concurrency_together.is_none();
+    let is_fast = rule.rate.value().is_none() && rule.rate_together.is_none();
+    rule.paused.is_none() && is_free && is_fast
+}
+
+/// What rules that concern a queue are about, the most specific first.
+fn scopes_of(names: &QueueRef) -> [Scope; 3] {
+    [
+        Scope::Queue(names.topic.clone(), names.key.clone()),
+        Scope::Prefix(names.topic.clone(), names.key.clone()),
+        Scope::Topic(names.topic.clone()),
+    ]
 }
 
 impl World {
@@ -95,7 +122,7 @@ impl World {
     /// What holds for a queue: as the core sees it, if it knows the queue.
     pub(super) fn rules_of(&self, queue: QueueId) -> Effective {
         let core = &self.node.core;
-        match core.queues.find(&queue).filter(|slot| !core.queues[*slot].unresolved) {
+        match core.queues.find(&queue).filter(|slot| !core.queues[*slot].class.is_unresolved()) {
             Some(slot) => (**core.rules_of(slot)).clone(),
             None => self.said_of(queue),
         }
@@ -103,18 +130,18 @@ impl World {
 
     /// What follows from the rules that were stored, added up anew.
     pub(super) fn said_of(&self, queue: QueueId) -> Effective {
-        let rules = self.rulebook.in_force(self.handled);
-        let defaults = (&self.setup.options.defaults, None);
-        let Some(names) = self.queues.iter().find(|names| names.id == queue) else {
-            return Effective::of([defaults]);
-        };
-        let scopes = [
-            Scope::Queue(names.topic.clone(), names.key.clone()),
-            Scope::Prefix(names.topic.clone(), names.key.clone()),
-            Scope::Topic(names.topic.clone()),
-        ];
-        let said = scopes.iter().filter_map(|scope| Some((rules.get(scope)?, Some(scope.clone()))));
-        Effective::of(said.chain([defaults]))
+        let names = self.queues.iter().find(|names| names.id == queue);
+        let scopes = names.map(|names| scopes_of(names));
+        self.sum_of(&self.rulebook.in_force(self.handled), scopes.iter().flatten())
+    }
+
+    fn sum_of<'a>(
+        &self,
+        rules: &InForce<'_>,
+        scopes: impl Iterator<Item = &'a Scope>,
+    ) -> Effective {
+        let said = scopes.filter_map(|scope| Some((*rules.get(scope)?, Some(scope.clone()))));
+        Effective::of(said.chain([(&self.setup.options.defaults, None)]))
     }
 
     /// Answers to changes of rules: from then on they hold for every queue in memory.
@@ -140,7 +167,7 @@ impl World {
     fn check_rules(&self) -> Checked {
         let core = &self.node.core;
         for (slot, queue) in core.queues.iter() {
-            if queue.unresolved {
+            if queue.class.is_unresolved() {
                 prop_assert!(queue.n_leased() == 0, "leases of {} count nowhere", queue.id);
                 continue;
             }
@@ -151,14 +178,15 @@ impl World {
         Ok(())
     }
 
-    /// How many leases of a topic's queues are out, by what filters them.
-    fn n_out(&self, of: impl Fn(&QueueRef) -> bool) -> usize {
+    /// How many leases of each queue are out.
+    pub(super) fn n_out(&self) -> Vec<usize> {
         let core = &self.node.core;
-        let names = self.queues.iter().filter(|names| of(names));
-        let slots = names.filter_map(|names| core.queues.find(&names.id));
-        slots
-            .map(|slot| core.queues[slot].leases().filter(|(_, l)| l.permit.is_some()).count())
-            .sum()
+        let n_of = |slot| {
+            let queue: &crate::core::Queue = &core.queues[slot];
+            queue.leases().filter(|(_, lease)| lease.permit.is_some()).count()
+        };
+        let slots = self.queues.iter().map(|names| core.queues.find(&names.id));
+        slots.map(|slot| slot.map_or(0, n_of)).collect()
     }
 
     /// Every lease in force counts, once, and nothing else does.
@@ -173,54 +201,60 @@ impl World {
                 prop_assert!(counts != is_over || is_corpse, "{:?} of {}", rank, queue.id);
             }
         }
-        let n_out = self.n_out(|_| true);
+        let n_out: usize = self.n_out().into_iter().sum();
         prop_assert_eq!(core.seat.lock().limits.n_permits(), n_out, "permits");
         Ok(())
     }
 
-    /// What was just granted was allowed: how many leases of each kind may be out, given those that were.
-    pub(super) fn check_limits(&self, n_before: &[(Scope, usize)]) -> Checked {
-        if !self.rulebook.pending.is_empty() {
+    /// What was just granted was allowed: how many leases of each queue may be out, given those that were.
+    pub(super) fn check_limits(&self, n_before: &[usize]) -> Checked {
+        if !self.rulebook.pending.is_empty() || n_before.is_empty() {
             return Ok(());
         }
-        for ((scope, n_before), (_, n_now)) in n_before.iter().zip(self.leases_by_scope()) {
-            let Some(max) = self.limit_of(scope) else { continue };
-            let allowed = (*n_before).max(max as usize);
-            prop_assert!(n_now <= allowed, "{} leases of {}, at most {}", n_now, scope, allowed);
-            if n_now > *n_before {
+        let n_out = self.n_out();
+        for limit in self.limits() {
+            let (n_before, n_now) = (limit.n_of(n_before), limit.n_of(&n_out));
+            let allowed = n_before.max(limit.max);
+            let of = &limit.queues;
+            prop_assert!(n_now <= allowed, "{} leases of {:?}, at most {}", n_now, of, allowed);
+            if n_now > n_before {
                 note(Situation::GrantedWithinLimit);
             }
         }
         Ok(())
     }
 
-    fn limit_of(&self, scope: &Scope) -> Option<u32> {
+    /// Everything that limits how many leases are out.
+    fn limits(&self) -> Vec<Limit> {
         let rules = self.rulebook.in_force(self.handled);
-        match scope {
-            Scope::Queue(topic, key) => {
-                let rules = self.said_of(QueueId::derive(topic, key));
-                if rules.paused_by.is_empty() { rules.concurrency } else { Some(0) }
+        if rules.values().all(|rule| limits_nothing(rule)) {
+            return Vec::new();
+        }
+        let mut limits = Vec::new();
+        let mut limit = |queues: Vec<usize>, max: Option<u32>| {
+            limits.extend(max.map(|max| Limit { queues, max: max as usize }));
+        };
+        let together = |scope: &Scope| {
+            let rule = rules.get(scope)?;
+            if rule.paused == Some(true) { Some(0) } else { rule.concurrency_together }
+        };
+        for (n, names) in self.queues.iter().enumerate() {
+            let scopes = scopes_of(names);
+            let sum = self.sum_of(&rules, scopes.iter());
+            let is_paused = !sum.paused_by.is_empty();
+            limit(vec![n], if is_paused { Some(0) } else { sum.concurrency });
+            let [_, prefix, topic] = &scopes;
+            limit(vec![n], together(prefix));
+            let is_of_topic = |(n, other): (usize, &Arc<QueueRef>)| {
+                (other.topic_id == names.topic_id).then_some(n)
+            };
+            let of_topic: Vec<usize> =
+                self.queues.iter().enumerate().filter_map(is_of_topic).collect();
+            if of_topic[0] == n {
+                limit(of_topic, together(topic));
             }
-            scope => {
-                let rule = rules.get(scope)?;
-                if rule.paused == Some(true) { Some(0) } else { together(rule) }
-            }
         }
-    }
-
-    /// For everything that a rule can be about, how many leases are out.
-    pub(super) fn leases_by_scope(&self) -> Vec<(Scope, usize)> {
-        let mut scopes = Vec::new();
-        for names in &self.queues {
-            let n = self.n_out(|other| other.id == names.id);
-            scopes.push((Scope::Queue(names.topic.clone(), names.key.clone()), n));
-            scopes.push((Scope::Prefix(names.topic.clone(), names.key.clone()), n));
-        }
-        for topic in [&self.queues[0].topic, &self.queues[usize::from(N_QUEUES) - 1].topic] {
-            let n = self.n_out(|names| names.topic == *topic);
-            scopes.push((Scope::Topic(topic.clone()), n));
-        }
-        scopes
+        limits
     }
 
     /// After callers were served: whoever still waits for a topic, waits because nothing of it may be leased.
@@ -229,30 +263,22 @@ impl World {
         if !self.rulebook.pending.is_empty() {
             return Ok(());
         }
-        let n_out: BTreeMap<Scope, usize> = self.leases_by_scope().into_iter().collect();
         let rules = self.rulebook.in_force(self.handled);
-        let is_open = |scope: &Scope| {
-            let max = self.limit_of(scope).unwrap_or(u32::MAX);
-            n_out.get(scope).copied().unwrap_or(0) < max as usize
-        };
         let is_slow =
             rules.values().any(|rule| rule.rate_together.is_some() || rule.rate.value().is_some());
         if is_slow {
             return Ok(());
         }
-        for names in &self.queues {
-            let scopes = [
-                Scope::Queue(names.topic.clone(), names.key.clone()),
-                Scope::Prefix(names.topic.clone(), names.key.clone()),
-                Scope::Topic(names.topic.clone()),
-            ];
+        let (limits, n_out) = (self.limits(), self.n_out());
+        for (n, names) in self.queues.iter().enumerate() {
             let slot = core.queues.find(&names.id);
             let Some(slot) = slot.filter(|slot| core.queues[*slot].is_servable()) else { continue };
-            if !scopes.iter().all(is_open) {
+            let mut mine = limits.iter().filter(|limit| limit.queues.contains(&n));
+            if mine.any(|limit| limit.n_of(&n_out) >= limit.max) {
                 note(Situation::HeldBack);
                 continue;
             }
-            let topic = core.topics.find(TopicId::derive(&names.topic)).map(|at| &core.topics[at]);
+            let topic = core.topics.find(names.topic_id).map(|at| &core.topics[at]);
             let waits = topic.is_some_and(|topic| {
                 !topic.listed && topic.waiters.iter().any(|waiter| waiter.call.is_open())
             });
@@ -267,22 +293,17 @@ impl World {
 
     /// Whether nothing but the head of a queue decides whether it is served.
     pub(in crate::core::tests) fn has_no_rules(&self) -> bool {
-        self.rulebook.rows.iter().all(|(_, row)| {
-            let Settings { paused, concurrency_together, .. } = row.settings;
-            let is_free = row.settings.concurrency.value().is_none()
-                && row.settings.rate.value().is_none()
-                && row.settings.rate_together.is_none();
-            paused.is_none() && concurrency_together.is_none() && is_free
-        })
+        self.rulebook.rows.iter().all(|(_, row)| limits_nothing(&row.settings))
     }
 
     /// Nothing is forbidden any more, so that everything can be worked off.
     pub(super) fn withdraw_rules(&mut self) -> Checked {
-        for (scope, settings) in self.rulebook.in_force(LogPosition(u64::MAX)) {
-            let base = self.base(&scope);
-            if settings != base {
-                self.say(scope, base)?;
-            }
+        let said = self.rulebook.in_force(LogPosition(u64::MAX)).into_iter();
+        let said = said.map(|(scope, settings)| (self.base(scope), scope, settings));
+        let changed = said.filter(|(base, _, settings)| base != *settings);
+        let changed: Vec<_> = changed.map(|(base, scope, _)| (scope.clone(), base)).collect();
+        for (scope, base) in changed {
+            self.say(scope, base)?;
         }
         Ok(())
     }

@@ -13,6 +13,12 @@ pub(super) enum Command {
         new: Vec<NewEntry>,
         answer: EnqueueAnswer,
     },
+    HandOn {
+        lease: LeaseRef,
+        queue: Arc<QueueRef>,
+        new: Vec<NewEntry>,
+        answer: EnqueueAnswer,
+    },
     Settle {
         lease: LeaseRef,
         action: Action,
@@ -100,8 +106,7 @@ impl World {
     }
 
     fn new_entry(&self, new: &New) -> NewEntry {
-        let n_bytes = if new.large { millpond_types::limits::INLINE_BODY_BYTES_MAX + 1 } else { 3 };
-        let body = Body { payload: vec![b'x'; n_bytes].into(), ..Body::default() };
+        let body = Body { payload: vec![b'x'; new.n_bytes].into(), ..Body::default() };
         let start = match new.when {
             When::Now => Start::Now,
             When::After(ms) => Start::After(ms),
@@ -136,8 +141,43 @@ impl World {
         self.send(lease.id.queue, message, Command::Settle { lease, action, reply })
     }
 
+    pub(super) fn hand_on(&mut self, lease: LeaseRef, queue: u8, entries: &[New]) -> Checked {
+        let queue = Arc::new((*self.queues[usize::from(queue)]).clone());
+        let new: Vec<NewEntry> = entries.iter().map(|new| self.new_entry(new)).collect();
+        let (reply, answer) = millpond_sync::oneshot::channel();
+        let (entries, seen) = (new.clone(), Seen::default());
+        let message = Message::AckAndEnqueue { lease, queue: queue.clone(), entries, seen, reply };
+        self.send(queue.id, message, Command::HandOn { lease, queue, new, answer })
+    }
+
+    fn judge_handed_on(
+        &mut self,
+        lease: LeaseRef,
+        queue: &QueueRef,
+        new: Vec<NewEntry>,
+        mut answer: EnqueueAnswer,
+        staged: &mut Staged,
+    ) -> Checked {
+        let Err(reason) = self.standing(lease) else {
+            return self.judge_enqueue(queue, new, answer, Some(lease.id), staged);
+        };
+        match answer.try_recv().map_err(fail)? {
+            Some(Err(PartitionError::StaleLease { id, reason: found })) => {
+                prop_assert_eq!((id, found), (lease.id, reason));
+                note(Situation::HandedOnStale);
+                Ok(())
+            }
+            answered => {
+                let refused = is_refused(answered)?;
+                prop_assert!(refused, "{:?} was accepted: {:?}", lease, reason);
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn purge(&mut self, queue: u8) -> Checked {
         let queue = self.queues[usize::from(queue)].id;
+        self.note_purged_on_the_way(queue);
         let (reply, answer) = millpond_sync::oneshot::channel();
         let message = Message::Purge { id: queue, reply };
         self.send(queue, message, Command::Purge { queue, answer })
@@ -158,11 +198,14 @@ impl World {
     fn take_parked(&mut self, handled: Handled) -> Option<(QueueId, Command)> {
         for (id, commands) in &mut self.parked {
             let at = commands.iter().position(|command| match (command, handled) {
-                (Command::Enqueue { queue, .. }, Handled::Entries(address)) => {
-                    Arc::as_ptr(queue).addr() == address
-                }
+                (
+                    Command::Enqueue { queue, .. } | Command::HandOn { queue, .. },
+                    Handled::Entries(address),
+                ) => Arc::as_ptr(queue).addr() == address,
                 (Command::Purge { queue, .. }, Handled::Purge(of)) => *queue == of,
-                (Command::Enqueue { .. } | Command::Purge { .. }, _) => false,
+                (Command::Enqueue { .. } | Command::HandOn { .. } | Command::Purge { .. }, _) => {
+                    false
+                }
                 (_, Handled::Other(of)) => *id == of,
                 _ => false,
             });
@@ -180,11 +223,21 @@ impl World {
         let batch = &self.node.core.batch;
         let changes = read_changes(batch.ops().skip(self.node.n_read))?;
         self.node.n_read = batch.len();
+        self.note_sequences(&changes)?;
         let mut by_queue: BTreeMap<QueueId, VecDeque<_>> = BTreeMap::new();
         for (at, change) in changes.into_iter().enumerate() {
             by_queue.entry(change.queue()).or_default().push_back((at, change));
         }
         Ok(Staged { by_queue, waited: true })
+    }
+
+    /// Whatever is new comes after everything that was there.
+    pub(super) fn note_sequences(&mut self, changes: &[Change]) -> Checked {
+        for id in changes.iter().filter_map(Change::accepts) {
+            prop_assert!(id.rank.sequence > self.newest_sequence, "{} is no new sequence", id);
+            self.newest_sequence = id.rank.sequence;
+        }
+        Ok(())
     }
 
     /// The next change of one queue that a command or a purge has brought about.
@@ -205,12 +258,10 @@ impl World {
         Ok(None)
     }
 
-    /// What has risen before a purge of its queue.
+    /// What has risen, or come from another topic, before a purge of its queue.
     fn judge_risen(&mut self, queue: QueueId, staged: &mut Staged) -> Checked {
         let Some(changes) = staged.by_queue.get_mut(&queue) else { return Ok(()) };
-        while let Some((_, change)) =
-            changes.pop_front_if(|(_, change)| matches!(change, Change::Arose(..)))
-        {
+        while let Some((_, change)) = changes.pop_front_if(|(_, change)| change.is_arrival()) {
             self.judge_own(&change)?;
         }
         Ok(())
@@ -219,7 +270,10 @@ impl World {
     fn judge(&mut self, id: QueueId, command: Command, staged: &mut Staged) -> Checked {
         match command {
             Command::Enqueue { queue, new, answer } => {
-                self.judge_enqueue(&queue, new, answer, staged)
+                self.judge_enqueue(&queue, new, answer, None, staged)
+            }
+            Command::HandOn { lease, queue, new, answer } => {
+                self.judge_handed_on(lease, &queue, new, answer, staged)
             }
             Command::Settle { lease, action, reply } => {
                 self.judge_settle(id, lease, action, reply, staged)
@@ -270,17 +324,26 @@ impl World {
         queue: &QueueRef,
         new: Vec<NewEntry>,
         mut answer: EnqueueAnswer,
+        acked: Option<EntryId>,
         staged: &mut Staged,
     ) -> Checked {
         let answered = answer.try_recv().map_err(fail)?;
         let verdicts = self.verdicts(queue.id, &new);
         let is_new = new.iter().zip(&verdicts).filter(|(_, of)| of.is_none());
         let sizes: Vec<usize> = is_new.map(|(new, _)| new.body.len()).collect();
-        let exceeded = self.exceeded(queue.id, &sizes);
+        let exceeded = self.exceeded(queue.id, &sizes, acked);
         if self.is_refused_full(&answered, exceeded, staged.waited)? || is_refused(answered)? {
             return Ok(());
         }
         let at = self.staging();
+        if let Some(id) = acked {
+            let removed = Change::Removed(id, Stage::Ready);
+            let change = self.next_change(id.queue, staged)?;
+            prop_assert_eq!(change.as_ref(), Some(&removed));
+            self.model.apply(&removed, at, Ending::Acked);
+            self.removals.insert(id, at);
+            note(Situation::HandedOn);
+        }
         let mut accepted: Vec<Accepted> = Vec::new();
         for (new, verdict) in new.into_iter().zip(verdicts) {
             if let Some(of) = verdict {
@@ -298,26 +361,13 @@ impl World {
                 other => return Err(fail(format!("{:?} was staged as {other:?}", new.start))),
             };
             prop_assert_eq!((id.queue, id.rank.priority), (queue.id, new.priority));
-            prop_assert!(id.rank.sequence > self.newest_sequence, "{} is no new sequence", id);
-            self.newest_sequence = id.rank.sequence;
-            let entry = ModelEntry {
-                body: new.body,
-                enqueued_at: self.now,
-                place,
-                since: at,
-                attempts: 0,
-                floor_ms: 0,
-                lease: None,
-                removed: None,
-                purged: false,
-                doomed: false,
-            };
+            let entry = ModelEntry::new(new.body, self.now, place, at);
             prop_assert_eq!(row, entry.row());
             self.model.entries.insert(id, entry);
             self.take_key(id, new.dedup);
             accepted.push(Accepted::New(id));
         }
-        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, accepted } });
+        self.pending.push(Pending { at, reply: Replies::Enqueued { answer, accepted, acked } });
         Ok(())
     }
 

@@ -53,7 +53,7 @@ impl World {
             waits(core).filter(|(_, _, wait)| is_retry(wait)).count() + core.wakes.len();
         let n_waiting = self.n_in_lines();
         self.node.core.handle_timeout(self.now);
-        let mut n_expired = 0;
+        let (mut n_expired, mut n_outlived) = (0, 0);
         self.read_staged(|world, change| match change {
             Change::Released { id, attempts } => {
                 prop_assert_eq!(due.remove(id), Some(*attempts), "{} expired", id);
@@ -64,14 +64,21 @@ impl World {
                 Ok(Ending::Expired)
             }
             Change::Arose(..) => world.check_risen(change),
+            Change::Removed(id, Stage::Ready) => {
+                n_outlived += 1;
+                note(Situation::OutlivedAlone);
+                world.judge_outlived(*id)
+            }
             other => Err(fail(format!("a timeout staged {other:?}"))),
         })?;
         // Of those that had their last attempt, the rows are read first.
         let n_due = due.len();
         due.retain(|id, attempts| !self.is_spent(id.queue, *attempts) || !self.has_move(*id));
         n_expired += n_due - due.len();
-        let may_remain = n_expired + n_retries >= self.setup.options.timers_per_turn;
+        let n_ended = n_expired + n_outlived + n_retries;
+        let may_remain = n_ended >= self.setup.options.timers_per_turn;
         prop_assert!(due.is_empty() || may_remain, "did not expire: {:?}", due);
+        prop_assert!(may_remain || self.has_no_outlived_head(), "heads that are over stay");
         self.note_leaving()?;
         self.check_lines_served(n_waiting)
     }
