@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::mailbox::MailboxSender;
 use crate::{LimitOf, RuleError};
 
+#[cfg(test)]
+mod models;
 mod rules;
 
 use rules::Rules;

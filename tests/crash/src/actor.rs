@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind, Nack, Purged};
+use millpond::{Delivery, Engine, Entry, EntryId, Error, ErrorKind, Nack, Purged, Scope};
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,7 @@ use crate::event::{
     Start, Token, queues,
 };
 use crate::payload::{marker_of, payload};
+use crate::rules::{RuleScope, Says};
 
 /// A call that has no answer by then has none: the engine hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -259,6 +260,53 @@ impl<S: Sink> Actor<S> {
         let Purged { n_entries, n_leased } = receipt.into_inner();
         self.say(&Event::Purged { op, n_entries, n_leased })?;
         Ok(n_entries)
+    }
+
+    /// Says which rules there are. For an engine that was just opened: nobody changes them meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The sink stops, or a rule says what no load says.
+    pub fn find_rules(&self) -> Outcome<(), S> {
+        let mut found = Vec::new();
+        for rule in self.engine.rules() {
+            let scope = RuleScope::named(&rule.scope);
+            match scope.and_then(|scope| Some((scope, Says::of(scope, &rule.settings)?))) {
+                Some(rule) => found.push(rule),
+                None => {
+                    let what = format!("the rule of {}: {:?}", rule.scope, rule.settings);
+                    self.say(&Event::Damaged { what })?;
+                }
+            }
+        }
+        self.say(&Event::Rules { found })
+    }
+
+    /// Makes a rule. Nobody else may be changing rules of the same scope.
+    ///
+    /// # Errors
+    ///
+    /// The engine or the sink stops.
+    pub async fn rule(&self, scope: RuleScope, says: Says) -> Outcome<(), S> {
+        let op = self.next_op();
+        self.say(&Event::Rule { op, scope, says })?;
+        let settings = says.settings(scope);
+        let engine = &self.engine;
+        let call = async move {
+            match scope.name() {
+                Scope::Topic(topic) => engine.topic(topic.as_str()).set(settings).await,
+                Scope::Prefix(topic, prefix) => {
+                    engine.topic(topic.as_str()).prefix(prefix.as_bytes()).set(settings).await
+                }
+                Scope::Queue(topic, key) => {
+                    engine.topic(topic.as_str()).queue(key.as_bytes()).set(settings).await
+                }
+            }
+        };
+        if self.answered(op, call).await?.is_some() {
+            self.say(&Event::RuleSet { op })?;
+        }
+        Ok(())
     }
 
     /// The answer; `None` when the call was refused and that was said.

@@ -15,6 +15,8 @@ use crate::random::Random;
 use crate::stored::{self, StoredEntries};
 use crate::turns::Turns;
 
+mod ruled;
+
 /// Calls that a check has in flight, so that they share their commits.
 const CALLS_IN_FLIGHT: usize = 64;
 /// Memory of an engine under test, small so that flushes and compactions happen, in bytes.
@@ -45,11 +47,14 @@ pub fn options(directory: &Path, leases: Leases) -> Options {
 ///
 /// The engine has stopped.
 pub async fn lay_down_rules(engine: &Engine) -> Result<(), Error> {
-    let [base, cap] = queues::BACKOFF_MS.map(Duration::from_millis);
-    let rule = Settings::default().with_backoff(base, cap).with_attempts_max(queues::ATTEMPTS_MAX);
-    let topic = engine.topic(queues::TOPICS[1]);
-    if topic.settings()?.as_ref() != Some(&rule) {
-        topic.set(rule).await?;
+    for (number, topic) in queues::TOPICS.into_iter().enumerate() {
+        let topic = engine.topic(topic);
+        let Settings { backoff, attempts_max, .. } = queues::settings(number);
+        let found = topic.settings()?.unwrap_or_default();
+        let rule = Settings { backoff, attempts_max, ..found.clone() };
+        if rule != found {
+            topic.set(rule).await?;
+        }
     }
     Ok(())
 }
@@ -101,7 +106,8 @@ impl Check<'_> {
     /// Reads the stopped store, verifies its rows and holds them to the oracle; opens it with leases kept
     /// (if wanted), settles some of those that must be in force and leases what is ready; opens it with
     /// leases released, leases everything that is there and compares it with what must be there; settles
-    /// some and verifies the rows again.
+    /// some and verifies the rows again. Each time it leases first what the rules let through that it found, then
+    /// the rest without rules, and leaves others behind.
     ///
     /// # Errors
     ///
@@ -133,6 +139,10 @@ impl Check<'_> {
         let stored =
             if create { StoredEntries::new() } else { stored::read(self.directory).await? };
         judge.oracle(|oracle| oracle.at_rest(&stored, now_ms()))?;
+        if !create {
+            let rules = stored::read_rules(self.directory).await?;
+            judge.oracle(|oracle| oracle.rules_at_rest(&rules))?;
+        }
         let turns = Turns::new(stored, leases, now_ms());
         let options = options(self.directory, leases).create(create).partitions(self.n_partitions);
         judge.say(&Event::Opening { leases })?;
@@ -142,10 +152,12 @@ impl Check<'_> {
         let n_partitions = u16::try_from(n_partitions).expect("engines have few partitions");
         judge.say(&Event::Opened { n_partitions })?;
         let actor = Actor::new(engine.clone(), judge.clone(), life);
+        actor.find_rules().map_err(stopped)?;
         let late = match leases {
             Leases::Keep => settle_held(&actor, judge, turns, random).await?,
             Leases::Release => drain_all(&actor, judge, turns, random).await?,
         };
+        ruled::lay_down(&actor, random).await?;
         engine.close().await?;
         judge.say(&Event::Closed)?;
         Ok(late)
@@ -169,6 +181,7 @@ async fn settle_held(
         }
     }
     settle_dead_letters(actor, &mut turns, random).await?;
+    let turns = lease_ready(actor, judge, turns, random).await?;
     lease_everything(actor, judge, turns, random).await.map(|turns| turns.late().to_vec())
 }
 
@@ -179,6 +192,7 @@ async fn drain_all(
     turns: Turns,
     random: &mut Random,
 ) -> Result<Vec<Late>, Violation> {
+    let turns = ruled::fill_up(actor, judge, turns, random).await?;
     let turns = lease_everything(actor, judge, turns, random).await?;
     let mut turns = lease_what_is_due(actor, judge, turns).await?;
     let there = turns.found().union(turns.waiting()).chain(turns.dead());
@@ -258,9 +272,22 @@ async fn settle_dead_letters(
     Ok(())
 }
 
-/// Leases until nothing is ready, some queues by name and the rest through their topics, and checks that
-/// whatever was ready comes, in its [turn](Turns).
+/// Withdraws all rules, leases what is ready and checks that whatever was ready has come.
 async fn lease_everything(
+    actor: &Actor<Judge>,
+    judge: &Arc<Judge>,
+    turns: Turns,
+    random: &mut Random,
+) -> Result<Turns, Violation> {
+    ruled::withdraw(actor, judge).await?;
+    let turns = lease_ready(actor, judge, turns, random).await?;
+    turns.ended()?;
+    Ok(turns)
+}
+
+/// Leases until nothing comes, from some queues by name and from the rest through their topics, and checks that
+/// it comes in its [turn](Turns).
+async fn lease_ready(
     actor: &Actor<Judge>,
     judge: &Arc<Judge>,
     mut turns: Turns,
@@ -279,7 +306,6 @@ async fn lease_everything(
             judge_grants(judge, &mut turns, held)?;
         }
     }
-    turns.ended()?;
     Ok(turns)
 }
 
@@ -288,17 +314,27 @@ async fn settle_some(
     held: &[HeldLease],
     random: &mut Random,
 ) -> Result<(), Violation> {
-    let mut calls = JoinSet::new();
-    for &HeldLease { marker, id, token } in held {
-        let held = Held { marker, id, token };
+    let calls = held.iter().filter_map(|&held| {
         let action = match random.below(100) {
             0..40 => Action::Ack,
             40..65 => Action::Nack,
             65..72 => Action::NackAfter(random.below(100) as u64),
             72..76 => Action::Reject,
             76..85 => Action::Extend,
-            _ => continue,
+            _ => return None,
         };
+        Some((held, action))
+    });
+    settle_each(actor, calls).await
+}
+
+async fn settle_each(
+    actor: &Actor<Judge>,
+    wanted: impl Iterator<Item = (HeldLease, Action)>,
+) -> Result<(), Violation> {
+    let mut calls = JoinSet::new();
+    for (HeldLease { marker, id, token }, action) in wanted {
+        let held = Held { marker, id, token };
         if calls.len() >= CALLS_IN_FLIGHT {
             ended(calls.join_next().await)?;
         }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use millpond::{EntryRank, Epoch, LeaseToken, Priority, QueueId, QueueKey, Sequence, TopicName};
 use serde::{Deserialize, Serialize};
 
+use crate::rules::{RuleScope, Says};
+
 /// Names one entry for ever; its [payload](crate::payload::payload) carries it.
 pub type Marker = u64;
 /// Names one call.
@@ -266,6 +268,25 @@ pub enum Event {
         /// How many of them were leased.
         n_leased: u64,
     },
+    /// The rules of an engine that was just opened; who is not named has none.
+    Rules {
+        /// What was found.
+        found: Vec<(RuleScope, Says)>,
+    },
+    /// Intent: make a rule, in place of the one that there is.
+    Rule {
+        /// The call.
+        op: OpId,
+        /// What it is about.
+        scope: RuleScope,
+        /// What it says.
+        says: Says,
+    },
+    /// Receipt: it is in force, durably.
+    RuleSet {
+        /// The call.
+        op: OpId,
+    },
     /// The call ended with an error.
     Refused {
         /// The call.
@@ -294,6 +315,7 @@ impl Event {
                 | Self::Settled { .. }
                 | Self::DeadLetterDone { .. }
                 | Self::Purged { .. }
+                | Self::RuleSet { .. }
         )
     }
 
@@ -322,7 +344,9 @@ impl Event {
 
 /// The queues of a load, by number: two topics, several queues each.
 pub mod queues {
-    use super::{QueueId, QueueKey, TopicName};
+    use millpond::Settings;
+
+    use super::{Duration, QueueId, QueueKey, TopicName};
 
     /// Topics.
     pub const TOPICS: [&str; 2] = ["jobs", "mails"];
@@ -332,6 +356,15 @@ pub mod queues {
     pub const BACKOFF_MS: [u64; 2] = [4, 60];
     /// Queues, over both topics.
     pub const N_QUEUES: u32 = 40;
+
+    /// What every engine of these tests says of the topic with this index.
+    pub fn settings(topic: usize) -> Settings {
+        if topic == 0 {
+            return Settings::default();
+        }
+        let [base, cap] = BACKOFF_MS.map(Duration::from_millis);
+        Settings::default().with_backoff(base, cap).with_attempts_max(ATTEMPTS_MAX)
+    }
 
     /// Topic of a queue.
     pub fn topic(queue: u32) -> &'static str {

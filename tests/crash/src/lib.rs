@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`event`], [`payload`] | what a worker says it intends and what it was promised |
+//! | [`rules`] | pauses and limits that workers make |
 //! | [`actor`], [`load`], [`worker`] | calls with their events, the mixed load, the process that runs it |
 //! | [`oracle`] | what the events so far allow and demand |
 //! | [`stored`], [`turns`] | the rows of a stopped store, and the order in which it may hand them out |
@@ -22,6 +23,7 @@ pub mod load;
 pub mod oracle;
 pub mod payload;
 pub mod random;
+pub mod rules;
 pub mod stored;
 pub mod strace;
 pub mod turns;

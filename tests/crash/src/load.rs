@@ -1,5 +1,5 @@
-//! The mixed load of a worker: several tasks that enqueue, lease, settle, replay, drop and purge, each by its
-//! own seed.
+//! The mixed load of a worker: several tasks that enqueue, lease, settle, replay, drop, purge, and make rules
+//! and withdraw them, each by its own seed.
 
 use millpond_sync::Arc;
 use millpond_sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::actor::{Actor, Held, Sink, Source, Stop, now_ms};
 use crate::event::{Action, DeadAction, Nacked, Start, queues};
 use crate::random::Random;
+use crate::rules::{RuleScope, Says};
 
 /// Entries that a store may hold before the tasks prefer to consume.
 const ENTRIES_WANTED: u64 = 800;
@@ -15,6 +16,8 @@ const ENTRIES_WANTED: u64 = 800;
 const HELD_MAX: usize = 60;
 /// One call in so many is a purge.
 const CALLS_PER_PURGE: usize = 500;
+/// One call in so many makes a rule.
+const CALLS_PER_RULE: usize = 60;
 const PRIORITIES: [u8; 5] = [0, 3, 128, 128, 255];
 /// Most entries wait for less than this, in milliseconds.
 const SOON_MS: usize = 300;
@@ -88,6 +91,7 @@ pub async fn run<S: Sink>(
             random,
             held: Vec::new(),
             dead: Vec::new(),
+            scopes: RuleScope::all().skip(task.into()).step_by(n_tasks.into()).collect(),
         };
         tasks.spawn(task.run(n_calls));
     }
@@ -109,6 +113,8 @@ struct Task<S> {
     held: Vec<Held>,
     /// Dead letters, with the numbers of their queues.
     dead: Vec<(u32, Held)>,
+    /// No other task makes rules about these.
+    scopes: Vec<RuleScope>,
 }
 
 impl<S: Sink> Task<S> {
@@ -120,6 +126,7 @@ impl<S: Sink> Task<S> {
             let choice = self.random.below(if self.control.is_full() { 50 } else { 100 });
             match choice {
                 _ if self.random.below(CALLS_PER_PURGE) == 0 => self.purge().await?,
+                _ if self.random.below(CALLS_PER_RULE) == 0 => self.rule().await?,
                 _ if self.held.len() > HELD_MAX => self.settle().await?,
                 _ if self.dead.len() > DEAD_MAX => self.dead_letter().await?,
                 0..20 => self.lease().await?,
@@ -184,6 +191,12 @@ impl<S: Sink> Task<S> {
         // Relaxed: a wish, it guards no data.
         self.control.n_removed.fetch_add(n, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn rule(&mut self) -> Result<(), Stop<S::Stop>> {
+        let scope = *self.random.one_of(&self.scopes);
+        let says = Says::choose(&mut self.random, scope);
+        self.actor.rule(scope, says).await
     }
 
     async fn settle(&mut self) -> Result<(), Stop<S::Stop>> {

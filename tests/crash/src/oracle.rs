@@ -26,6 +26,11 @@
 //!     comes after the last. What is dead is granted again only after a replay.
 //! 11. Once a replay has its receipt the entry is there and ready, and once a drop has, it is gone.
 //! 12. The rows of a [stopped store](Oracle::at_rest) say the same.
+//! 13. A rule that has a receipt holds in all partitions, in later lives too, until a change of it begins; of
+//!     one in doubt an engine that was opened says whether it holds.
+//! 14. Nothing is granted to a call that begins while a rule pauses its queue.
+//! 15. Nothing is granted beyond a limit. Leases of earlier lives count, and lowering it ends none.
+//! 16. Whatever is ready and not granted is [kept](Oracle::kept_by) by a rule, and by none that has room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +39,7 @@ use millpond::EntryId;
 use crate::event::{
     Action, DeadAction, Event, Leases, Marker, Nacked, NewEntry, OpId, Start, Token, queues,
 };
+use crate::rules::RuleScope;
 use entry::{Certainty, Gone, Tracked};
 
 mod at_rest;
@@ -41,6 +47,7 @@ mod dead_letters;
 mod entry;
 mod leases;
 mod purges;
+mod rules;
 mod settling;
 mod violation;
 
@@ -73,6 +80,8 @@ pub struct Counts {
     pub purges: u64,
     /// Entries that they removed.
     pub purged: u64,
+    /// Rules with a receipt.
+    pub rules: u64,
     /// Calls that a death left in doubt.
     pub in_doubt: u64,
 }
@@ -81,7 +90,7 @@ impl Counts {
     /// All receipts.
     pub fn receipts(&self) -> u64 {
         let settled = self.acked + self.nacked + self.extended + self.replayed + self.dropped;
-        self.enqueued + self.granted + settled + self.purges
+        self.enqueued + self.granted + settled + self.purges + self.rules
     }
 }
 
@@ -102,6 +111,7 @@ enum Call {
     Settle { marker: Marker, token: Token, action: Action, at_ms: u64 },
     DeadLetter { marker: Marker, action: DeadAction },
     Purge { queue: u32, before: Vec<Marker> },
+    Rule { scope: RuleScope },
 }
 
 #[derive(Debug, Clone)]
@@ -137,6 +147,7 @@ pub struct Oracle {
     pending: BTreeMap<OpId, Pending>,
     /// When each purge was over, by its receipt or with its process.
     purges: BTreeMap<OpId, Option<Moment>>,
+    rules: rules::Rules,
     /// Entries that calls in doubt may have leased.
     leases_in_doubt: usize,
     counts: Counts,
@@ -180,6 +191,9 @@ impl Oracle {
             Event::DeadLetterDone { op } => self.dead_letter_done(*op)?,
             Event::Purge { op, queue } => self.purge(*op, *queue),
             Event::Purged { op, n_entries, n_leased } => self.purged(*op, *n_entries, *n_leased)?,
+            Event::Rules { found } => self.rules_found(found)?,
+            Event::Rule { op, scope, says } => self.rule(*op, *scope, *says),
+            Event::RuleSet { op } => self.rule_set(*op)?,
             Event::Refused { op, kind, text } => self.refused(*op, kind, text)?,
             Event::Damaged { what } => return Err(Violation::Damaged { what: what.clone() }),
             Event::Closed => {

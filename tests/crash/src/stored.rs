@@ -8,12 +8,13 @@ use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
 use millpond_storage_rocksdb::RocksReader;
 use millpond_types::{
     Body, DeadCause, DeadRow, DelayedEntryKey, DelayedKey, DelayedRow, Due, EntryKey, EntryRow,
-    LeaseKey, LeaseRow, PayloadKey, Stage, StoredBody,
+    LeaseKey, LeaseRow, PayloadKey, SettingsRow, Stage, StoredBody,
 };
 
 use crate::Violation;
 use crate::event::Marker;
 use crate::payload::marker_of;
+use crate::rules::{RuleScope, Says};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +58,8 @@ pub type StoredEntries = BTreeMap<Marker, StoredEntry>;
 /// The store cannot be read, or holds something that nobody put in.
 pub async fn read(directory: &Path) -> Result<StoredEntries, Violation> {
     let mut entries = StoredEntries::new();
-    for index in 0.. {
-        let partition = directory.join(format!("partition-{index:03}"));
-        if !partition.is_dir() {
-            break;
-        }
-        let store = RocksReader::open_read_only(partition).map_err(unreadable)?;
+    for store in partitions(directory) {
+        let store = store?;
         let leases = leases(&store).await?;
         for (key, row) in rows(&store, Table::Entries).await? {
             let (mut entry, row) = entry(&store, &key, &row).await?;
@@ -77,6 +74,37 @@ pub async fn read(directory: &Path) -> Result<StoredEntries, Violation> {
         }
     }
     Ok(entries)
+}
+
+/// The rules that each partition has stored.
+pub type StoredRules = Vec<BTreeMap<RuleScope, Says>>;
+
+/// Reads every rule of every partition.
+///
+/// # Errors
+///
+/// The store cannot be read, or holds a rule that nobody made.
+pub async fn read_rules(directory: &Path) -> Result<StoredRules, Violation> {
+    let mut stored = StoredRules::new();
+    for store in partitions(directory) {
+        let mut rules = BTreeMap::new();
+        for (key, row) in rows(&store?, Table::Settings).await? {
+            let row = SettingsRow::decode(&key, &row).map_err(unreadable)?;
+            let says = RuleScope::named(&row.scope)
+                .and_then(|scope| Some((scope, Says::of(scope, &row.settings)?)));
+            let what = || format!("the stored rule of {}: {:?}", row.scope, row.settings);
+            let (scope, says) = says.ok_or_else(|| Violation::Damaged { what: what() })?;
+            rules.insert(scope, says);
+        }
+        stored.push(rules);
+    }
+    Ok(stored)
+}
+
+fn partitions(directory: &Path) -> impl Iterator<Item = Result<RocksReader, Violation>> {
+    let places = (0..).map(|index| directory.join(format!("partition-{index:03}")));
+    let places = places.take_while(|place| place.is_dir());
+    places.map(|place| RocksReader::open_read_only(place).map_err(unreadable))
 }
 
 /// The entry that a row of `entries` speaks of, and its own row.

@@ -99,6 +99,20 @@ impl Turns {
         self.stored.remove(&marker);
     }
 
+    /// An entry that was granted is done.
+    pub fn acked(&mut self, marker: Marker) {
+        self.stored.remove(&marker);
+        for place in [&mut self.ready, &mut self.soon, &mut self.found] {
+            place.remove(&marker);
+        }
+    }
+
+    /// What was ready and has not come, with the numbers of its queues.
+    pub fn missing(&self) -> impl Iterator<Item = (Marker, u32)> {
+        let missing = self.ready.difference(&self.found);
+        missing.map(|marker| (*marker, number_of(self.stored[marker].id.queue)))
+    }
+
     /// The dead letters that were stored.
     pub fn dead_letters(&self) -> Vec<(Marker, u32, EntryId)> {
         let dead = self.stored.iter().filter(|(_, e)| matches!(e.standing, Standing::Dead(_)));
@@ -177,10 +191,10 @@ impl Turns {
     ///
     /// It has not.
     pub fn ended(&self) -> Result<(), Violation> {
-        let mut stuck = self.ready.difference(&self.found);
+        let mut stuck = self.missing();
         match stuck.next() {
             None => Ok(()),
-            Some(&first) => Err(Violation::Stuck { n: 1 + stuck.count(), first }),
+            Some((first, _)) => Err(Violation::Stuck { n: 1 + stuck.count(), first }),
         }
     }
 

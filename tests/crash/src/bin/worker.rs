@@ -65,6 +65,7 @@ async fn live(options: &WorkerOptions, sink: &Arc<Output>) -> Result<(), Stop<No
     sink.say(&Event::Opened { n_partitions }).map_err(Stop::Sink)?;
     let actor = Actor::new(engine.clone(), sink.clone(), options.life)
         .with_early_receipts(options.early_receipts);
+    actor.find_rules()?;
     match options.work {
         Work::Load { n_tasks, n_calls } => {
             load::run(&actor, &control, options.seed, n_tasks, n_calls).await?;

@@ -80,6 +80,9 @@ pub(super) struct Lease {
     pub(super) attempt: u32,
     pub(super) long: bool,
     pub(super) life: u32,
+    /// When its call began, and when its receipt was there.
+    pub(super) began: Moment,
+    pub(super) heard: Moment,
     /// What the clock showed when the grant was there, in milliseconds.
     pub(super) granted_at_ms: u64,
     pub(super) nacked: Certainty,

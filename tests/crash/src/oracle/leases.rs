@@ -34,7 +34,7 @@ impl Oracle {
             *token_max = grant.token.max(*token_max);
         }
         self.counts.granted += grants.len() as u64;
-        Ok(())
+        self.obeys(grants, began, long)
     }
 
     /// Within one answer no entry can be late.
@@ -74,6 +74,8 @@ impl Oracle {
             attempt,
             long,
             life: self.life,
+            began,
+            heard: self.now,
             granted_at_ms: at_ms,
             nacked: Certainty::No,
             rejected: false,
@@ -82,6 +84,9 @@ impl Oracle {
         let (op, limit) = (entry.op, queues::attempts_max(entry.queue));
         let entry = self.entries.get_mut(&marker).expect("it was looked up");
         entry.leases.insert(token, lease);
+        if long {
+            self.rules.hold(marker);
+        }
         if !entry.attempts_grow() || limit.is_some_and(|limit| attempt > limit) {
             return Err(Violation::Attempt { marker, attempt });
         }

@@ -52,6 +52,7 @@ impl Oracle {
             }
             Action::Extend => {
                 lease.long = true;
+                self.rules.hold(marker);
                 self.counts.extended += 1;
             }
         }

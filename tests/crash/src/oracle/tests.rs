@@ -3,6 +3,7 @@ use crate::event::Granted;
 
 mod at_rest;
 mod purges;
+mod rules;
 mod waiting;
 
 /// What the clock shows, in milliseconds, unless it matters.

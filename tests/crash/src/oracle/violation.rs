@@ -6,6 +6,7 @@ use millpond::EntryRank;
 use millpond_types::LeaseRow;
 
 use crate::event::{Action, Marker, Nacked, OpId, Token};
+use crate::rules::{RuleScope, Says};
 use crate::stored::Standing;
 
 /// An entry that came after some that stand behind it in its queue, and what is known of it.
@@ -260,6 +261,49 @@ pub enum Violation {
     Overdue {
         /// Number of the queue.
         queue: u32,
+    },
+    /// Something was granted in spite of a rule that stops it.
+    #[error("entry {marker:x} was granted, and the rule of {} stops its queue", scope.name())]
+    Stopped {
+        /// The entry.
+        marker: Marker,
+        /// What the rule is about.
+        scope: RuleScope,
+    },
+    /// More was granted than a limit lets through.
+    #[error("{n_held} leases are in force, and the rule of {} lets {n_max} through", scope.name())]
+    LimitExceeded {
+        /// What the rule is about.
+        scope: RuleScope,
+        /// What it says.
+        n_max: u32,
+        /// Leases in force for certain.
+        n_held: usize,
+    },
+    /// Entries that are not given to anybody, and no rule says so.
+    #[error("entry {marker:x} of queue {queue} is ready, is not granted, and nothing keeps it")]
+    KeptByNobody {
+        /// The entry.
+        marker: Marker,
+        /// Number of its queue.
+        queue: u32,
+    },
+    /// A rule that was lost, or changed by nobody.
+    #[error(
+        "the rule of {} is {found:?} in partition {partition:?}; it must be {says:?}, or {wanted:?}",
+        scope.name()
+    )]
+    WrongRule {
+        /// What it is about.
+        scope: RuleScope,
+        /// What was found.
+        found: Says,
+        /// What had a receipt.
+        says: Says,
+        /// The change in doubt.
+        wanted: Option<Says>,
+        /// Where it was found; absent for what the engine says.
+        partition: Option<u16>,
     },
     /// The number of partitions changed.
     #[error("{found} partitions; {created} were created")]

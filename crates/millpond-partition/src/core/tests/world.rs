@@ -14,6 +14,7 @@ mod purges;
 mod restart;
 mod retention;
 mod rules;
+mod sharing;
 mod staged;
 mod time;
 
@@ -39,6 +40,7 @@ use crate::command::{DeadAction, LeaseRef, Message, NewEntry, QueueRef, Retry, S
 use crate::core::forward::Step;
 use crate::core::waits::Wait;
 use crate::core::{Mutation, Seen};
+use crate::governor::Governor;
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError, StaleReason};
@@ -91,6 +93,8 @@ pub(super) struct World {
     /// Entries that a purge concerned.
     purged: BTreeSet<EntryId>,
     rulebook: Rulebook,
+    /// Another partition has a part in the limits, so that what is out here says little.
+    shares: bool,
 }
 
 fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
@@ -99,9 +103,14 @@ fn pick<T>(from: &[T], pick: u16) -> Option<usize> {
 
 impl World {
     pub(super) fn new(setup: &Setup) -> Checked<Self> {
+        Self::under(&Governor::new(1), 0, setup)
+    }
+
+    /// As one of several partitions.
+    fn under(governor: &Governor, number: usize, setup: &Setup) -> Checked<Self> {
         let disk = MemoryDisk::new();
         let now = UnixMillis(100_000_000);
-        let node = Node::open(&disk, setup, now)?;
+        let node = Node::open_under(governor, number, &disk, setup, now)?;
         disk.block_reads(setup.block);
         setup.hold.into_iter().for_each(|snapshot| disk.hold_scans(snapshot));
         let queues = (0..N_QUEUES + N_GRAVES)
@@ -140,6 +149,7 @@ impl World {
             begun: BTreeMap::new(),
             purged: BTreeSet::new(),
             rulebook: Rulebook::default(),
+            shares: false,
         };
         world.show_clocks();
         world.lay_down_rules()?;

@@ -51,6 +51,17 @@ pub(in crate::core::tests) struct Node {
 
 impl Node {
     pub(super) fn open(disk: &MemoryDisk, setup: &Setup, now: UnixMillis) -> Checked<Self> {
+        Self::open_under(&Governor::new(1), 0, disk, setup, now)
+    }
+
+    /// As one of several partitions.
+    pub(super) fn open_under(
+        governor: &Governor,
+        number: usize,
+        disk: &MemoryDisk,
+        setup: &Setup,
+        now: UnixMillis,
+    ) -> Checked<Self> {
         let options = MemoryOptions {
             sync: SyncMode::Stepped,
             visibility: setup.visibility,
@@ -71,13 +82,12 @@ impl Node {
         }
         let recovered = opened.ok_or_else(|| fail("the partition does not open"))?;
         let (sender, mailbox) = mailbox(1);
-        let governor = Governor::new(1);
-        let seat = governor.join(0, sender.clone());
+        let seat = governor.join(number, sender.clone());
         let core = Core::new(now, recovered, setup.options.clone(), setup.ranges, sender, seat);
         let (commits, reads) = (VecDeque::new(), Vec::new());
         Ok(Self {
             core,
-            governor,
+            governor: governor.clone(),
             store,
             mailbox,
             commits,
