@@ -19,9 +19,9 @@ const N_QUEUES: u32 = 4;
 #[serde(rename_all = "snake_case")]
 pub enum RuleScope {
     /// The topic with this index.
-    Topic(usize),
+    Topic(u8),
     /// Queues of the topic with this index, by the index of their prefix.
-    Prefix(usize, usize),
+    Prefix(u8, u8),
     /// The queue with this number.
     Queue(u32),
 }
@@ -29,10 +29,10 @@ pub enum RuleScope {
 impl RuleScope {
     /// Every one of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        let topics = 0..queues::TOPICS.len();
-        let prefixes = topics
-            .clone()
-            .flat_map(|topic| (0..PREFIXES.len()).map(move |prefix| Self::Prefix(topic, prefix)));
+        let topics = (0..).zip(queues::TOPICS).map(|(topic, _)| topic);
+        let prefixes = topics.clone().flat_map(|topic| {
+            (0..).zip(PREFIXES).map(move |(prefix, _)| Self::Prefix(topic, prefix))
+        });
         topics.map(Self::Topic).chain(prefixes).chain((0..N_QUEUES).map(Self::Queue))
     }
 
@@ -44,10 +44,10 @@ impl RuleScope {
     /// Whether the rule concerns a queue.
     pub fn covers(self, queue: u32) -> bool {
         match self {
-            Self::Topic(topic) => queues::topic(queue) == queues::TOPICS[topic],
+            Self::Topic(topic) => queues::topic(queue) == queues::TOPICS[usize::from(topic)],
             Self::Prefix(topic, prefix) => {
-                queues::topic(queue) == queues::TOPICS[topic]
-                    && queues::key(queue).starts_with(PREFIXES[prefix])
+                queues::topic(queue) == queues::TOPICS[usize::from(topic)]
+                    && queues::key(queue).starts_with(PREFIXES[usize::from(prefix)])
             }
             Self::Queue(number) => queue == number,
         }
@@ -62,10 +62,11 @@ impl RuleScope {
         let topic = |name| TopicName::new(name).expect("a valid topic");
         let key = |name: &str| QueueKey::new(name).expect("a valid key");
         match self {
-            Self::Topic(number) => Scope::Topic(topic(queues::TOPICS[number])),
-            Self::Prefix(number, prefix) => {
-                Scope::Prefix(topic(queues::TOPICS[number]), key(PREFIXES[prefix]))
-            }
+            Self::Topic(number) => Scope::Topic(topic(queues::TOPICS[usize::from(number)])),
+            Self::Prefix(number, prefix) => Scope::Prefix(
+                topic(queues::TOPICS[usize::from(number)]),
+                key(PREFIXES[usize::from(prefix)]),
+            ),
             Self::Queue(queue) => {
                 Scope::Queue(topic(queues::topic(queue)), key(&queues::key(queue)))
             }
@@ -83,7 +84,7 @@ impl RuleScope {
     /// What every engine of these tests says of the scope beside pauses and limits.
     fn base(self) -> Settings {
         match self {
-            Self::Topic(topic) => queues::settings(topic),
+            Self::Topic(topic) => queues::settings(topic.into()),
             Self::Prefix(..) | Self::Queue(_) => Settings::default(),
         }
     }
@@ -107,8 +108,8 @@ impl Says {
             RuleScope::Queue(_) => 6,
         };
         let n_max = u32::try_from(random.below(n_max + 1)).expect("small limits");
-        // A limit that comes to stand around others makes their resources anew, and until all partitions have
-        // the rule, leases count in the old ones. So the prefix around all others is only paused.
+        // A limit that comes to stand around others replaces theirs, and until all partitions have the rule,
+        // leases count in the old ones, so that those can be exceeded. The prefix around the others is only paused.
         if matches!(scope, RuleScope::Prefix(_, 0)) {
             return Self { paused: random.percent(20), n_max: None };
         }

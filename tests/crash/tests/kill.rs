@@ -5,6 +5,7 @@ use std::path::Path;
 use millpond_crash_tests::check::Check;
 use millpond_crash_tests::event::{DeadAction, Leases, NewEntry, Start, queues};
 use millpond_crash_tests::random::Random;
+use millpond_crash_tests::rules::{RuleScope, Says};
 use millpond_crash_tests::stored::{Standing, StoredEntry, read};
 use millpond_crash_tests::worker::{Worker, WorkerOptions};
 use millpond_crash_tests::{Event, Oracle, Violation};
@@ -22,6 +23,9 @@ const PURGES_MAX: usize = 4;
 /// Intents to replay or drop a dead letter before a kill, at most.
 const DEAD_LETTERS_MAX: usize = 16;
 
+/// Intents to change a rule before a kill, at most.
+const RULES_MAX: usize = 32;
+
 /// Where a worker is killed.
 #[derive(Debug, Clone, Copy)]
 enum Point {
@@ -35,6 +39,8 @@ enum Point {
     Purge(usize),
     /// Right after its k-th intent to replay or drop a dead letter.
     DeadLetter(usize),
+    /// Right after its k-th intent to change a rule.
+    Rule(usize),
 }
 
 impl Point {
@@ -42,11 +48,12 @@ impl Point {
         // Small numbers are as likely as large ones: log-uniform.
         let bits = 1 + random.below(EVENTS_MAX.ilog2() as usize);
         let k = 1 + random.below(1 << bits);
-        match random.below(12) {
+        match random.below(13) {
             0 => Self::Opening,
             1..=7 => Self::Receipt(k),
             8 => Self::Purge(1 + random.below(PURGES_MAX)),
             9 => Self::DeadLetter(1 + random.below(DEAD_LETTERS_MAX)),
+            10 => Self::Rule(1 + random.below(RULES_MAX)),
             _ => Self::Intent(k),
         }
     }
@@ -65,16 +72,20 @@ fn live_as(
     said: impl Fn(Event) -> Event,
 ) -> Result<(), Violation> {
     let mut worker = Worker::start(worker(), options);
-    let (mut receipts, mut intents, mut purges, mut dead_letters) = (0, 0, 0, 0);
+    let (mut receipts, mut intents, mut purges, mut dead_letters, mut rules) = (0, 0, 0, 0, 0);
     loop {
         let event = said(worker.next_event().expect("the load does not end by itself"));
         oracle.apply(&event)?;
         if event.is_receipt() {
             receipts += 1;
-        } else if !matches!(event, Event::Opening { .. } | Event::Opened { .. }) {
+        } else if !matches!(
+            event,
+            Event::Opening { .. } | Event::Opened { .. } | Event::Rules { .. }
+        ) {
             intents += 1;
             purges += usize::from(matches!(event, Event::Purge { .. }));
             dead_letters += usize::from(matches!(event, Event::DeadLetter { .. }));
+            rules += usize::from(matches!(event, Event::Rule { .. }));
         }
         let reached = match point {
             Point::Opening => true,
@@ -82,6 +93,7 @@ fn live_as(
             Point::Intent(k) => intents >= k,
             Point::Purge(k) => purges >= k,
             Point::DeadLetter(k) => dead_letters >= k,
+            Point::Rule(k) => rules >= k,
         };
         if reached {
             break;
@@ -111,6 +123,7 @@ struct Totals {
     dropped: u64,
     purges: u64,
     purged: u64,
+    rules: u64,
     late: u64,
 }
 
@@ -161,6 +174,7 @@ fn life_of_a_store(
     totals.dropped += counts.dropped;
     totals.purges += counts.purges;
     totals.purged += counts.purged;
+    totals.rules += counts.rules;
     Ok(())
 }
 
@@ -188,7 +202,7 @@ fn every_receipt_is_honoured_after_kill_9() {
     }
     println!(
         "crash points: {}, receipts honoured: {} ({} entries enqueued, {} of them to wait, {} acked, {} \
-         backed off, {} dead, {} replayed, {} dropped, {} purged by {} purges), \
+         backed off, {} dead, {} replayed, {} dropped, {} purged by {} purges, {} rules), \
          calls in doubt: {}, entries rightly late: {}, stores: {}, seed {seed}",
         totals.points,
         totals.receipts,
@@ -201,6 +215,7 @@ fn every_receipt_is_honoured_after_kill_9() {
         totals.dropped,
         totals.purged,
         totals.purges,
+        totals.rules,
         totals.in_doubt,
         totals.late,
         totals.stores,
@@ -302,6 +317,43 @@ fn a_replay_that_did_nothing_is_caught() {
     let violation = check(&reopened, replayed(marker)).expect_err("it is still dead");
     let why = "it was replayed";
     assert!(matches!(violation, Violation::StoredStage { why: w, .. } if w == why), "{violation}");
+}
+
+/// The twin of a rule: a receipt for one that nobody made.
+#[test]
+fn a_rule_that_was_lost_is_caught() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    live_until(Point::Receipt(40), &options, &mut oracle).expect("an honest worker");
+    let (op, scope) = (99 << 32, RuleScope::Topic(0));
+    let says = Says { paused: true, n_max: Some(12_345) };
+    oracle.apply(&Event::Rule { op, scope, says }).expect("an intent");
+    oracle.apply(&Event::RuleSet { op }).expect("a receipt");
+    let reopened =
+        Check { directory: &directory, n_partitions: 1, seed: 1, life: 2, keep_first: true };
+    let violation = check(&reopened, oracle).expect_err("it is not there");
+    assert!(matches!(violation, Violation::WrongRule { .. }), "{violation}");
+}
+
+/// The twin of a limit: a worker whose limits are higher than it says.
+#[test]
+fn an_engine_that_leases_beyond_its_limits_is_caught() {
+    let place = scratch();
+    let directory = place.path().join("data");
+    let mut oracle = Oracle::new();
+    let options = endless(&directory, seed(), 1);
+    let lower = |event| match event {
+        Event::Rule { op, scope, says: Says { paused, n_max: Some(n_max) } } => {
+            Event::Rule { op, scope, says: Says { paused, n_max: Some(n_max / 4) } }
+        }
+        event => event,
+    };
+    let caught = live_as(Point::Receipt(20_000), &options, &mut oracle, lower);
+    let is_it =
+        |v: &Violation| matches!(v, Violation::LimitExceeded { .. } | Violation::Stopped { .. });
+    assert!(caught.as_ref().is_err_and(is_it), "{caught:?}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn check_image(
     (names, tail): (Names, Tail),
     oracle: Oracle,
     random: &mut Random,
-) -> Result<Checked, (Violation, tempfile::TempDir)> {
+) -> Result<Checked, Box<(Violation, tempfile::TempDir)>> {
     let place = crate::support::scratch();
     let contents = disk.after_power_cut(names, tail, random);
     write_image(&contents, root, place.path()).expect("the image can be written");
@@ -54,7 +54,7 @@ fn check_image(
         life: 100,
         keep_first,
     };
-    check(&reopened, oracle).map_err(|violation| (violation, place))
+    check(&reopened, oracle).map_err(|violation| Box::new((violation, place)))
 }
 
 /// Lines after which to cut: anywhere, right after a receipt, and right after the name of a file changed.
@@ -103,11 +103,14 @@ fn every_receipt_is_honoured_after_a_power_cut() {
             purges += oracle.counts().purges;
             match check_image(disk, &root, *kind, oracle, &mut random) {
                 Ok(checked) => late += checked.late.len(),
-                Err((violation, place)) => panic!(
-                    "power cut after line {}, {kind:?}: {violation}; seed {seed}, image kept at {}",
-                    disk.line(),
-                    place.keep().display()
-                ),
+                Err(broken) => {
+                    let (violation, place) = *broken;
+                    panic!(
+                        "power cut after line {}, {kind:?}: {violation}; seed {seed}, image kept at {}",
+                        disk.line(),
+                        place.keep().display()
+                    )
+                }
             }
         }
     });
@@ -135,7 +138,7 @@ fn a_disk_that_forgets_the_sync_of_a_receipt_is_caught() {
         if disk.line() == receipt.line {
             let oracle = oracle_at(&said, receipt.line).expect("an honest worker");
             let image = check_image(disk, &root, DISKS[0], oracle, &mut Random::new(1));
-            caught = Some(image.map_err(|(violation, _)| violation));
+            caught = Some(image.map_err(|broken| broken.0));
         }
     });
     let violation = caught.expect("the line was reached").expect_err("an entry is missing");

@@ -1,13 +1,13 @@
 //! Checks of rules that were there when the store was opened, and of others.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use millpond_sync::Arc;
 
-use super::{Judge, lease_ready, settle_each, stopped};
+use super::{DUE_WITHIN, Judge, judge_grants, lease_ready, settle_each, stopped};
 use crate::Violation;
-use crate::actor::Actor;
-use crate::event::Action;
+use crate::actor::{Actor, Source};
+use crate::event::{Action, Marker};
 use crate::random::Random;
 use crate::rules::{RuleScope, Says};
 use crate::turns::Turns;
@@ -26,26 +26,43 @@ pub(super) async fn fill_up(
     random: &mut Random,
 ) -> Result<Turns, Violation> {
     turns = lease_ready(actor, judge, turns, random).await?;
-    is_kept(judge, &turns)?;
+    turns = lease_the_rest(actor, judge, turns).await?;
     let held = judge.oracle(|oracle| oracle.held());
     let acked: Vec<_> = held.into_iter().filter(|_| random.percent(ACKED_PERCENT)).collect();
     acked.iter().for_each(|held| turns.acked(held.marker));
     settle_each(actor, acked.into_iter().map(|held| (held, Action::Ack))).await?;
     turns = lease_ready(actor, judge, turns, random).await?;
-    is_kept(judge, &turns)?;
+    turns = lease_the_rest(actor, judge, turns).await?;
     Ok(turns)
 }
 
-/// Whatever is ready and was not granted is kept by a rule.
-fn is_kept(judge: &Judge, turns: &Turns) -> Result<(), Violation> {
-    let mut kept = BTreeSet::new();
-    for (marker, queue) in turns.missing() {
-        if !kept.contains(&queue) && judge.oracle(|oracle| oracle.kept_by(queue)).is_none() {
+/// Waits for whatever is ready and was not granted, unless a rule keeps it. What a lease has made available may be
+/// on its way from one partition to another, and who does not wait for it may miss it.
+async fn lease_the_rest(
+    actor: &Actor<Judge>,
+    judge: &Arc<Judge>,
+    mut turns: Turns,
+) -> Result<Turns, Violation> {
+    while let Some((marker, queue)) = kept_by_nobody(judge, &turns) {
+        let source = Source::Queue(queue);
+        let held = actor.lease_within(source, 1, true, DUE_WITHIN).await.map_err(stopped)?;
+        if held.is_empty() {
             return Err(Violation::KeptByNobody { marker, queue });
         }
-        kept.insert(queue);
+        judge_grants(judge, &mut turns, held)?;
     }
-    Ok(())
+    Ok(turns)
+}
+
+/// An entry that is ready and was not granted, and that no rule keeps.
+fn kept_by_nobody(judge: &Judge, turns: &Turns) -> Option<(Marker, u32)> {
+    let mut firsts = BTreeMap::new();
+    for (marker, queue) in turns.missing() {
+        firsts.entry(queue).or_insert(marker);
+    }
+    let is_kept = |queue| judge.oracle(|oracle| oracle.kept_by(queue)).is_some();
+    let found = firsts.into_iter().find(|(queue, _)| !is_kept(*queue));
+    found.map(|(queue, marker)| (marker, queue))
 }
 
 /// Withdraws all rules.

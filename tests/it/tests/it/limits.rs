@@ -141,6 +141,7 @@ async fn a_lowered_limit_drains_and_ends_no_lease() {
 
 /// Burst and rate are bounds from above for any time that has passed, measured from before the rule.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a rate is about real time")]
 async fn a_rate_lets_its_burst_through_and_then_what_time_brings() {
     const PER_SECOND: u32 = 200;
     const BURST: u32 = 5;
