@@ -241,6 +241,13 @@ impl Seat {
         }
     }
 
+    /// All queues of this partition go by the rules of a topic as they were at this revision.
+    pub(crate) fn walked(&self, now: UnixMillis, topic: TopicId, revision: u64) {
+        let mut state = self.lock();
+        let State { limits, rules, .. } = &mut *state;
+        rules.walked(nanos(now), limits, self.number, (topic, revision));
+    }
+
     /// Tells every partition what was made available to it, and returns the topics of this one.
     pub(crate) fn take_woken(&self) -> Vec<TopicSlot> {
         let mut others = Vec::new();

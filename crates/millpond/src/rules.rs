@@ -41,8 +41,7 @@ macro_rules! rule_methods {
             ///
             /// # Cancel safety
             ///
-            /// A dropped future may have changed the rule, for a part of the partitions too; opening the engine
-            /// completes that. The next change replaces it.
+            /// A dropped future changes the rule all the same, if it was polled.
             pub async fn set(&self, settings: Settings) -> Result<Durable<()>, Error> {
                 self.rule_engine().change_rule(self.rule_scope()?, |_| settings).await
             }
@@ -162,11 +161,23 @@ impl Engine {
     }
 
     async fn pause_rule(&self, scope: Scope, paused: Option<bool>) -> Result<Durable<()>, Error> {
-        self.change_rule(scope, |settings| Settings { paused, ..settings }).await
+        self.change_rule(scope, move |settings| Settings { paused, ..settings }).await
     }
 
-    /// Changes what a rule says, after every change that was begun before.
+    /// Changes what a rule says, after every change that was begun before. Once begun it goes on, whoever waits
+    /// for it: between partitions that know a rule and others that do not, limits within each other let nothing
+    /// through.
     pub(crate) async fn change_rule(
+        &self,
+        scope: Scope,
+        change: impl FnOnce(Settings) -> Settings + Send + 'static,
+    ) -> Result<Durable<()>, Error> {
+        let engine = self.clone();
+        let changing = tokio::spawn(async move { engine.make_rule(scope, change).await });
+        changing.await.map_err(|error| Error::new(crate::ErrorKind::Closed, error.to_string()))?
+    }
+
+    async fn make_rule(
         &self,
         scope: Scope,
         change: impl FnOnce(Settings) -> Settings,
@@ -175,11 +186,8 @@ impl Engine {
         let governor = &self.0.governor;
         let settings = change(governor.rule(&scope).unwrap_or_default());
         let row = governor.change(scope, settings)?;
-        let of_queue = match &row.scope {
-            Scope::Queue(topic, key) => Some(millpond_types::QueueId::derive(topic, key)),
-            Scope::Topic(_) | Scope::Prefix(..) => None,
-        };
-        if let Some(id) = of_queue {
+        if let Scope::Queue(topic, key) = &row.scope {
+            let id = millpond_types::QueueId::derive(topic, key);
             return Ok(self.partition_of(id).configure(row).await?);
         }
         store(&self.0.partitions, &row).await

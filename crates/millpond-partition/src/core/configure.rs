@@ -30,6 +30,7 @@ const STEPS_PER_TURN: usize = if cfg!(test) { 2 } else { 4096 };
 #[derive(Debug)]
 pub(super) struct Walk {
     topic: TopicId,
+    revision: u64,
     next: usize,
     reply: Reply<()>,
     position: Durable<()>,
@@ -84,7 +85,13 @@ impl Core {
         for id in self.recall.leased() {
             self.park(id, Message::Unreceived(Vec::new()));
         }
-        self.walks.push_back(Walk { topic, next: 0, reply, position: position.attach(()) });
+        self.walks.push_back(Walk {
+            topic,
+            revision: row.revision,
+            next: 0,
+            reply,
+            position: position.attach(()),
+        });
     }
 
     /// Puts in force what the rules say of a topic as a whole.
@@ -134,6 +141,7 @@ impl Core {
         });
         let counts_all = self.to_resolve.is_empty() && self.recall.leased().next().is_none();
         if is_through && counts_all {
+            self.seat.walked(self.looked_at, walk.topic, walk.revision);
             let _ = walk.reply.send(Ok(walk.position));
             return !self.walks.is_empty();
         }

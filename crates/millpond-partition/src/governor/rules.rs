@@ -31,6 +31,8 @@ struct Prefix {
     /// What its queues do together, if that is limited, and what is around that.
     resource: Option<ResourceId>,
     parent: Option<ResourceId>,
+    /// Its resource was made anew, and lets nothing through until the leases that are out count there.
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Topic {
     queues: HashMap<QueueId, (QueueKey, Rule)>,
     /// Grows with every change of the topic's rules.
     version: u64,
+    /// Up to which version the queues of each partition go by the rules.
+    walked: Vec<u64>,
 }
 
 /// The rules themselves.
@@ -209,7 +213,12 @@ impl Rules {
             prefixes: BTreeMap::new(),
             queues: HashMap::new(),
             version: 0,
+            walked: vec![0; n_partitions],
         });
+        if is_recovered {
+            // Nothing was in memory that could have gone by older rules.
+            topic.walked[partition] = topic.walked[partition].max(row.revision);
+        }
         let is_new = topic.rule(&row.scope).is_none_or(|rule| rule.revision == 0);
         let rule = topic.rule_mut(&row.scope);
         rule.stored.resize(n_partitions, 0);
@@ -236,6 +245,29 @@ impl Rules {
             Scope::Queue(..) => {}
         }
         self.retired.retain(|resource| limits.remove(*resource).is_err());
+    }
+
+    /// All queues of a partition go by the rules of a topic, up to this version.
+    pub(crate) fn walked(
+        &mut self,
+        now_ns: u64,
+        limits: &mut Limits,
+        partition: usize,
+        (topic, version): (TopicId, u64),
+    ) {
+        let Some(topic) = self.topics.get_mut(&topic) else { return };
+        topic.walked[partition] = topic.walked[partition].max(version);
+        if topic.walked.iter().any(|walked| *walked < topic.version) {
+            return;
+        }
+        for prefix in topic.prefixes.values_mut().filter(|prefix| prefix.is_closed) {
+            prefix.is_closed = false;
+            if let (Some(id), Some(limit)) =
+                (prefix.resource, limit_together(&prefix.rule.settings))
+            {
+                limits.change(now_ns, id, limit).expect("a rule names it");
+            }
+        }
     }
 
     /// What the rule of a topic says of the topic as a whole.
@@ -365,10 +397,18 @@ fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Ve
         let exists = "a resource is removed only when no rule names it";
         prefix.resource = match (before, wanted) {
             (Some(resource), Some(limit)) if prefix.parent == shorter => {
-                limits.change(now_ns, resource, limit).expect(exists);
+                if !prefix.is_closed {
+                    limits.change(now_ns, resource, limit).expect(exists);
+                }
                 continue;
             }
+            // Leases that are out count at the old one until all partitions have come by. So long neither lets
+            // anything through: both together would exceed the limit.
             (Some(resource), Some(limit)) => {
+                let closed = Limit::none().concurrency(0);
+                limits.change(now_ns, resource, closed).expect(exists);
+                prefix.is_closed = true;
+                let limit = limit.concurrency(0);
                 Some(limits.replace(now_ns, resource, limit, shorter).expect(exists))
             }
             (None, Some(limit)) => {

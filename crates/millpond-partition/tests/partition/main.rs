@@ -7,5 +7,6 @@ mod damage;
 mod ending;
 mod fixture;
 mod leasing;
+mod nested;
 mod pressure;
 mod verification;

@@ -155,7 +155,7 @@ pub(super) async fn change(
     let SettingsRow { scope, settings: set, .. } =
         asked.map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
     let change = RuleChange { unset, set };
-    engine.change_rule(scope.clone(), |settings| change.apply(settings)).await?;
+    engine.change_rule(scope.clone(), move |settings| change.apply(settings)).await?;
     Ok(info(&scope, &engine.0.governor.rule(&scope).unwrap_or_default()))
 }
 
