@@ -49,20 +49,23 @@ fn limited(n_blocks: u32) -> Command {
     command
 }
 
-/// Kind and text of the first error that says more than "this lease is over" or "this is no dead letter". Whoever
-/// reads what was just leased, while the engine stops, may hear only that the store is closed.
+/// What a read hears of a store that its engine has given up.
+const STORE_CLOSED: (&str, &str) = ("closed", "the store is closed");
+
+/// Kind and text of the first error that says more than "this lease is over" or "this is no dead letter", and, if
+/// there is one, more than that the store is closed.
 fn first_failure(said: &[Event]) -> (String, String) {
-    let failure = said.iter().find_map(|event| match event {
-        Event::NotOpened { kind, text } => Some((kind, text)),
-        Event::Refused { kind, text, .. }
-            if !["stale_lease", "not_found", "closed"].contains(&&**kind) =>
-        {
-            Some((kind, text))
+    let failures = said.iter().filter_map(|event| match event {
+        Event::NotOpened { kind, text } => Some((kind.as_str(), text.as_str())),
+        Event::Refused { kind, text, .. } if !["stale_lease", "not_found"].contains(&&**kind) => {
+            Some((kind.as_str(), text.as_str()))
         }
         _ => None,
     });
+    let mut others = failures.clone().filter(|failure| *failure != STORE_CLOSED);
+    let failure = others.next().or_else(|| failures.clone().next());
     let (kind, text) = failure.expect("it failed for a reason");
-    (kind.clone(), text.clone())
+    (kind.to_owned(), text.to_owned())
 }
 
 #[test]
@@ -79,7 +82,9 @@ fn a_disk_that_is_full_stops_the_engine_and_loses_nothing() {
         let said = listen(&mut worker, &mut oracle).expect("it breaks no rule");
         assert_eq!(worker.wait().code(), Some(EXIT_STOPPED.into()));
         let (kind, text) = first_failure(&said);
-        assert_eq!(kind, "no_space", "{text}");
+        // Whoever was just reading what it had leased ends the load, and maybe nobody else noticed.
+        let was_reading = (kind.as_str(), text.as_str()) == STORE_CLOSED;
+        assert!(kind == "no_space" || was_reading, "{kind}: {text}");
         let receipts = oracle.counts().receipts();
         assert!(receipts > 0, "the limit is too low to show anything");
         println!("{n_blocks} blocks: {receipts} receipts, then {text}");
