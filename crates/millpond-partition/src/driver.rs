@@ -1,8 +1,6 @@
 //! The loop: one thread that owns a [`Core`], a mailbox and a store.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,10 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use millpond_inbox::completions::{Completions, Outcome, RefillFlight, RefillTicket};
-use millpond_storage_api::{
-    CommitTicket, Durable, LogPosition, PartitionStore, ScanEnd, ScanRows, StoreError,
-    StoreErrorKind,
-};
+use millpond_storage_api::{PartitionStore, ScanEnd, ScanRows, StoreError, StoreErrorKind};
 use millpond_sync::thread::block_on;
 use millpond_types::{DedupRow, UnixMillis};
 
@@ -24,6 +19,7 @@ use crate::core::{
     Core, Effects, Read, ReadJob, ReadOutcome, StoredActive, read_active, read_seen,
     try_read_active, try_read_seen,
 };
+use crate::durability::{self, Position};
 use crate::end::End;
 use crate::executor::Executor;
 use crate::mailbox::{MailboxOwner, MailboxSender, bytes};
@@ -80,9 +76,9 @@ pub(crate) struct Driver {
     sender: MailboxSender,
     options: PartitionOptions,
     clock: Clock,
-    commits: VecDeque<(CommitTicket, Effects)>,
-    /// A durable commit that has not been taken over to its end.
-    durable: Option<(Effects, Durable<LogPosition>)>,
+    commits: VecDeque<(durability::Ticket, Effects)>,
+    /// A commit that came through and has not been taken over to its end.
+    unhandled: Option<(Effects, Position)>,
     commit_waker: Waker,
     executor: Executor<Job>,
     completions: Completions<u64, Found, PartitionError>,
@@ -121,7 +117,7 @@ impl Driver {
             options,
             clock,
             commits: VecDeque::new(),
-            durable: None,
+            unhandled: None,
             commit_waker,
             executor,
             completions: Completions::new(move || notified.notify()),
@@ -155,8 +151,8 @@ impl Driver {
     /// One turn. `false` when everything is done and the loop was asked to close.
     fn turn(&mut self) -> Result<bool, PartitionError> {
         let [control, commands] = self.shares();
-        let is_durable = self.commits.is_empty() && self.durable.is_none();
-        if self.closing && is_durable && self.core.staged_is_empty() {
+        let is_done = self.commits.is_empty() && self.unhandled.is_none();
+        if self.closing && is_done && self.core.staged_is_empty() {
             return Ok(false);
         }
         self.mailbox.wait([control, commands], self.deadline());
@@ -290,31 +286,32 @@ impl Driver {
             return;
         }
         if let Some((batch, staged)) = self.core.poll_batch() {
-            self.commits.push_back((self.store.submit(batch), staged));
+            let ticket = durability::Ticket::of(&*self.store, batch, staged.needs_sync());
+            self.commits.push_back((ticket, staged));
             self.deadline_turns_left = DEADLINE_TURNS_PER_BATCH;
         }
     }
 
-    /// Takes over what has become durable, as far as one turn allows, and leaves a waker with the first
-    /// commit that has not.
+    /// Takes over what has become as durable as it was to be, as far as one turn allows, and leaves a waker
+    /// with the first commit that has not.
     fn take_commits(&mut self) -> Result<(), PartitionError> {
         let mut n_left = ENTRIES_PER_TURN;
         loop {
-            if let Some((effects, position)) = &mut self.durable {
-                self.core.handle_durable(effects, position, &mut n_left);
+            if let Some((effects, position)) = &mut self.unhandled {
+                self.core.handle_commit(effects, position, &mut n_left);
                 // What has become ready is served in a turn of its own, and the rest is taken over there.
                 self.sender.notify();
                 if !effects.is_empty() {
                     return Ok(());
                 }
-                self.durable = None;
+                self.unhandled = None;
             }
             let Some((ticket, _)) = self.commits.front_mut() else { return Ok(()) };
             let mut context = Context::from_waker(&self.commit_waker);
-            let Poll::Ready(outcome) = Pin::new(ticket).poll(&mut context) else { return Ok(()) };
+            let Poll::Ready(outcome) = ticket.poll(&mut context) else { return Ok(()) };
             let (_, effects) = self.commits.pop_front().expect("the front was just polled");
             match outcome {
-                Ok(position) => self.durable = Some((effects, position)),
+                Ok(position) => self.unhandled = Some((effects, position)),
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; the partition stops");
                     let error = PartitionError::Stopped(error);
@@ -437,7 +434,7 @@ impl Drop for Driver {
         for message in waiting.chain(self.mailbox.close()) {
             message.refuse(&why);
         }
-        if let Some((effects, _)) = self.durable.take() {
+        if let Some((effects, _)) = self.unhandled.take() {
             effects.refuse(&why);
         }
         for (_, staged) in self.commits.drain(..) {

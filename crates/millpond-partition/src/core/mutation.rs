@@ -8,6 +8,8 @@ use super::Core;
 pub(crate) enum Mutation {
     /// A durable commit also answers what is still being staged (P2).
     AnswerBeforeDurable,
+    /// A batch is not synced although only some of its callers can do without (P1, P2).
+    UnsyncedForSome,
     /// An entry is shown when it is staged (P1).
     ShowBeforeDurable,
     /// The stored floor is raised past entries that are on their way (P3).
@@ -172,8 +174,9 @@ pub(crate) enum Mutation {
 impl Mutation {
     /// All but the rule of late look-ups, which has an example of its own: the chain of events that needs it
     /// is too long for chance.
-    pub(crate) const ALL: [Self; 79] = [
+    pub(crate) const ALL: [Self; 80] = [
         Self::AnswerBeforeDurable,
+        Self::UnsyncedForSome,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
         Self::LoadEndUnnoticed,
