@@ -164,12 +164,22 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
+        let was_moving = self.is_moving(Stage::Ready, lease.id);
         // A move that has failed since has left the lease in force.
         self.hear_moves()?;
+        let answered = answer.poll()?;
         let Err(reason) = self.standing(lease) else {
-            return self.judge_enqueue(queue, new, answer, Some(lease.id), staged);
+            // Unless it failed only after a command that had to wait was refused because of it.
+            let settling =
+                PartitionError::StaleLease { id: lease.id, reason: StaleReason::Settling };
+            let refused = matches!(&answered, Some(Err(error)) if *error == settling);
+            if refused && was_moving && staged.waited {
+                note(Situation::HandedOnStale);
+                return Ok(());
+            }
+            return self.judge_enqueue(queue, new, (answer, answered), Some(lease.id), staged);
         };
-        match answer.poll()? {
+        match answered {
             Some(Err(PartitionError::StaleLease { id, reason: found })) => {
                 prop_assert_eq!((id, found), (lease.id, reason));
                 note(Situation::HandedOnStale);
@@ -277,8 +287,9 @@ impl World {
 
     fn judge(&mut self, id: QueueId, command: Command, staged: &mut Staged) -> Checked {
         match command {
-            Command::Enqueue { queue, new, answer } => {
-                self.judge_enqueue(&queue, new, answer, None, staged)
+            Command::Enqueue { queue, new, mut answer } => {
+                let answered = answer.poll()?;
+                self.judge_enqueue(&queue, new, (answer, answered), None, staged)
             }
             Command::HandOn { lease, queue, new, answer } => {
                 self.judge_handed_on(lease, &queue, new, answer, staged)
@@ -331,11 +342,10 @@ impl World {
         &mut self,
         queue: &QueueRef,
         new: Vec<NewEntry>,
-        mut answer: EnqueueAnswer,
+        (answer, answered): (EnqueueAnswer, Option<Answer<Vec<Accepted>>>),
         acked: Option<EntryId>,
         staged: &mut Staged,
     ) -> Checked {
-        let answered = answer.poll()?;
         let verdicts = self.verdicts(queue.id, &new);
         let is_new = new.iter().zip(&verdicts).filter(|(_, of)| of.is_none());
         let sizes: Vec<usize> = is_new.map(|(new, _)| new.body.len()).collect();
