@@ -12,6 +12,7 @@ use millpond_types::{
 
 use crate::PartitionError;
 use crate::core::Seen;
+use crate::durability::Receipt;
 use crate::mailbox::{CONTROL, MailboxSender};
 use crate::report::{PartitionReport, QueueReport};
 
@@ -275,7 +276,7 @@ pub struct LeaseRef {
 #[derive(Debug)]
 pub(crate) enum Settle {
     /// The work is done: the entry goes.
-    Ack(Reply<()>),
+    Ack(Receipt<()>),
     /// The work was not done.
     Nack { nack: Nack, reply: Reply<Nacked> },
     /// The work takes longer: a new deadline, this many milliseconds from now.
@@ -289,7 +290,7 @@ pub(crate) enum Message {
         queue: Arc<QueueRef>,
         entries: Vec<NewEntry>,
         seen: Seen,
-        reply: Reply<Vec<Accepted>>,
+        reply: Receipt<Vec<Accepted>>,
     },
     /// Both or neither. The lease may be of another queue.
     AckAndEnqueue {
@@ -346,9 +347,8 @@ impl Message {
     pub(crate) fn refuse(self, error: &PartitionError) {
         // Nobody has to be there to hear it.
         match self {
-            Self::Enqueue { reply, .. } | Self::AckAndEnqueue { reply, .. } => {
-                drop(reply.send(Err(error.clone())));
-            }
+            Self::Enqueue { reply, .. } => reply.refuse(error.clone()),
+            Self::AckAndEnqueue { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Lease { call, .. } => {
                 if let Some(reply) = call.claim() {
                     drop(reply.send(Err(error.clone())));
@@ -368,7 +368,7 @@ impl Message {
 impl Settle {
     pub(crate) fn refuse(self, error: PartitionError) {
         match self {
-            Self::Ack(reply) => drop(reply.send(Err(error))),
+            Self::Ack(reply) => reply.refuse(error),
             Self::Nack { reply, .. } => drop(reply.send(Err(error))),
             Self::Extend { reply, .. } => drop(reply.send(Err(error))),
         }

@@ -38,11 +38,12 @@ mod waits;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use millpond_storage_api::{Durable, Epoch, LogPosition, Table, WriteBatch};
+use millpond_storage_api::{Epoch, Table, WriteBatch};
 use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
 use crate::command::{Message, Nacked};
+use crate::durability::Position;
 use crate::governor::{Seat, nanos};
 use crate::mailbox::MailboxSender;
 use crate::options::PartitionOptions;
@@ -198,12 +199,12 @@ impl Core {
         }
     }
 
-    /// Takes over what a durable commit changed, in order, and as much of it as `n_left` entries allow; to
-    /// be called again with what is left, before any later commit.
-    pub(crate) fn handle_durable(
+    /// Takes over what a commit changed that is as durable as it was to be, in order, and as much of it as
+    /// `n_left` entries allow; to be called again with what is left, before any later commit.
+    pub(crate) fn handle_commit(
         &mut self,
         effects: &mut Effects,
-        position: &Durable<LogPosition>,
+        position: &Position,
         n_left: &mut usize,
     ) {
         self.counters.n_commits += u64::from(effects.n_bytes.is_some());
@@ -218,47 +219,48 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, effect: Effect, position: &Durable<LogPosition>) {
+    fn apply(&mut self, effect: Effect, position: &Position) {
         match effect {
             Effect::Enqueued { slot, arrivals, reply } => {
                 let accepted = self.entries_arrived(slot, arrivals);
-                // A caller that went away keeps its entries.
-                let _ = reply.send(Ok(position.attach(accepted)));
+                reply.give(accepted, position);
             }
-            Effect::Duplicates { accepted, reply } => {
-                let _ = reply.send(Ok(position.attach(accepted)));
+            Effect::Duplicates { accepted, reply } => reply.give(accepted, position),
+            Effect::Granted { grants, reply } => {
+                self.grants_stand(grants, reply, position.durable());
             }
-            Effect::Granted { grants, reply } => self.grants_stand(grants, reply, position),
             Effect::Gone { slot, rank, reply } => {
                 self.entry_left(slot, rank);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(position.attach(())));
+                    reply.give((), position);
                 }
             }
             Effect::Outlived { slot, rank } => self.entry_left(slot, rank),
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(position.attach(Nacked::Ready)));
+                    let _ = reply.send(Ok(position.durable().attach(Nacked::Ready)));
                 }
             }
             Effect::Arose { slot, key, rank, head } => self.arose(slot, key, rank, head),
             Effect::Moved { slot, from, to, tell } => {
                 self.moved(slot, from, to);
-                tell.of(position);
+                tell.of(position.durable());
             }
             Effect::Extended { slot, deadline, reply } => {
                 self.queues[slot].n_effects -= 1;
                 self.touch(slot);
-                let _ = reply.send(Ok(position.attach(deadline)));
+                let _ = reply.send(Ok(position.durable().attach(deadline)));
             }
             Effect::Purged { slot, delayed, reply } => {
                 delayed.iter().for_each(|key| self.delayed_purged(key));
-                self.purge_advanced(slot, reply, position);
+                self.purge_advanced(slot, reply, position.durable());
             }
-            Effect::Configured { row, reply } => self.configured(&row, reply, position),
+            Effect::Configured { row, reply } => {
+                self.configured(&row, reply, position.durable());
+            }
             Effect::NothingToPurge { reply } => {
-                let _ = reply.send(Ok(position.attach(crate::Purged::default())));
+                let _ = reply.send(Ok(position.durable().attach(crate::Purged::default())));
             }
         }
     }
@@ -296,9 +298,15 @@ impl Core {
         self.stage_totals();
         self.stage_dedup_floor();
         let batch = std::mem::take(&mut self.batch);
-        let effects = std::mem::take(&mut self.effects).into_iter();
+        let effects = std::mem::take(&mut self.effects);
+        // Rows that nobody waits for may go with those of callers who can do without. A power cut takes
+        // them together, and with them whatever came after.
+        let mut needs_sync = effects.is_empty() || effects.iter().any(Effect::needs_sync);
+        if self.is_broken(Mutation::UnsyncedForSome) {
+            needs_sync = effects.iter().all(Effect::needs_sync);
+        }
         let n_bytes = Some(batch.n_bytes());
-        Some((batch, Effects { effects, n_bytes }))
+        Some((batch, Effects { effects: effects.into_iter(), n_bytes, needs_sync }))
     }
 
     /// Whether there is nothing to submit.

@@ -1,8 +1,6 @@
 //! The loop: one thread that owns a [`Core`], a mailbox and a store.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,10 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use millpond_inbox::completions::{Completions, Outcome, RefillFlight, RefillTicket};
-use millpond_storage_api::{
-    CommitTicket, Durable, LogPosition, PartitionStore, ScanEnd, ScanRows, StoreError,
-    StoreErrorKind,
-};
+use millpond_storage_api::{PartitionStore, ScanEnd, ScanRows, StoreError, StoreErrorKind};
 use millpond_sync::thread::block_on;
 use millpond_types::{DedupRow, UnixMillis};
 
@@ -24,6 +19,7 @@ use crate::core::{
     Core, Effects, Read, ReadJob, ReadOutcome, StoredActive, read_active, read_seen,
     try_read_active, try_read_seen,
 };
+use crate::durability::{self, Position};
 use crate::end::End;
 use crate::executor::Executor;
 use crate::mailbox::{MailboxOwner, MailboxSender, bytes};
@@ -81,9 +77,9 @@ pub(crate) struct Driver {
     options: PartitionOptions,
     clock: Clock,
     /// On their way to storage, each with when it was submitted.
-    commits: VecDeque<(CommitTicket, Effects, Duration)>,
-    /// A durable commit that has not been taken over to its end.
-    durable: Option<(Effects, Durable<LogPosition>)>,
+    commits: VecDeque<(durability::Ticket, Effects, Duration)>,
+    /// A commit that came through and has not been taken over to its end.
+    unhandled: Option<(Effects, Position)>,
     commit_waker: Waker,
     executor: Executor<Job>,
     completions: Completions<u64, Found, PartitionError>,
@@ -122,7 +118,7 @@ impl Driver {
             options,
             clock,
             commits: VecDeque::new(),
-            durable: None,
+            unhandled: None,
             commit_waker,
             executor,
             completions: Completions::new(move || notified.notify()),
@@ -156,8 +152,8 @@ impl Driver {
     /// One turn. `false` when everything is done and the loop was asked to close.
     fn turn(&mut self) -> Result<bool, PartitionError> {
         let [control, commands] = self.shares();
-        let is_durable = self.commits.is_empty() && self.durable.is_none();
-        if self.closing && is_durable && self.core.staged_is_empty() {
+        let is_done = self.commits.is_empty() && self.unhandled.is_none();
+        if self.closing && is_done && self.core.staged_is_empty() {
             return Ok(false);
         }
         self.mailbox.wait([control, commands], self.deadline());
@@ -292,34 +288,35 @@ impl Driver {
         }
         if let Some((batch, staged)) = self.core.poll_batch() {
             let started = self.clock.elapsed();
-            self.commits.push_back((self.store.submit(batch), staged, started));
+            let ticket = durability::Ticket::of(&*self.store, batch, staged.needs_sync());
+            self.commits.push_back((ticket, staged, started));
             self.deadline_turns_left = DEADLINE_TURNS_PER_BATCH;
         }
     }
 
-    /// Takes over what has become durable, as far as one turn allows, and leaves a waker with the first
-    /// commit that has not.
+    /// Takes over what has become as durable as it was to be, as far as one turn allows, and leaves a waker
+    /// with the first commit that has not.
     fn take_commits(&mut self) -> Result<(), PartitionError> {
         let mut n_left = ENTRIES_PER_TURN;
         loop {
-            if let Some((effects, position)) = &mut self.durable {
-                self.core.handle_durable(effects, position, &mut n_left);
+            if let Some((effects, position)) = &mut self.unhandled {
+                self.core.handle_commit(effects, position, &mut n_left);
                 // What has become ready is served in a turn of its own, and the rest is taken over there.
                 self.sender.notify();
                 if !effects.is_empty() {
                     return Ok(());
                 }
-                self.durable = None;
+                self.unhandled = None;
             }
             let Some((ticket, ..)) = self.commits.front_mut() else { return Ok(()) };
             let mut context = Context::from_waker(&self.commit_waker);
-            let Poll::Ready(outcome) = Pin::new(ticket).poll(&mut context) else { return Ok(()) };
+            let Poll::Ready(outcome) = ticket.poll(&mut context) else { return Ok(()) };
             let (_, effects, started) =
                 self.commits.pop_front().expect("the front was just polled");
             match outcome {
                 Ok(position) => {
                     self.core.note_commit(self.clock.elapsed().saturating_sub(started));
-                    self.durable = Some((effects, position));
+                    self.unhandled = Some((effects, position));
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; the partition stops");
@@ -443,7 +440,7 @@ impl Drop for Driver {
         for message in waiting.chain(self.mailbox.close()) {
             message.refuse(&why);
         }
-        if let Some((effects, _)) = self.durable.take() {
+        if let Some((effects, _)) = self.unhandled.take() {
             effects.refuse(&why);
         }
         for (_, staged, _) in self.commits.drain(..) {

@@ -98,9 +98,11 @@
 //!
 //! # Invariants
 //!
-//! * **P1** The inbox of a queue hears of a change only after its commit is durable.
+//! * **P1** The inbox of a queue hears of a change only after its commit has the durability that was asked
+//!   for: `Durable`, unless everybody in it can do with less.
 //! * **P2** A reply that carries a receipt, a grant or a settlement is built from the
-//!   [`Durable`] position of the commit that contains it.
+//!   [`Durable`] position of the commit that contains it; or from its [`Buffered`] position, if the caller has
+//!   asked for no more than that.
 //! * **P3** Every row of a queue below its stored floor is dead, at every commit.
 //! * **P4** A queue that has a head, or has work of which the head is unknown, is in the ring of its topic,
 //!   exactly once; unless it is being read, backs off or is being purged.
@@ -148,6 +150,7 @@ mod command;
 mod core;
 pub mod dead_headers;
 mod driver;
+mod durability;
 mod end;
 mod error;
 mod executor;
@@ -170,7 +173,7 @@ pub use error::{FullOf, PartitionError, StaleReason};
 pub use governor::Governor;
 pub use latency::Latency;
 pub use millpond_inbox::Limits as InboxLimits;
-pub use millpond_storage_api::{Durable, PartitionStore};
+pub use millpond_storage_api::{Buffered, Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
 pub use report::{Counters, LimitOf, PartitionReport, PausedBy, QueueReport, QueueState};

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use millpond_storage_api::{Durable, PartitionStore, StoreError, StoreErrorKind};
+use millpond_storage_api::{Buffered, Durable, PartitionStore, StoreError, StoreErrorKind};
 use millpond_sync::{oneshot, thread};
 use millpond_types::{EntryId, QueueId, SettingsRow, UnixMillis};
 use millpond_wakeup::mailbox::Capacity;
@@ -15,6 +15,7 @@ use crate::command::{
 };
 use crate::core::{Core, Recovered, Seen};
 use crate::driver::{Driver, panicked};
+use crate::durability::Receipt;
 use crate::end::{Announce, End};
 use crate::governor::Governor;
 use crate::mailbox::{COMMAND, CONTROL, MailboxSender, mailbox};
@@ -131,8 +132,27 @@ impl Partition {
         queue: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
     ) -> Result<Durable<Vec<Accepted>>, PartitionError> {
-        let (queue, seen) = (queue.clone(), Seen::default());
-        self.ask(|reply| Message::Enqueue { queue, entries, seen, reply }).await
+        self.ask(|reply| enqueue(queue, entries, Receipt::Synced(reply))).await
+    }
+
+    /// As [`enqueue`](Self::enqueue), with a receipt as soon as the entries would survive the end of the process.
+    /// A power cut, or the failure of a later commit, may take them back, with everything that came after
+    /// them, and then their ids may be given to others. Whatever comes after them and is durable makes them
+    /// durable, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn enqueue_buffered(
+        &self,
+        queue: &Arc<QueueRef>,
+        entries: Vec<NewEntry>,
+    ) -> Result<Buffered<Vec<Accepted>>, PartitionError> {
+        self.ask(|reply| enqueue(queue, entries, Receipt::Buffered(reply))).await
     }
 
     /// The work is done, and has led to more work: removes the leased entry and accepts the others, by one
@@ -191,7 +211,25 @@ impl Partition {
     /// settled and only the answer is lost. The same holds for [`nack`](Self::nack) and
     /// [`extend`](Self::extend).
     pub async fn ack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
-        self.settle(lease, Settle::Ack).await
+        self.settle(lease, |reply| Settle::Ack(Receipt::Synced(reply))).await
+    }
+
+    /// As [`ack`](Self::ack), confirmed as soon as it would survive the end of the process. A power cut, or the
+    /// failure of a later commit, may bring the entry back, leased as it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ack`](Self::ack).
+    pub async fn ack_buffered(&self, lease: LeaseRef) -> Result<Buffered<()>, PartitionError> {
+        self.ask(|reply| {
+            let action = Settle::Ack(Receipt::Buffered(reply));
+            Message::Settle { lease, action }
+        })
+        .await
     }
 
     /// The work was not done: the attempt counts, and the entry is ready again, backs off or is set aside;
@@ -336,6 +374,14 @@ impl Partition {
         let _ = self.0.sender.push::<CONTROL>(Message::Close);
         self.0.end.wait().await
     }
+}
+
+fn enqueue(
+    queue: &Arc<QueueRef>,
+    entries: Vec<NewEntry>,
+    reply: Receipt<Vec<Accepted>>,
+) -> Message {
+    Message::Enqueue { queue: queue.clone(), entries, seen: Seen::default(), reply }
 }
 
 impl Drop for Inner {

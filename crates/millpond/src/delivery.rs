@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond_partition::{Accepted, Grant, LeaseRef, Nacked, Partition, QueueRef};
-use millpond_storage_api::Durable;
+use millpond_storage_api::{Buffered, Durable};
 use millpond_types::{Body, EntryId, Headers, LeaseToken, QueueKey, TopicName, UnixMillis};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -126,6 +126,22 @@ impl Delivery {
     pub async fn ack(mut self) -> Result<Durable<()>, Error> {
         self.return_credit();
         Ok(self.partition.ack(self.lease().into()).await?)
+    }
+
+    /// As [`ack`](Self::ack), confirmed as soon as it would survive the end of the process: see
+    /// [`Queue::enqueue_buffered`]. A power cut, or the failure of a later commit, may bring the entry back. It
+    /// is then delivered again, though it was confirmed as done.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ack`](Self::ack).
+    pub async fn ack_buffered(mut self) -> Result<Buffered<()>, Error> {
+        self.return_credit();
+        Ok(self.partition.ack_buffered(self.lease().into()).await?)
     }
 
     /// The work is done, and has led to more work: removes the entry and accepts the others, in this order,

@@ -31,7 +31,9 @@
 //!
 //! * **Sync policy.** Every commit is synced (`fdatasync` of the write-ahead log) before its receipt,
 //!   grant or settlement is handed out; [`Durable`] is the type that says so. Commits that wait for the
-//!   same sync share it.
+//!   same sync share it. Who can do without asks for a [`Buffered`] receipt
+//!   ([`Queue::enqueue_buffered`], [`Delivery::ack_buffered`]): it survives the end of the process, and perhaps
+//!   not a power cut.
 //! * **Delivery** is at least once. A lease ends by ack, nack or expiry; its token is a fencing token, and
 //!   whoever comes late with it is refused.
 //! * **Order** inside a queue is `(priority, sequence)` among ready entries. Queues of a topic are served
@@ -82,7 +84,7 @@ pub use millpond_partition::{
     Accepted, Counters, FullOf, Latency, LeasesAtOpen, LimitOf, Nacked, OptionsError,
     PartitionOptions, PausedBy, Purged, RuleError,
 };
-pub use millpond_storage_api::{Durable, PartitionStore};
+pub use millpond_storage_api::{Buffered, Durable, PartitionStore};
 pub use millpond_types::{
     Backoff, Body, DeadCause, EntryId, EntryRank, Epoch, ErrorKind, Headers, InvalidSettings,
     LeaseToken, Priority, Quantum, QueueId, QueueKey, RateLimit, Scope, Sequence, Setting,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millpond_partition::inspect::StoredEntry;
 use millpond_partition::{Accepted, LeaseSource, NewEntry, Partition, Purged, QueueRef, inspect};
-use millpond_storage_api::Durable;
+use millpond_storage_api::{Buffered, Durable};
 use millpond_types::{EntryId, InvalidName, QueueKey, TopicId, TopicName};
 
 use crate::engine::Engine;
@@ -120,6 +120,44 @@ impl Queue {
         Ok(receipt.map(|accepted| accepted[0]))
     }
 
+    /// As [`enqueue`](Self::enqueue), with a receipt as soon as the entry would survive the end of the process,
+    /// `kill -9` included. That takes no sync of the disk.
+    ///
+    /// A power cut, or the failure of a later commit, may take the entry back, with everything that came after
+    /// it, and then its id may be given to another. Any [`Durable`] value of the same partition that comes later
+    /// makes it durable, too: the receipt of an `enqueue` into this queue, or a delivery from it.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), millpond::Error> {
+    /// use millpond::{Buffered, Durable, Engine, Entry, Options};
+    ///
+    /// # let directory = tempfile::tempdir().expect("a temporary directory");
+    /// # let engine = Engine::open(Options::new(directory.path())).await?;
+    /// let clicks = engine.topic("clicks").queue("tenant-42");
+    /// for click in ["a", "b", "c"] {
+    ///     // The next power cut may take it.
+    ///     let _receipt: Buffered<_> = clicks.enqueue_buffered(Entry::new(click)).await?;
+    /// }
+    /// // No power cut takes this one, nor those before it.
+    /// let _receipt: Durable<_> = clicks.enqueue(Entry::new("d")).await?;
+    /// # engine.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn enqueue_buffered(&self, entry: Entry) -> Result<Buffered<Accepted>, Error> {
+        let (partition, names) = self.place()?;
+        let receipt = partition.enqueue_buffered(names, vec![entry.into_new()?]).await?;
+        Ok(receipt.map(|accepted| accepted[0]))
+    }
+
     /// Accepts several entries, all or none, in this order. The receipt tells their ids. Those whose keys were
     /// seen lately, in the same batch too, are left out, and it tells those that had been accepted instead.
     ///
@@ -136,6 +174,24 @@ impl Queue {
         entries: Vec<Entry>,
     ) -> Result<Durable<Vec<Accepted>>, Error> {
         self.enqueue_checked(Entry::into_batch(entries)?).await
+    }
+
+    /// As [`enqueue_batch`](Self::enqueue_batch), with a receipt of the kind that
+    /// [`enqueue_buffered`](Self::enqueue_buffered) gives.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue_batch`](Self::enqueue_batch).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`enqueue_batch`](Self::enqueue_batch).
+    pub async fn enqueue_batch_buffered(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Buffered<Vec<Accepted>>, Error> {
+        let (partition, names) = self.place()?;
+        Ok(partition.enqueue_buffered(names, Entry::into_batch(entries)?).await?)
     }
 
     async fn enqueue_checked(

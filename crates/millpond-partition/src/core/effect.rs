@@ -7,20 +7,21 @@ use super::Slot;
 use super::enqueue::Arrivals;
 use super::moves::{Target, Tell};
 use crate::command::{Accepted, Answer, Grant, Grants, Nacked, Reply};
+use crate::durability::Receipt;
 use crate::{PartitionError, Purged};
 
-/// What a commit changes in memory once it is durable.
+/// What a commit changes in memory once it is as durable as it was to be.
 #[derive(Debug)]
 pub(super) enum Effect {
     Enqueued {
         slot: Slot,
         arrivals: Arrivals,
-        reply: Reply<Vec<Accepted>>,
+        reply: Receipt<Vec<Accepted>>,
     },
     /// All entries of a command had been accepted before.
     Duplicates {
         accepted: Vec<Accepted>,
-        reply: Reply<Vec<Accepted>>,
+        reply: Receipt<Vec<Accepted>>,
     },
     Granted {
         grants: Vec<(Slot, Grant)>,
@@ -30,7 +31,7 @@ pub(super) enum Effect {
         slot: Slot,
         rank: EntryRank,
         /// Nobody, if the entries that came with it are answered for.
-        reply: Option<Reply<()>>,
+        reply: Option<Receipt<()>>,
     },
     /// An entry is gone because its time was over.
     Outlived {
@@ -85,6 +86,8 @@ pub(crate) struct Effects {
     pub(super) effects: std::vec::IntoIter<Effect>,
     /// Size of the batch, until it is counted.
     pub(super) n_bytes: Option<usize>,
+    /// Whether the batch is to be synced.
+    pub(super) needs_sync: bool,
 }
 
 impl Effect {
@@ -98,16 +101,24 @@ impl Effect {
         }
     }
 
+    /// Whether it must survive a power cut: unless somebody has asked for less, it must.
+    pub(super) fn needs_sync(&self) -> bool {
+        match self {
+            Self::Enqueued { reply, .. } | Self::Duplicates { reply, .. } => reply.needs_sync(),
+            Self::Gone { reply, .. } => reply.as_ref().is_none_or(Receipt::needs_sync),
+            _ => true,
+        }
+    }
+
     pub(super) fn refuse(self, error: &PartitionError) {
         let error = error.clone();
         match self {
-            Self::Enqueued { reply, .. } => drop(reply.send(Err(error))),
+            Self::Enqueued { reply, .. } | Self::Duplicates { reply, .. } => reply.refuse(error),
             Self::Configured { reply, .. } => drop(reply.send(Err(error))),
-            Self::Duplicates { reply, .. } => drop(reply.send(Err(error))),
             Self::Granted { reply, .. } => drop(reply.send(Err(error))),
             Self::Gone { reply, .. } => {
                 if let Some(reply) = reply {
-                    drop(reply.send(Err(error)));
+                    reply.refuse(error);
                 }
             }
             Self::Released { reply, .. } => {
@@ -129,6 +140,11 @@ impl Effect {
 }
 
 impl Effects {
+    /// Whether the batch is to be synced before anything of this takes effect.
+    pub(crate) fn needs_sync(&self) -> bool {
+        self.needs_sync
+    }
+
     /// Whether everything was taken over.
     pub(crate) fn is_empty(&self) -> bool {
         self.effects.len() == 0

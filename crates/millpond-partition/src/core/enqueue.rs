@@ -16,7 +16,8 @@ use super::dedup::Verdict;
 use super::door::Seen;
 use super::{Core, Effect, Mutation, Slot};
 use crate::QueueRef;
-use crate::command::{Accepted, NewEntry, Reply};
+use crate::command::{Accepted, NewEntry};
+use crate::durability::Receipt;
 
 /// Entries on their way to storage, and what their queue is told when they are there.
 #[derive(Debug)]
@@ -50,11 +51,11 @@ impl Core {
         names: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
         seen: &Seen,
-        reply: Reply<Vec<Accepted>>,
+        reply: Receipt<Vec<Accepted>>,
     ) {
         let verdicts = self.judge_keys(now, names.id, &entries, seen);
         if let Err(full) = self.check_room(names, amount_of(&entries, &verdicts), None) {
-            return drop(reply.send(Err(full)));
+            return reply.refuse(full);
         }
         self.stage_entries(now, names, entries, &verdicts, reply);
     }
@@ -66,7 +67,7 @@ impl Core {
         names: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
         verdicts: &[Verdict],
-        reply: Reply<Vec<Accepted>>,
+        reply: Receipt<Vec<Accepted>>,
     ) {
         let n = entries.len();
         let mut arrivals = Arrivals {

@@ -8,6 +8,8 @@ use super::Core;
 pub(crate) enum Mutation {
     /// A durable commit also answers what is still being staged (P2).
     AnswerBeforeDurable,
+    /// A batch is not synced although only some of its callers can do without (P1, P2).
+    UnsyncedForSome,
     /// An entry is shown when it is staged (P1).
     ShowBeforeDurable,
     /// The stored floor is raised past entries that are on their way (P3).
@@ -170,8 +172,9 @@ pub(crate) enum Mutation {
 impl Mutation {
     /// All but the rules of late look-ups, of keys kept for a step, of promises and of buckets, which have examples
     /// of their own: the chain of events that needs them is too long for chance, or needs two partitions.
-    pub(crate) const ALL: [Self; 75] = [
+    pub(crate) const ALL: [Self; 76] = [
         Self::AnswerBeforeDurable,
+        Self::UnsyncedForSome,
         Self::ShowBeforeDurable,
         Self::FloorPastEntering,
         Self::LoadEndUnnoticed,

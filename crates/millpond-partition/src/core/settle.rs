@@ -11,6 +11,7 @@ use super::enqueue::amount_of;
 use super::waits::Wait;
 use super::{Core, Effect, LeaseState, Mutation, Slot};
 use crate::command::{Accepted, LeaseRef, Nacked, NewEntry, Reply, Settle};
+use crate::durability::Receipt;
 use crate::{PartitionError, QueueRef, StaleReason};
 
 impl Core {
@@ -53,7 +54,7 @@ impl Core {
             Err(PartitionError::StaleLease { .. }) if forces => {}
             Err(error) => return drop(reply.send(Err(error))),
         }
-        self.stage_entries(now, names, entries, &verdicts, reply);
+        self.stage_entries(now, names, entries, &verdicts, Receipt::Synced(reply));
     }
 
     fn check_lease(&self, now: UnixMillis, lease: LeaseRef) -> Result<Slot, StaleReason> {
@@ -76,7 +77,7 @@ impl Core {
         }
     }
 
-    fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Option<Reply<()>>) {
+    fn stage_removal(&mut self, slot: Slot, rank: EntryRank, reply: Option<Receipt<()>>) {
         self.counters.n_acked += 1;
         let queue = &mut self.queues[slot];
         let id = queue.id;

@@ -32,7 +32,7 @@ fn a_limit_holds_while_one_around_it_reaches_the_partitions() {
         block_on(Partition::open_under(&governor, number, store, options)).expect("an empty store")
     });
     let configure = |partition: &Partition, row: &SettingsRow| {
-        drop(block_on(partition.configure(row.clone())).expect("it is stored"));
+        block_on(partition.configure(row.clone())).expect("it is stored");
     };
     let inner = rule(&governor, "ab", 2);
     configure(&first, &inner);

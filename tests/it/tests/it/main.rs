@@ -6,6 +6,7 @@ mod administration;
 mod backends;
 mod bad_input;
 mod batches;
+mod buffered;
 mod corrupt;
 mod dead_letters;
 mod delays;

@@ -28,6 +28,13 @@ pub(super) enum Situation {
     Closed,
     /// A power cut in which some unsynced batches survived and others did not.
     CrashedBetween,
+    /// A caller who had asked for no more was told before the commit was durable, or with others of a
+    /// commit that was synced.
+    ToldWhenBuffered,
+    ToldWhenSynced,
+    /// A power cut took back what was only buffered, and the end of a process did not.
+    BufferedLost,
+    BufferedKept,
     RecoveredHeldLease,
     RecoveredReleased,
     ScanWaited,
@@ -117,7 +124,7 @@ pub(super) enum Situation {
 
 use Situation::*;
 
-const ALL: [Situation; 79] = [
+const ALL: [Situation; 83] = [
     Acked,
     Nacked,
     Extended,
@@ -135,6 +142,10 @@ const ALL: [Situation; 79] = [
     Stopped,
     Closed,
     CrashedBetween,
+    ToldWhenBuffered,
+    ToldWhenSynced,
+    BufferedLost,
+    BufferedKept,
     RecoveredHeldLease,
     RecoveredReleased,
     ScanWaited,

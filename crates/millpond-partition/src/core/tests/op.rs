@@ -41,6 +41,8 @@ pub(super) struct Setup {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
     Ack,
+    /// To survive the end of the process, and no more.
+    AckBuffered,
     Nack(Retry),
     Extend(u64),
 }
@@ -130,6 +132,8 @@ pub(super) enum Op {
     Enqueue {
         queue: u8,
         entries: Vec<New>,
+        /// To survive the end of the process, and no more.
+        buffered: bool,
     },
     Lease {
         source: Source,
@@ -206,6 +210,8 @@ pub(super) enum Op {
     Tidy,
     Serve,
     Submit,
+    /// The device writes batches, which makes none durable.
+    Write(u8),
     /// The device makes batches durable.
     Sync(u8),
     /// The loop hears of it.
@@ -231,10 +237,11 @@ pub(super) enum Op {
     },
     Compact,
     Close(LeasesAtOpen),
-    /// A power cut after so many turns without a sync.
+    /// A power cut, or the end of the process alone, after so many turns without a sync.
     Crash {
         n_turns: u8,
         keep: usize,
+        power: bool,
         at_open: LeasesAtOpen,
     },
 }
@@ -263,6 +270,7 @@ fn named() -> impl Strategy<Value = Named> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         2 => Just(Action::Ack),
+        2 => Just(Action::AckBuffered),
         3 => retry().prop_map(Action::Nack),
         2 => prop::sample::select(&[1_u64, 200, 5_000]).prop_map(Action::Extend),
     ]
@@ -392,8 +400,8 @@ fn fault() -> impl Strategy<Value = Op> {
             .prop_map(|(after, kind, batch)| Op::FailCommit { after, kind, batch }),
         1 => Just(Op::Compact),
         1 => at_open().prop_map(Op::Close),
-        2 => (0_u8..4, 0_usize..4, at_open())
-            .prop_map(|(n_turns, keep, at_open)| Op::Crash { n_turns, keep, at_open }),
+        2 => (0_u8..4, 0_usize..4, any::<bool>(), at_open())
+            .prop_map(|(n_turns, keep, power, at_open)| Op::Crash { n_turns, keep, power, at_open }),
     ]
 }
 
@@ -406,7 +414,8 @@ fn op() -> impl Strategy<Value = Op> {
     let set_wall = prop::sample::select(&[-HOUR, -700, -1, 1, 30, 700, HOUR]);
     let dead_action = prop_oneof![2 => Just(DeadAction::Replay), 1 => Just(DeadAction::Drop)];
     prop_oneof![
-        12 => (queue(), entries).prop_map(|(queue, entries)| Op::Enqueue { queue, entries }),
+        12 => (queue(), entries, any::<bool>())
+            .prop_map(|(queue, entries, buffered)| Op::Enqueue { queue, entries, buffered }),
         16 => (source(), 1_usize..6, lease_ms, any::<bool>()).prop_map(
             |(source, n_max, lease_ms, wait)| Op::Lease { source, n_max, lease_ms, wait }
         ),
@@ -438,6 +447,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::Serve),
         9 => Just(Op::Submit),
         5 => (1_u8..4).prop_map(Op::Sync),
+        4 => (1_u8..4).prop_map(Op::Write),
         6 => Just(Op::TakeCommits),
         12 => Just(Op::Turn),
         16 => Just(Op::QuickTurn),

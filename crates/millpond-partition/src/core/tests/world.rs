@@ -20,6 +20,7 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use millpond_storage_api::{LogPosition, PartitionStore, StoreError, StoreErrorKind, Table};
 use millpond_storage_memory::{BlockReads, MemoryDisk, SnapshotAt};
@@ -40,11 +41,12 @@ use crate::command::{DeadAction, LeaseRef, Message, NewEntry, QueueRef, Retry, S
 use crate::core::forward::Step;
 use crate::core::waits::Wait;
 use crate::core::{Mutation, Seen};
+use crate::durability::{Position, Ticket};
 use crate::governor::Governor;
 use crate::options::LeasesAtOpen;
 use crate::verify::verify;
 use crate::{LeaseSource, PartitionError, StaleReason};
-use callers::{Call, Pending, Replies};
+use callers::{Call, Pending, Promise, Replies};
 use moves::Moving;
 use node::Node;
 use rules::Rulebook;
@@ -75,6 +77,8 @@ pub(super) struct World {
     /// What callers were promised.
     receipts: BTreeSet<EntryId>,
     acked: BTreeSet<EntryId>,
+    /// Those promises that hold until a power cut, or a failed commit, and by which commit.
+    buffered: Vec<(LogPosition, Promise)>,
     /// The commit in which an entry left.
     removals: BTreeMap<EntryId, LogPosition>,
     /// Entries that are to go to another stage once their rows are read.
@@ -139,6 +143,7 @@ impl World {
             mail: VecDeque::new(),
             receipts: BTreeSet::new(),
             acked: BTreeSet::new(),
+            buffered: Vec::new(),
             removals: BTreeMap::new(),
             moves: Vec::new(),
             leaving: BTreeSet::new(),
@@ -158,7 +163,9 @@ impl World {
 
     pub(super) fn step(&mut self, op: &Op) -> Checked {
         match *op {
-            Op::Enqueue { queue, ref entries } => self.enqueue(queue, entries)?,
+            Op::Enqueue { queue, ref entries, buffered } => {
+                self.enqueue_as(queue, entries, buffered)?;
+            }
             Op::Lease { source, n_max, lease_ms, wait } => {
                 self.lease(source.resolve(&self.setup, &self.queues), n_max, lease_ms, wait)?;
             }
@@ -213,6 +220,11 @@ impl World {
             Op::Tidy => self.tidy()?,
             Op::Serve => self.serve()?,
             Op::Submit => self.submit()?,
+            Op::Write(n_batches) => {
+                for _ in 0..n_batches {
+                    self.disk.write_next();
+                }
+            }
             Op::Sync(n_batches) => {
                 for _ in 0..n_batches {
                     self.disk.sync_next();
@@ -234,16 +246,24 @@ impl World {
             Op::FailCommit { after, kind, batch } => self.disk.fail_commit(after, kind, batch),
             Op::Compact => self.disk.compact(),
             Op::Close(at_open) => self.close(at_open)?,
-            Op::Crash { n_turns, keep, at_open } => {
+            Op::Crash { n_turns, keep, power, at_open } => {
                 for n in 0..n_turns {
-                    self.enqueue(n, &[New::PLAIN])?;
+                    self.enqueue_as(n, &[New::PLAIN], n < 2)?;
                     self.serve()?;
                     self.submit()?;
+                    self.disk.write_next();
+                    self.take_commits()?;
                 }
-                if (1..self.disk.n_unsynced()).contains(&keep) {
-                    note(Situation::CrashedBetween);
+                self.hear()?;
+                if power {
+                    if (1..self.disk.n_unsynced()).contains(&keep) {
+                        note(Situation::CrashedBetween);
+                    }
+                    self.disk.crash(keep);
+                } else {
+                    self.disk.kill(keep);
+                    self.check_buffered(self.disk.durable_position())?;
                 }
-                self.disk.crash(keep);
                 self.reopen(at_open)?;
             }
         }
@@ -445,7 +465,7 @@ impl World {
         prop_assert!(changes.is_empty(), "the end of a batch holds {:?}", changes);
         self.submitted = self.submitted.next();
         self.snapshots.push_back((self.submitted, self.model.clone()));
-        let ticket = self.node.store.submit(batch);
+        let ticket = Ticket::of(&*self.node.store, batch, effects.needs_sync());
         self.node.commits.push_back((ticket, effects));
         Ok(())
     }
@@ -457,6 +477,10 @@ impl World {
             self.snapshots.pop_front();
         }
         prop_assert_eq!(self.snapshots[0].0, durable);
+        if self.written() > durable {
+            // A checkpoint would make it durable.
+            return Ok(());
+        }
         // A store that has stopped makes no checkpoint; then the reopened one is looked at.
         let Ok(checkpoint) = block_on(self.node.store.checkpoint()) else { return Ok(()) };
         self.snapshots[0].1.check_store(&*checkpoint.view, durable, self.now)?;
@@ -465,16 +489,25 @@ impl World {
         Ok(())
     }
 
+    /// The newest position that the end of the process cannot take back.
+    fn written(&self) -> LogPosition {
+        let n_written = self.disk.n_unsynced() - self.disk.n_unwritten();
+        LogPosition(self.disk.durable_position().0 + n_written as u64)
+    }
+
     fn take_commits(&mut self) -> Checked {
         while let Some((ticket, _)) = self.node.commits.front_mut() {
-            match ticket.try_outcome() {
-                None => break,
-                Some(Ok(position)) => {
+            match ticket.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(position)) => {
                     let (_, effects) = self.node.commits.pop_front().expect("just looked at");
-                    self.handled = *position.get();
+                    self.handled = match &position {
+                        Position::Synced(position) => *position.get(),
+                        Position::Buffered(position) => *position.get(),
+                    };
                     let mut effects = effects;
                     while {
-                        self.node.core.handle_durable(&mut effects, &position, &mut 2);
+                        self.node.core.handle_commit(&mut effects, &position, &mut 2);
                         !effects.is_empty()
                     } {}
                     // A purge that waited for another begins when that one ends.
@@ -483,7 +516,7 @@ impl World {
                     self.check_delivered()?;
                     self.hear()?;
                 }
-                Some(Err(error)) => return self.stop(error),
+                Poll::Ready(Err(error)) => return self.stop(error),
             }
         }
         Ok(())

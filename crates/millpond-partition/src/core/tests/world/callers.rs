@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millpond_storage_api::Durable;
+use millpond_storage_api::{Buffered, Durable};
 use millpond_sync::oneshot::Receiver;
 use millpond_types::{EntryId, LogPosition, UnixMillis};
 use proptest::prelude::*;
@@ -13,6 +13,7 @@ use super::super::oracle::{Checked, fail};
 use super::staged::Command;
 use super::{World, pick};
 use crate::command::{Accepted, Answer, Grants, LeaseAnswer, LeaseCall, LeaseRef, Message, Nacked};
+use crate::durability::Receipt;
 use crate::{FullOf, LeaseSource, PartitionError};
 
 /// A command whose reply is due when the batch `at` is durable and handled.
@@ -22,39 +23,80 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Replies {
-    Enqueued {
-        answer: Receiver<Answer<Durable<Vec<Accepted>>>>,
-        accepted: Vec<Accepted>,
-        acked: Option<EntryId>,
-    },
-    Settled {
-        answer: Receiver<Answer<Durable<()>>>,
-        removed: Option<EntryId>,
-    },
-    Nacked {
-        answer: Receiver<Answer<Durable<Nacked>>>,
-        nacked: Nacked,
-    },
-    Extended {
-        answer: Receiver<Answer<Durable<UnixMillis>>>,
-        deadline: UnixMillis,
-    },
+    Enqueued { answer: Awaited<Vec<Accepted>>, accepted: Vec<Accepted>, acked: Option<EntryId> },
+    Settled { answer: Awaited<()>, removed: Option<EntryId> },
+    Nacked { answer: Receiver<Answer<Durable<Nacked>>>, nacked: Nacked },
+    Extended { answer: Receiver<Answer<Durable<UnixMillis>>>, deadline: UnixMillis },
+}
+
+/// What a caller who could choose its durability was told, or will be.
+pub(super) enum Awaited<T> {
+    Synced(Receiver<Answer<Durable<T>>>),
+    Buffered(Receiver<Answer<Buffered<T>>>),
+}
+
+impl<T> Awaited<T> {
+    pub(super) fn new(buffered: bool) -> (Receipt<T>, Self) {
+        if buffered {
+            let (reply, answer) = millpond_sync::oneshot::channel();
+            (Receipt::Buffered(reply), Self::Buffered(answer))
+        } else {
+            let (reply, answer) = millpond_sync::oneshot::channel();
+            (Receipt::Synced(reply), Self::Synced(answer))
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Checked<Option<Answer<T>>> {
+        Ok(match self {
+            Self::Synced(answer) => {
+                answer.try_recv().map_err(fail)?.map(|answer| answer.map(Durable::into_inner))
+            }
+            Self::Buffered(answer) => {
+                answer.try_recv().map_err(fail)?.map(|answer| answer.map(Buffered::into_inner))
+            }
+        })
+    }
+}
+
+/// What a caller may rely on.
+pub(super) enum Promise {
+    IsThere(EntryId),
+    IsGone(EntryId),
 }
 
 impl Pending {
+    fn is_buffered(&self) -> bool {
+        matches!(
+            self.reply,
+            Replies::Enqueued { answer: Awaited::Buffered(_), .. }
+                | Replies::Settled { answer: Awaited::Buffered(_), .. }
+        )
+    }
+
+    /// What it promises, once it is answered.
+    fn promises(self) -> Vec<Promise> {
+        match self.reply {
+            Replies::Enqueued { accepted, acked, .. } => {
+                let new = accepted.iter().filter(|accepted| !accepted.is_duplicate());
+                let new = new.map(|accepted| Promise::IsThere(accepted.id()));
+                new.chain(acked.map(Promise::IsGone)).collect()
+            }
+            Replies::Settled { removed, .. } => removed.map(Promise::IsGone).into_iter().collect(),
+            Replies::Nacked { .. } | Replies::Extended { .. } => Vec::new(),
+        }
+    }
+
     /// The answer, if it is there; a good one was compared with what it must say.
     pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
         Ok(match &mut self.reply {
-            Replies::Enqueued { answer, accepted, .. } => match answer.try_recv().map_err(fail)? {
+            Replies::Enqueued { answer, accepted, .. } => match answer.poll()? {
                 Some(Ok(receipt)) => {
-                    prop_assert_eq!(receipt.get(), &*accepted);
+                    prop_assert_eq!(&receipt, &*accepted);
                     Some(Ok(()))
                 }
                 other => other.map(|answer| answer.map(drop)),
             },
-            Replies::Settled { answer, .. } => {
-                answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
-            }
+            Replies::Settled { answer, .. } => answer.poll()?,
             Replies::Nacked { answer, nacked } => match answer.try_recv().map_err(fail)? {
                 Some(Ok(receipt)) => {
                     prop_assert_eq!(receipt.get(), nacked);
@@ -165,16 +207,20 @@ impl World {
                 continue;
             };
             answer.map_err(fail)?;
-            prop_assert!(pending.at <= durable, "a reply before its commit was durable");
-            match pending.reply {
-                Replies::Enqueued { accepted, acked, .. } => {
-                    self.acked.extend(acked);
-                    let new = accepted.iter().filter(|accepted| !accepted.is_duplicate());
-                    self.receipts.extend(new.map(Accepted::id));
-                }
-                Replies::Settled { removed, .. } => self.acked.extend(removed),
-                Replies::Nacked { .. } | Replies::Extended { .. } => {}
+            let at = pending.at;
+            if pending.is_buffered() {
+                prop_assert!(at <= self.written(), "a reply before its commit was written");
+                let is_durable = at <= durable;
+                note(if is_durable {
+                    Situation::ToldWhenSynced
+                } else {
+                    Situation::ToldWhenBuffered
+                });
+                self.buffered.extend(pending.promises().into_iter().map(|promise| (at, promise)));
+                continue;
             }
+            prop_assert!(at <= durable, "a reply before its commit was durable");
+            pending.promises().into_iter().for_each(|promise| self.hold_to(promise));
         }
         let mut calls = std::mem::take(&mut self.calls);
         for call in &mut calls {
@@ -185,6 +231,14 @@ impl World {
         self.hear_moves()?;
         self.hear_of_rules()?;
         self.hear_purges()
+    }
+
+    /// A promise that nothing takes back any more.
+    pub(super) fn hold_to(&mut self, promise: Promise) {
+        match promise {
+            Promise::IsThere(id) => drop(self.receipts.insert(id)),
+            Promise::IsGone(id) => drop(self.acked.insert(id)),
+        }
     }
 
     fn hear_call(&self, call: &mut Call) -> Checked {

@@ -30,6 +30,7 @@ impl World {
         note(Situation::Closed);
         self.end(&PartitionError::Closed)?;
         block_on(self.node.store.close()).map_err(fail)?;
+        self.check_buffered(self.disk.durable_position())?;
         self.reopen(at_open)
     }
 
@@ -51,7 +52,7 @@ impl World {
         for command in std::mem::take(&mut self.parked).into_values().flatten() {
             let answer = match command {
                 Command::Enqueue { mut answer, .. } | Command::HandOn { mut answer, .. } => {
-                    answer.try_recv().map_err(fail)?.map(|answer| answer.map(drop))
+                    answer.poll()?.map(|answer| answer.map(drop))
                 }
                 Command::Settle { mut reply, .. } => reply.poll()?,
                 Command::Dead { mut answer, .. } => {
@@ -139,9 +140,25 @@ impl World {
         note_many(Situation::ReadAhead, counters.n_refills_ahead);
     }
 
+    /// The process has ended, and the power was there all the time.
+    pub(super) fn check_buffered(&mut self, kept: LogPosition) -> Checked {
+        for (at, _) in &self.buffered {
+            prop_assert!(*at <= kept, "what was buffered at {} is gone after {}", at, kept);
+            note(Situation::BufferedKept);
+        }
+        Ok(())
+    }
+
     /// No receipt is forgotten and no acknowledged entry is back.
     fn check_promises(&mut self, durable: LogPosition) -> Checked {
         self.removals.retain(|_, at| *at <= durable);
+        for (at, promise) in std::mem::take(&mut self.buffered) {
+            if at <= durable {
+                self.hold_to(promise);
+            } else {
+                note(Situation::BufferedLost);
+            }
+        }
         for id in &self.receipts {
             let is_kept = self.model.entries.contains_key(id) || self.removals.contains_key(id);
             prop_assert!(is_kept, "{} had a receipt and is gone", id);

@@ -2,6 +2,7 @@
 
 use millpond_types::DeadCause;
 
+use super::callers::Awaited;
 use super::staged::{Command, Receiver, Staged};
 use super::*;
 use crate::command::Nacked;
@@ -287,7 +288,10 @@ impl World {
             }
             _ => return Err(fail(format!("{change:?}, and it was asked for {action:?}"))),
         };
-        self.pending.push(Pending { at, reply: Replies::Settled { answer, removed } });
+        self.pending.push(Pending {
+            at,
+            reply: Replies::Settled { answer: Awaited::Synced(answer), removed },
+        });
         Ok(Ending::Forgotten)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use millpond_storage_api::{CommitTicket, ScanFuture, ScanRows, StoreErrorKind, StoreRead};
+use millpond_storage_api::{ScanFuture, ScanRows, StoreErrorKind, StoreRead};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore, SyncMode};
 use millpond_sync::thread::block_on;
 use millpond_types::{DedupRow, UnixMillis};
@@ -19,6 +19,7 @@ use crate::core::{
     Core, Effect, Effects, Read, ReadJob, ReadOutcome, Recovered, StoredActive, read_active,
     read_seen, try_read_active, try_read_seen,
 };
+use crate::durability::Ticket;
 use crate::governor::Governor;
 use crate::mailbox::{MailboxOwner, mailbox};
 
@@ -39,7 +40,7 @@ pub(in crate::core::tests) struct Node {
     pub(in crate::core::tests) governor: Governor,
     pub(in crate::core::tests) store: Arc<MemoryStore>,
     mailbox: MailboxOwner,
-    pub(super) commits: VecDeque<(CommitTicket, Effects)>,
+    pub(super) commits: VecDeque<(Ticket, Effects)>,
     pub(in crate::core::tests) reads: Vec<(u64, Waiting)>,
     /// The thread of the next read that waits dies at once.
     pub(super) loses_next: bool,

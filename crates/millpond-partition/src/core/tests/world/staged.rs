@@ -1,6 +1,7 @@
 //! Commands, the rows they stage, and those that have to wait until their queue is looked up.
 
 use super::super::handled::Handled;
+use super::callers::Awaited;
 use super::moves::REASON;
 use super::*;
 use crate::Purged;
@@ -40,12 +41,12 @@ pub(super) enum Command {
 
 pub(super) type Receiver<T> =
     millpond_sync::oneshot::Receiver<Answer<millpond_storage_api::Durable<T>>>;
-pub(super) type EnqueueAnswer = Receiver<Vec<Accepted>>;
+pub(super) type EnqueueAnswer = Awaited<Vec<Accepted>>;
 pub(super) type PurgeAnswer = Receiver<Purged>;
 
 pub(super) enum SettleAnswer {
     Nacked(Receiver<Nacked>),
-    Settled(Receiver<()>),
+    Settled(Awaited<()>),
     Extended(Receiver<UnixMillis>),
 }
 
@@ -53,7 +54,7 @@ impl SettleAnswer {
     pub(super) fn poll(&mut self) -> Checked<Option<Result<(), PartitionError>>> {
         Ok(match self {
             Self::Nacked(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
-            Self::Settled(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
+            Self::Settled(answer) => answer.poll()?,
             Self::Extended(answer) => answer.try_recv().map_err(fail)?.map(|a| a.map(drop)),
         })
     }
@@ -88,6 +89,10 @@ impl World {
     }
 
     pub(super) fn enqueue(&mut self, queue: u8, entries: &[New]) -> Checked {
+        self.enqueue_as(queue, entries, false)
+    }
+
+    pub(super) fn enqueue_as(&mut self, queue: u8, entries: &[New], buffered: bool) -> Checked {
         // An address of its own: see `Handled`.
         let queue = Arc::new((*self.queues[usize::from(queue)]).clone());
         let is_known = self.node.core.queues.find(&queue.id).is_some();
@@ -95,7 +100,7 @@ impl World {
             note(Situation::Returned);
         }
         let new: Vec<NewEntry> = entries.iter().map(|new| self.new_entry(new)).collect();
-        let (reply, answer) = millpond_sync::oneshot::channel();
+        let (reply, answer) = Awaited::new(buffered);
         let message = Message::Enqueue {
             queue: queue.clone(),
             entries: new.clone(),
@@ -123,9 +128,9 @@ impl World {
             (of(reply), answer)
         }
         let (settle, reply) = match action {
-            Action::Ack => {
-                let (settle, answer) = asked(Settle::Ack);
-                (settle, SettleAnswer::Settled(answer))
+            Action::Ack | Action::AckBuffered => {
+                let (reply, answer) = Awaited::new(matches!(action, Action::AckBuffered));
+                (Settle::Ack(reply), SettleAnswer::Settled(answer))
             }
             Action::Nack(retry) => {
                 let nack = Nack { retry, reason: REASON.to_owned() };
@@ -145,6 +150,7 @@ impl World {
         let queue = Arc::new((*self.queues[usize::from(queue)]).clone());
         let new: Vec<NewEntry> = entries.iter().map(|new| self.new_entry(new)).collect();
         let (reply, answer) = millpond_sync::oneshot::channel();
+        let answer = Awaited::Synced(answer);
         let (entries, seen) = (new.clone(), Seen::default());
         let message = Message::AckAndEnqueue { lease, queue: queue.clone(), entries, seen, reply };
         self.send(queue.id, message, Command::HandOn { lease, queue, new, answer })
@@ -158,12 +164,22 @@ impl World {
         mut answer: EnqueueAnswer,
         staged: &mut Staged,
     ) -> Checked {
+        let was_moving = self.is_moving(Stage::Ready, lease.id);
         // A move that has failed since has left the lease in force.
         self.hear_moves()?;
+        let answered = answer.poll()?;
         let Err(reason) = self.standing(lease) else {
-            return self.judge_enqueue(queue, new, answer, Some(lease.id), staged);
+            // Unless it failed only after a command that had to wait was refused because of it.
+            let settling =
+                PartitionError::StaleLease { id: lease.id, reason: StaleReason::Settling };
+            let refused = matches!(&answered, Some(Err(error)) if *error == settling);
+            if refused && was_moving && staged.waited {
+                note(Situation::HandedOnStale);
+                return Ok(());
+            }
+            return self.judge_enqueue(queue, new, (answer, answered), Some(lease.id), staged);
         };
-        match answer.try_recv().map_err(fail)? {
+        match answered {
             Some(Err(PartitionError::StaleLease { id, reason: found })) => {
                 prop_assert_eq!((id, found), (lease.id, reason));
                 note(Situation::HandedOnStale);
@@ -284,8 +300,9 @@ impl World {
 
     fn judge(&mut self, id: QueueId, command: Command, staged: &mut Staged) -> Checked {
         match command {
-            Command::Enqueue { queue, new, answer } => {
-                self.judge_enqueue(&queue, new, answer, None, staged)
+            Command::Enqueue { queue, new, mut answer } => {
+                let answered = answer.poll()?;
+                self.judge_enqueue(&queue, new, (answer, answered), None, staged)
             }
             Command::HandOn { lease, queue, new, answer } => {
                 self.judge_handed_on(lease, &queue, new, answer, staged)
@@ -339,11 +356,10 @@ impl World {
         &mut self,
         queue: &QueueRef,
         new: Vec<NewEntry>,
-        mut answer: EnqueueAnswer,
+        (answer, answered): (EnqueueAnswer, Option<Answer<Vec<Accepted>>>),
         acked: Option<EntryId>,
         staged: &mut Staged,
     ) -> Checked {
-        let answered = answer.try_recv().map_err(fail)?;
         let verdicts = self.verdicts(queue.id, &new);
         let is_new = new.iter().zip(&verdicts).filter(|(_, of)| of.is_none());
         let sizes: Vec<usize> = is_new.map(|(new, _)| new.body.len()).collect();
@@ -422,13 +438,13 @@ impl World {
             (reply, _) => reply,
         };
         let (expected, how) = match action {
-            Action::Ack => (Change::Removed(id, Stage::Ready), Ending::Acked),
+            Action::Ack | Action::AckBuffered => (Change::Removed(id, Stage::Ready), Ending::Acked),
             Action::Nack(_) => (Change::Released { id, attempts }, Ending::Nacked),
             Action::Extend(ms) => (Change::Extended(id, self.now.plus(ms)), Ending::Forgotten),
         };
         let reply = match (reply, &expected) {
             (SettleAnswer::Settled(answer), _) => {
-                Replies::Settled { answer, removed: matches!(action, Action::Ack).then_some(id) }
+                Replies::Settled { answer, removed: (how == Ending::Acked).then_some(id) }
             }
             (SettleAnswer::Nacked(answer), Change::Released { .. }) => {
                 Replies::Nacked { answer, nacked: Nacked::Ready }
@@ -447,7 +463,7 @@ impl World {
         match standing {
             Ok(()) => {
                 note(match action {
-                    Action::Ack => Situation::Acked,
+                    Action::Ack | Action::AckBuffered => Situation::Acked,
                     Action::Nack(_) => Situation::Nacked,
                     Action::Extend(_) => Situation::Extended,
                 });
