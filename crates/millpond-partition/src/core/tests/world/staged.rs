@@ -165,8 +165,6 @@ impl World {
         staged: &mut Staged,
     ) -> Checked {
         let was_moving = self.is_moving(Stage::Ready, lease.id);
-        // A move that has failed since has left the lease in force.
-        self.hear_moves()?;
         let answered = answer.poll()?;
         let Err(reason) = self.standing(lease) else {
             // Unless it failed only after a command that had to wait was refused because of it.
@@ -184,6 +182,10 @@ impl World {
                 prop_assert_eq!((id, found), (lease.id, reason));
                 note(Situation::HandedOnStale);
                 Ok(())
+            }
+            // A move that has failed since has left the lease in force, which is heard of later.
+            None if reason == StaleReason::Settling && self.is_moving(Stage::Ready, lease.id) => {
+                self.judge_enqueue(queue, new, (answer, None), Some(lease.id), staged)
             }
             answered => {
                 let refused = is_refused(answered)?;
