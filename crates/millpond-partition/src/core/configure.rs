@@ -154,10 +154,12 @@ impl Core {
     pub(super) fn resolve(&mut self, slot: Slot, key: Option<&QueueKey>) {
         self.change_class(slot, key);
         self.note_unresolved(slot);
-        let (topic, id) = (self.queues[slot].topic, self.queues[slot].id);
-        // It may have been paused, or waited for what it needs no more.
-        self.list_topic(topic);
-        self.list_queue(id);
+        let queue = &mut self.queues[slot];
+        if let Some(busy) = queue.busy.as_mut().filter(|_| !queue.class.is_unresolved()) {
+            busy.naming = None;
+        }
+        // Whoever waits looks again: it may have been paused, or have waited for what it needs no more.
+        self.uncount_load(slot);
         self.touch(slot);
     }
 
@@ -228,6 +230,10 @@ impl Core {
             Some(Ok(row)) => Some(QueueRef::new(row.topic, row.key)),
             None | Some(Err(_)) => None,
         };
+        if names.is_none() && self.queues[slot].n_effects > 0 {
+            // They are on their way to storage; its next turn asks again.
+            return self.naming_ended(slot);
+        }
         let id = self.queues[slot].id;
         let names = names.filter(|names| names.id == id);
         if names.is_none() {

@@ -167,7 +167,7 @@ impl Core {
         let window = Inbox::new(true, self.options.inbox);
         let row = QueueRow { topic: names.topic.clone(), key: names.key.clone() };
         self.batch.put(Table::Queues, &names.id.0, &row.encode());
-        self.add_queue(names.topic_id, names.id, ActiveRow::default(), window)
+        self.add_queue(names.topic_id, names.id, Some(names), (ActiveRow::default(), window))
     }
 
     /// The commit of an enqueue is durable. Returns what its caller is told.

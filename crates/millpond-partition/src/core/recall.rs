@@ -443,7 +443,8 @@ impl Core {
         }
         self.recall.damaged.remove(&id);
         let window = Inbox::new(row.n_ready == 0, self.options.inbox);
-        let slot = self.add_queue(topic, id, row, window);
+        let names = self.names.peek(&id).cloned();
+        let slot = self.add_queue(topic, id, names.as_deref(), (row, window));
         for (rank, row) in self.recall.leases.remove(&id).unwrap_or_default() {
             self.recover_lease(slot, rank, row);
         }

@@ -6,6 +6,7 @@ use millpond_types::{ActiveRow, QueueId, TopicId, UnixMillis};
 use super::queues::Slot;
 use super::topics::{Topic, TopicSlot};
 use super::{Core, Mutation, Queue, Window};
+use crate::QueueRef;
 use crate::governor::nanos;
 
 /// Heads of one topic that are read at a time for callers that wait: as many as a caller wants, but so
@@ -50,12 +51,11 @@ impl Core {
         &mut self,
         topic: TopicId,
         id: QueueId,
-        stored: ActiveRow,
-        window: Window,
+        names: Option<&QueueRef>,
+        (stored, window): (ActiveRow, Window),
     ) -> Slot {
         let at = self.topic_for(topic);
-        let names = self.names.peek(&id).cloned();
-        let class = self.join_class(topic, id, names.as_ref().map(|names| &names.key));
+        let class = self.join_class(topic, id, names.map(|names| &names.key));
         let slot = self.queues.next_slot();
         let options = self.queue_options(class.number(), slot);
         let topic = &mut self.topics[at];

@@ -217,7 +217,7 @@ fn check_load(core: &Core, slot: Slot, queue: &Queue) -> Checked {
     prop_assert!(!is_unknown || has_way, "{} is stuck", queue.id);
     prop_assert!(!queue.counted || queue.is_coming(), "{} counts as loading and is not", queue.id);
     let must_count = queue.is_coming() && (queue.window.is_empty() || queue.class.is_unresolved());
-    prop_assert!(queue.counted || !must_count, "a load is not counted");
+    prop_assert!(queue.counted || !must_count, "a load is not counted: {:?}", queue);
     let is_reading = queue.load == Load::Reading;
     prop_assert_eq!(queue.window.refill_in_flight(), is_reading);
     let number = queue.busy.as_ref().and_then(|busy| busy.reading);

@@ -427,7 +427,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(lease, queue, entries)| Op::HandOn { lease, queue, entries }),
         8 => (queue(), action(), then())
             .prop_map(|(queue, action, then)| Op::Attempt { queue, action, then }),
-        3 => (queue(), n_bytes(), 0_u8..4, then_slowly())
+        4 => (queue(), n_bytes(), 0_u8..4, then_slowly())
             .prop_map(|(queue, n_bytes, n_reads, then)| Op::Bury { queue, n_bytes, n_reads, then }),
         2 => Just(Op::AckAll),
         3 => (0..N_QUEUES).prop_map(|queue| Op::Job { queue }),
