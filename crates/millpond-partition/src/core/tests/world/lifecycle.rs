@@ -29,6 +29,8 @@ impl World {
         }
         note(Situation::Closed);
         self.end(&PartitionError::Closed)?;
+        // Closing makes durable what was only buffered, and nothing here does so by itself.
+        self.disk.sync_all();
         block_on(self.node.store.close()).map_err(fail)?;
         self.check_buffered(self.disk.durable_position())?;
         self.reopen(at_open)
