@@ -2,6 +2,7 @@
 
 mod bad_disk;
 mod kill;
+mod once;
 #[cfg(target_os = "linux")]
 mod power_cut;
 #[cfg(target_os = "linux")]
