@@ -170,7 +170,10 @@ impl Oracle {
             return Some("a newer lease was granted");
         }
         if stored > token {
-            let grows = row.attempts > heard.attempt || entry.may_be_replayed(token, None);
+            // A grant that nobody received was given back, and does not count.
+            let is_uncounted = row.is_released() && row.attempts == heard.attempt;
+            let grows = row.attempts > heard.attempt || is_uncounted;
+            let grows = grows || entry.may_be_replayed(token, None);
             return (!grows).then_some("its attempts do not grow");
         }
         if row.attempts != heard.attempt {
