@@ -4,7 +4,7 @@
 //! what to do next (a batch to submit, a scan to perform, when to call again). All replies go out
 //! through the one-shot senders that came in with the commands.
 //!
-//! Its invariants P1 to P12 are on the [crate's page](crate).
+//! Its invariants P1 to P13 are on the [crate's page](crate).
 
 mod bounds;
 mod classes;

@@ -62,7 +62,8 @@
 //! have become durable; handles the messages and the deadlines that have passed; grants what can be
 //! granted; starts the reads that queues without a known head need, and grants again, because most of them
 //! end at once; and submits everything staged meanwhile as one batch. While a batch is being synced the
-//! next turns stage the next one. What a batch changes in memory waits beside it as a list of effects,
+//! next turns stage the next one, but for grants: those wait for its end, so that whoever becomes ready with it
+//! has its turn among them. What a batch changes in memory waits beside it as a list of effects,
 //! and so do the replies. Whatever may be long is cut: commands by time, the effects of a commit by
 //! number, reads, reports and the search for memory by steps, and the rest has a turn of its own.
 //!
@@ -77,14 +78,14 @@
 //! # A million queues
 //!
 //! A queue that has something ready, or had it a moment ago, is in memory; one that is not there has nothing
-//! that could be served. It takes about 190 bytes, and some 30 more for every entry in its window. What makes
+//! that could be served. It takes about 250 bytes, the scheduler's included, and 40 more for every entry in its window. What makes
 //! that work:
 //!
 //! * *Residency.* Idle queues leave, oldest first, beyond [`idle_queues_max`](PartitionOptions::idle_queues_max).
 //!   While there are any that hold delayed or dead entries, a command for a queue that is not in memory waits
 //!   until that one queue is looked up. After a restart a sweep brings queues back, a step per turn; a topic that somebody wants goes first,
 //!   and a command for a queue that is not back yet waits for that one queue to be looked up.
-//! * *Heads on demand.* A queue whose head is unknown stands in the ring of its topic and costs nothing. When
+//! * *Heads on demand.* A queue whose head is unknown has its turns like any other and costs nothing. When
 //!   its turn comes its head is read, together with those that come next; a queue that was just served is
 //!   read ahead while there is memory. What memory cannot serve goes to a few threads, urgent reads first,
 //!   neighbours in one job.
@@ -104,10 +105,10 @@
 //!   [`Durable`] position of the commit that contains it; or from its [`Buffered`] position, if the caller has
 //!   asked for no more than that.
 //! * **P3** Every row of a queue below its stored floor is dead, at every commit.
-//! * **P4** A queue that has a head, or has work of which the head is unknown, is in the ring of its topic,
-//!   exactly once; unless it is being read, backs off or is being purged.
+//! * **P4** A queue that has a head, or has work of which the head is unknown, has exactly one
+//!   place with the scheduler of its topic; unless it backs off or is being purged.
 //! * **P5** A queue with work comes to a head: its turn comes and its head is read, or it backs off until a
-//!   stated time. A caller is only told "nothing" when no queue of its topic is in the ring, being read, or
+//!   stated time. A caller is only told "nothing" when no queue of its topic may be served, is being read, or is
 //!   about to be brought back.
 //! * **P6** A lease is in memory from the moment it is staged until its end is durable, so an entry has at
 //!   most one lease in force.
@@ -121,6 +122,8 @@
 //!   the sum of the counters of its queues, at every commit.
 //! * **P12** A queue accepts no key twice within its window. Of what memory cannot tell storage is asked, and
 //!   whatever must keep its order waits meanwhile.
+//! * **P13** Every lease in force counts once in each limit that its queue is subject to, and nothing else does.
+//!   After the answer to a change of rules nothing is granted by older ones.
 //!
 //! The crate's tests play random histories against an oracle and look at all of these after every step; they
 //! also leave out the rules of the state machine one at a time and show that it is noticed.

@@ -1,6 +1,6 @@
 //! Bringing the head of a queue into memory.
 //!
-//! A queue whose head is unknown costs nothing until its turn comes: it stands in the ring of its topic,
+//! A queue whose head is unknown costs nothing until its turn comes: it has turns in its topic as any other,
 //! and the head is read when a caller gets to it, together with the heads of those that come next. A
 //! queue that was just served reads ahead.
 

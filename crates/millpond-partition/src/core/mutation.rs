@@ -14,7 +14,7 @@ pub(crate) enum Mutation {
     ShowBeforeDurable,
     /// The stored floor is raised past entries that are on their way (P3).
     FloorPastEntering,
-    /// The end of a load does not put its queue into the ring (P4).
+    /// The scheduler is not told of the end of a load (P4).
     LoadEndUnnoticed,
     /// A queue that is being loaded does not count as one that may have work (P5).
     LoadUncounted,
