@@ -17,6 +17,7 @@
 
 mod body;
 mod codec;
+mod counts;
 mod error;
 mod ids;
 mod keys;
@@ -27,6 +28,7 @@ mod settings;
 
 pub use body::{Body, Header, Headers};
 pub use codec::DecodeError;
+pub use counts::{ActiveRow, TotalsRow};
 pub use error::{ErrorKind, LimitExceeded};
 pub use ids::{
     Due, DueClock, EntryId, EntryRank, Epoch, LeaseToken, LogPosition, Priority, QueueId, Sequence,
@@ -38,8 +40,8 @@ pub use keys::{
 };
 pub use names::{InvalidName, QueueKey, TopicName};
 pub use rows::{
-    ActiveRow, DeadCause, DeadRow, DedupRow, DelayedEntryRow, DelayedRow, EntryHead, EntryRow,
-    LeaseRow, QueueRow, StoredBody, TotalsRow, decode_u64, encode_u64,
+    DeadCause, DeadRow, DedupRow, DelayedEntryRow, DelayedRow, EntryHead, EntryRow, LeaseRow,
+    QueueRow, StoredBody, decode_u64, encode_u64,
 };
 pub use settings::{
     Backoff, InvalidSettings, Quantum, RateLimit, Scope, Setting, Settings, SettingsRow,

@@ -1,7 +1,7 @@
 //! The facade end to end: what the documentation promises to a user, and what it says about bad input.
 //! The tests are in `tests/it`; this library only holds what they share.
 
-use millpond::{Delivery, Engine, Error, LeaseRequest, Options, Status};
+use millpond::{Delivery, Engine, Error, ErrorKind, LeaseRequest, Options, Status};
 use std::path::Path;
 
 /// An engine with two partitions whose figures do not depend on the machine.
@@ -54,3 +54,15 @@ pub fn text(delivery: &Delivery) -> String {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+/// Asserts that something was refused as invalid input, in words that say so.
+///
+/// # Panics
+///
+/// When it was not.
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>, says: &str) {
+    let error = outcome.expect_err(says);
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains(says), "{error}");
+}

@@ -1,6 +1,6 @@
 //! The topics of a partition: whose turn it is, and who waits for work.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use millpond_scheduler::Scheduler;
 use millpond_types::{QueueId, TopicId};
@@ -31,7 +31,7 @@ pub(super) struct Topic {
     pub(super) waiters: Waiters,
     /// Queues of which callers asked for the head, and which were refused because the topic as a whole may
     /// have no more at the moment.
-    pub(super) held_up: Vec<QueueId>,
+    pub(super) held_up: BTreeSet<QueueId>,
     /// Queues that are being loaded and may turn out to have a head.
     pub(super) n_loading: usize,
     pub(super) listed: bool,
@@ -49,7 +49,7 @@ impl Topic {
             scheduler,
             by_bytes: false,
             waiters: Waiters::default(),
-            held_up: Vec::new(),
+            held_up: BTreeSet::new(),
             n_loading: 0,
             listed: false,
             woken: false,

@@ -163,9 +163,7 @@ impl Core {
             Take::Serve(picked) => Turn::Serve(picked),
             Take::Waits | Take::Paused => {
                 // The topic as a whole may be what waits.
-                if !topic.held_up.contains(&id) {
-                    topic.held_up.push(id);
-                }
+                topic.held_up.insert(id);
                 Turn::Nothing
             }
             Take::NoHead | Take::HeadUnknown => Turn::Nothing,

@@ -3,18 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{
-    Engine, Entry, Error, ErrorKind, Options, PartitionOptions, PartitionStore, limits,
-};
-use millpond_it::{open, options, status};
+use millpond::{Engine, Entry, ErrorKind, Options, PartitionOptions, PartitionStore, limits};
+use millpond_it::{open, options, refused, status};
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
-
-#[track_caller]
-fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>, says: &str) {
-    let error = outcome.expect_err(says);
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains(says), "{error}");
-}
 
 #[tokio::test]
 async fn names_payloads_and_batches_out_of_range() {

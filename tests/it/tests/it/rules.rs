@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond::{
-    Engine, Entry, Error, ErrorKind, Quantum, QueueId, QueueKey, RateLimit, Scope, Settings,
-    TopicName,
+    Engine, Entry, ErrorKind, Quantum, QueueId, QueueKey, RateLimit, Scope, Settings, TopicName,
 };
-use millpond_it::drain;
+use millpond_it::{drain, refused};
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{FailedBatch, MemoryStore};
 
@@ -109,13 +108,6 @@ async fn the_most_specific_rule_decides_what_a_queue_may() {
         assert_eq!(other.lease().max(9).fetch().await.unwrap().len(), 1, "by default");
         engine.close().await.unwrap();
     }
-}
-
-#[track_caller]
-fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>, says: &str) {
-    let error = outcome.expect_err(says);
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(error.to_string().contains(says), "{error}");
 }
 
 #[tokio::test]
