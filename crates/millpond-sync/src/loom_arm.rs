@@ -19,6 +19,11 @@ impl<T> Mutex<T> {
         self.0.lock().expect("loom aborts the model when a thread panics")
     }
 
+    /// The lock, if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+
     /// Takes the value out.
     pub fn into_inner(self) -> T {
         self.0.into_inner().expect("loom aborts the model when a thread panics")

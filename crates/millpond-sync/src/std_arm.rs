@@ -20,6 +20,11 @@ impl<T> Mutex<T> {
         self.0.lock()
     }
 
+    /// The lock, if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
     /// Takes the value out; no other reference exists, so nothing is locked.
     pub fn into_inner(self) -> T {
         self.0.into_inner()
