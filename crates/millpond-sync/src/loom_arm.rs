@@ -86,6 +86,37 @@ impl Condvar {
     }
 }
 
+/// Where one thread sleeps until another wakes it, as in the std arm.
+///
+/// loom's own `unpark` also ends the thread's wait for a lock, which is why this one does not use it.
+#[derive(Debug, Default)]
+pub struct Parker {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parker {
+    /// Nobody sleeps here yet, and no wake-up is remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sleeps until a wake-up comes, and uses it up.
+    pub fn park(&self) {
+        let mut woken = self.woken.lock();
+        while !*woken {
+            woken = self.changed.wait(woken);
+        }
+        *woken = false;
+    }
+
+    /// Wakes the thread that sleeps here, or the next one at once.
+    pub fn unpark(&self) {
+        *self.woken.lock() = true;
+        self.changed.notify_one();
+    }
+}
+
 pub mod atomic {
     //! Atomic integers, flags and fences.
     pub use loom::sync::atomic::{
