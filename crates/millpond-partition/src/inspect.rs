@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millpond_storage_api::{ScanEnd, ScanRequest, StoreRead, Table};
 use millpond_types::{
     ActiveKey, ActiveRow, Body, EntryId, EntryKey, EntryRank, EntryRow, LeaseKey, LeaseRow,
@@ -77,9 +78,29 @@ pub async fn entry_body(
     store: &(impl StoreRead + ?Sized),
     id: EntryId,
 ) -> Result<Option<Body>, PartitionError> {
+    match stored_body(store, id).await? {
+        Some(stored) => resolve_body(store, id, stored).await,
+        None => Ok(None),
+    }
+}
+
+/// Where the body of an entry is that is ready or leased.
+pub(crate) async fn stored_body(
+    store: &(impl StoreRead + ?Sized),
+    id: EntryId,
+) -> Result<Option<StoredBody>, PartitionError> {
     let key = EntryKey { queue: id.queue, stage: Stage::Ready, rank: id.rank };
     let Some(row) = get(store, Table::Entries, &key.encode()).await? else { return Ok(None) };
-    resolve_body(store, id, EntryRow::decode(&row)?.body).await
+    Ok(Some(EntryRow::decode(&row)?.body))
+}
+
+/// A body that has a row of its own, encoded.
+pub(crate) async fn separate_body(
+    store: &(impl StoreRead + ?Sized),
+    id: EntryId,
+) -> Result<Option<Bytes>, PartitionError> {
+    let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
+    get(store, Table::Payloads, &key.encode()).await
 }
 
 async fn resolve_body(
@@ -88,16 +109,10 @@ async fn resolve_body(
     stored: StoredBody,
 ) -> Result<Option<Body>, PartitionError> {
     let bytes = match stored {
-        StoredBody::Inline(bytes) => bytes,
-        StoredBody::Separate { .. } => {
-            let key = PayloadKey { queue: id.queue, sequence: id.rank.sequence };
-            match get(store, Table::Payloads, &key.encode()).await? {
-                Some(bytes) => bytes,
-                None => return Ok(None),
-            }
-        }
+        StoredBody::Inline(bytes) => Some(bytes),
+        StoredBody::Separate { .. } => separate_body(store, id).await?,
     };
-    Ok(Some(Body::decode(&bytes)?))
+    Ok(bytes.as_ref().map(Body::decode).transpose()?)
 }
 
 /// Every queue that has work.

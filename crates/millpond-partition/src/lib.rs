@@ -163,6 +163,7 @@ mod latency;
 mod mailbox;
 mod options;
 mod partition;
+mod payloads;
 mod report;
 mod rules;
 pub mod verify;
@@ -179,6 +180,7 @@ pub use millpond_inbox::Limits as InboxLimits;
 pub use millpond_storage_api::{Buffered, Durable, PartitionStore};
 pub use options::{LeasesAtOpen, OptionsError, PartitionOptions};
 pub use partition::Partition;
+pub use payloads::{PayloadStats, Payloads};
 pub use report::{Counters, LimitOf, PartitionReport, PausedBy, QueueReport, QueueState};
 pub use rules::RuleError;
 

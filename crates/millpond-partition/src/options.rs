@@ -1,5 +1,6 @@
 //! The limits of a partition and what it does with old leases.
 
+use crate::payloads::Payloads;
 use millpond_inbox::Limits;
 use millpond_types::{EntryHead, EntryRank, Settings};
 
@@ -61,6 +62,8 @@ pub struct PartitionOptions {
     pub bytes_max: Option<u64>,
     /// Callers that wait for work; the next is refused. Each takes some hundred bytes.
     pub lease_calls_max: usize,
+    /// Bodies in memory. Partitions with clones of one share its bytes.
+    pub payloads: Payloads,
     /// Window of each queue.
     pub inbox: Limits,
     /// What happens to leases of earlier owners.
@@ -91,6 +94,7 @@ impl Default for PartitionOptions {
             entries_max: None,
             bytes_max: None,
             lease_calls_max: 65_536,
+            payloads: Payloads::default(),
             inbox: Limits::default(),
             leases_at_open: LeasesAtOpen::default(),
             defaults: Settings::default(),

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use millpond_storage_api::{Buffered, Durable, PartitionStore, StoreError, StoreErrorKind};
 use millpond_sync::{oneshot, thread};
-use millpond_types::{EntryId, QueueId, SettingsRow, UnixMillis};
+use millpond_types::{Body, EntryId, QueueId, SettingsRow, StoredBody, UnixMillis};
 use millpond_wakeup::mailbox::Capacity;
 
-use crate::PartitionError;
 use crate::command::{
     Accepted, Answer, DeadAction, LeaseCall, LeaseRef, LeaseSource, Message, Nack, Nacked,
     NewEntry, Purged, QueueRef, Reply, Settle,
@@ -20,7 +19,9 @@ use crate::end::{Announce, End};
 use crate::governor::Governor;
 use crate::mailbox::{COMMAND, CONTROL, MailboxSender, mailbox};
 use crate::options::{LeasesAtOpen, PartitionOptions};
+use crate::payloads::{self, Found, PartitionPayloads};
 use crate::report::{PartitionReport, QueueReport};
+use crate::{PartitionError, inspect};
 
 /// A running partition. Cheap to clone; all clones are the same partition.
 ///
@@ -35,6 +36,7 @@ pub struct Partition(Arc<Inner>);
 struct Inner {
     sender: MailboxSender,
     store: Arc<dyn PartitionStore>,
+    payloads: PartitionPayloads,
     end: Arc<End>,
     loop_thread: thread::Thread,
 }
@@ -91,6 +93,7 @@ impl Partition {
         let core = Core::new(clock.now(), recovered, options.clone(), ranges, sender.clone(), seat);
         let mail = (sender.clone(), owner);
         let end = Arc::new(End::default());
+        let payloads = options.payloads.of_partition();
         let driver = Driver::new(core, store.clone(), mail, options, (clock, end.clone()));
         let announce = Announce(end.clone());
         let closing_store = store.clone();
@@ -107,7 +110,7 @@ impl Partition {
             })
             .map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))?;
         let loop_thread = running.thread().clone();
-        Ok(Self(Arc::new(Inner { sender, store, end, loop_thread })))
+        Ok(Self(Arc::new(Inner { sender, store, payloads, end, loop_thread })))
     }
 
     /// Accepts entries into one queue, all or none, in this order.
@@ -132,7 +135,10 @@ impl Partition {
         queue: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
     ) -> Result<Durable<Vec<Accepted>>, PartitionError> {
-        self.ask(|reply| enqueue(queue, entries, Receipt::Synced(reply))).await
+        let bodies = self.0.payloads.bodies(&entries);
+        let accepted = self.ask(|reply| enqueue(queue, entries, Receipt::Synced(reply))).await?;
+        self.0.payloads.written(bodies, accepted.get());
+        Ok(accepted)
     }
 
     /// As [`enqueue`](Self::enqueue), with a receipt as soon as the entries would survive the end of the process.
@@ -152,7 +158,10 @@ impl Partition {
         queue: &Arc<QueueRef>,
         entries: Vec<NewEntry>,
     ) -> Result<Buffered<Vec<Accepted>>, PartitionError> {
-        self.ask(|reply| enqueue(queue, entries, Receipt::Buffered(reply))).await
+        let bodies = self.0.payloads.bodies(&entries);
+        let accepted = self.ask(|reply| enqueue(queue, entries, Receipt::Buffered(reply))).await?;
+        self.0.payloads.written(bodies, accepted.get());
+        Ok(accepted)
     }
 
     /// The work is done, and has led to more work: removes the leased entry and accepts the others, by one
@@ -175,7 +184,12 @@ impl Partition {
         entries: Vec<NewEntry>,
     ) -> Result<Durable<Vec<Accepted>>, PartitionError> {
         let (queue, seen) = (queue.clone(), Seen::default());
-        self.ask(|reply| Message::AckAndEnqueue { lease, queue, entries, seen, reply }).await
+        let bodies = self.0.payloads.bodies(&entries);
+        let asked = self.ask(|reply| Message::AckAndEnqueue { lease, queue, entries, seen, reply });
+        let accepted = asked.await?;
+        self.0.payloads.remove(lease.id);
+        self.0.payloads.written(bodies, accepted.get());
+        Ok(accepted)
     }
 
     /// Registers a lease call. Its answer comes through the call itself; with `wait` it comes when there
@@ -211,7 +225,9 @@ impl Partition {
     /// settled and only the answer is lost. The same holds for [`nack`](Self::nack) and
     /// [`extend`](Self::extend).
     pub async fn ack(&self, lease: LeaseRef) -> Result<Durable<()>, PartitionError> {
-        self.settle(lease, |reply| Settle::Ack(Receipt::Synced(reply))).await
+        let acked = self.settle(lease, |reply| Settle::Ack(Receipt::Synced(reply))).await?;
+        self.0.payloads.remove(lease.id);
+        Ok(acked)
     }
 
     /// As [`ack`](Self::ack), confirmed as soon as it would survive the end of the process. A power cut, or the
@@ -225,11 +241,40 @@ impl Partition {
     ///
     /// As [`ack`](Self::ack).
     pub async fn ack_buffered(&self, lease: LeaseRef) -> Result<Buffered<()>, PartitionError> {
-        self.ask(|reply| {
+        let acked = self.ask(|reply| {
             let action = Settle::Ack(Receipt::Buffered(reply));
             Message::Settle { lease, action }
-        })
-        .await
+        });
+        let acked = acked.await?;
+        self.0.payloads.remove(lease.id);
+        Ok(acked)
+    }
+
+    /// The body of an entry that is ready or leased, from memory or from storage; `None` if the entry is gone.
+    ///
+    /// # Errors
+    ///
+    /// A read fails or what is stored is malformed.
+    pub async fn body(&self, id: EntryId) -> Result<Option<Body>, PartitionError> {
+        let store = &*self.0.store;
+        // Asked for in any case: it says whether the entry is still there.
+        let Some(stored) = inspect::stored_body(store, id).await? else { return Ok(None) };
+        let bytes = match stored {
+            StoredBody::Inline(bytes) => bytes,
+            StoredBody::Separate { .. } => match self.0.payloads.find(id) {
+                Found::Body(bytes) => bytes,
+                Found::Nothing(ticket) => {
+                    let Some(bytes) = inspect::separate_body(store, id).await? else {
+                        return Ok(None);
+                    };
+                    if let Some(ticket) = ticket {
+                        payloads::keep(ticket, bytes.clone());
+                    }
+                    bytes
+                }
+            },
+        };
+        Ok(Some(Body::decode(&bytes)?))
     }
 
     /// The work was not done: the attempt counts, and the entry is ready again, backs off or is set aside;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, Governor, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions, PartitionStore,
+    Counters, Governor, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions,
+    PartitionStore, PayloadStats, Payloads,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::PARTITIONS_MAX;
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) directory: std::path::PathBuf,
     pub(crate) n_partitions: Option<u16>,
     pub(crate) cache_bytes: usize,
+    pub(crate) payload_cache_bytes: Option<usize>,
     pub(crate) write_buffer_bytes: usize,
     pub(crate) create: bool,
     pub(crate) control: bool,
@@ -42,6 +44,7 @@ impl Options {
             directory: directory.into(),
             n_partitions: None,
             cache_bytes: 128 << 20,
+            payload_cache_bytes: None,
             write_buffer_bytes: 128 << 20,
             create: true,
             control: true,
@@ -57,11 +60,30 @@ impl Options {
         self
     }
 
-    /// Block cache shared by all partitions, in bytes. 128 MiB by default.
+    /// What all partitions together keep in memory of what is stored, in bytes: blocks of rows, and
+    /// [payloads](Self::payload_cache_bytes). 128 MiB by default.
     #[must_use]
     pub fn cache_bytes(mut self, cache_bytes: usize) -> Self {
         self.cache_bytes = cache_bytes;
         self
+    }
+
+    /// The part of [`cache_bytes`](Self::cache_bytes) that is for payloads of more than a kilobyte on their way from
+    /// a producer to a consumer, in bytes: a quarter by default. With 0 each is read from storage.
+    #[must_use]
+    pub fn payload_cache_bytes(mut self, bytes: usize) -> Self {
+        self.payload_cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Divides the cache.
+    #[cfg(feature = "rocksdb")]
+    fn with_payloads(mut self) -> Result<Self, Error> {
+        let bytes = self.payload_cache_bytes.unwrap_or(self.cache_bytes / 4);
+        millpond_types::LimitExceeded::check("payload cache", bytes, self.cache_bytes, "bytes")?;
+        self.cache_bytes -= bytes;
+        self.partition.payloads = Payloads::new(bytes);
+        Ok(self)
     }
 
     /// Write buffers shared by all partitions, in bytes. 128 MiB by default.
@@ -136,6 +158,7 @@ pub(crate) struct Inner {
         expect(dead_code, reason = "only reports tell it")
     )]
     pub(crate) window_bytes_max: usize,
+    pub(crate) payloads: Payloads,
     next_partition: AtomicUsize,
     /// Kept for its effect: the directory is ours while it lives.
     #[cfg(feature = "rocksdb")]
@@ -171,6 +194,8 @@ pub struct Status {
     pub recall_failure: Option<String>,
     /// Counts since opening.
     pub counters: Counters,
+    /// Of the payload cache.
+    pub payloads: PayloadStats,
 }
 
 impl Engine {
@@ -186,6 +211,7 @@ impl Engine {
     #[cfg(feature = "rocksdb")]
     pub async fn open(options: Options) -> Result<Self, Error> {
         // Before anything is created.
+        let options = options.with_payloads()?;
         options.partition.check()?;
         crate::rules::check_defaults(&options.partition.defaults)?;
         let place_options = options.clone();
@@ -240,6 +266,7 @@ impl Engine {
             changing_rules: tokio::sync::Mutex::new(()),
             defaults: options.defaults,
             window_bytes_max: options.window_bytes_max,
+            payloads: options.payloads,
             next_partition: AtomicUsize::new(0),
             #[cfg(feature = "rocksdb")]
             place,
@@ -316,6 +343,7 @@ impl Engine {
             status.recall_failure = status.recall_failure.or(report.recalling.flatten());
             status.counters.add(&report.counters);
         }
+        status.payloads = self.0.payloads.stats();
         Ok(status)
     }
 

@@ -364,7 +364,7 @@ impl Engine {
         let id = grant.get().id;
         let partition: &Partition = self.partition_of(id.queue);
         let store = &**partition.store();
-        let Some(body) = inspect::entry_body(store, id).await? else { return Ok(None) };
+        let Some(body) = partition.body(id).await? else { return Ok(None) };
         let names = match &grant.get().queue {
             Some(names) => names.clone(),
             None => inspect::queue_names(store, id.queue).await?.ok_or_else(|| {

@@ -82,7 +82,7 @@ pub use millpond_partition::inspect::{DeadLetter, StoredEntry};
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
     Accepted, Counters, FullOf, Latency, LeasesAtOpen, LimitOf, Nacked, OptionsError,
-    PartitionOptions, PausedBy, Purged, RuleError,
+    PartitionOptions, PausedBy, PayloadStats, Payloads, Purged, RuleError,
 };
 pub use millpond_storage_api::{Buffered, Durable, PartitionStore};
 pub use millpond_types::{

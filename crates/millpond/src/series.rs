@@ -1,6 +1,8 @@
 //! Publishing what partitions count, through the `metrics` facade. It installs no recorder and has no
 //! thread: the application does both. `docs/metrics.md` lists the same series, and a test compares the two.
 
+mod payloads;
+
 use metrics::{Unit, counter, gauge, with_recorder};
 use millpond_partition::{Counters, PartitionReport, QueueState};
 
@@ -11,8 +13,8 @@ impl Engine {
     /// [`metrics`](https://docs.rs/metrics/0.24) crate that the application has installed. Call it before
     /// each scrape, or at an interval: nothing is published between calls.
     ///
-    /// The series are named `millpond_*` and have the label `partition`, and one of them a reason; never the name
-    /// of a queue.
+    /// The series are named `millpond_*` and have the label `partition`, and one of them a reason; those of the
+    /// payload cache, which partitions share, have not. The name of a queue is never one.
     /// Counters are absolute and start at 0 when the engine is opened. `docs/metrics.md` lists them all.
     /// Engines in one process need a recorder each: the label does not tell them apart.
     ///
@@ -32,7 +34,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// A partition is closed or has stopped. The others are published all the same.
+    /// A partition is closed or has stopped. The others are published all the same, and the payload cache is not.
     ///
     /// # Cancel safety
     ///
@@ -45,6 +47,9 @@ impl Engine {
                 Ok(report) => publish(index, &report, self.0.window_bytes_max),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
+        }
+        if outcome.is_ok() {
+            payloads::publish(&self.0.payloads.stats());
         }
         Ok(outcome?)
     }
@@ -61,6 +66,7 @@ fn describe() {
         }
         recorder.describe_gauge(QUEUES.into(), N, QUEUES_HELP.into());
     });
+    payloads::describe();
 }
 
 fn publish(partition: usize, report: &PartitionReport, window_bytes_max: usize) {

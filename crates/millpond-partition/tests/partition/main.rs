@@ -8,5 +8,6 @@ mod ending;
 mod fixture;
 mod leasing;
 mod nested;
+mod payloads;
 mod pressure;
 mod verification;

@@ -153,7 +153,14 @@ async fn every_documented_series_is_published_and_no_other() {
     let expected = documented().into_keys().flat_map(|name| {
         let all = ["partition=0", "partition=1"].into_iter();
         let reasons = documented_reasons();
+        let outcomes = ["installed", "stale", "already_resident", "refused"];
+        let of_engine = |labels: &str| labels == "partition=0";
         let all = all.flat_map(|labels| match name.as_str() {
+            name if name.starts_with("millpond_payload_") && !of_engine(labels) => vec![],
+            "millpond_payload_installs_total" => {
+                outcomes.iter().map(|outcome| format!("outcome={outcome}")).collect()
+            }
+            name if name.starts_with("millpond_payload_") => vec![String::new()],
             "millpond_queues" => {
                 reasons.iter().map(|reason| format!("{labels},reason={reason}")).collect()
             }
@@ -234,6 +241,29 @@ async fn the_figures_are_those_of_the_engine() {
         let times = parts.map(|part| heard.sum(&format!("millpond_{of}_{part}_seconds")));
         assert!(0.0 < times[0] && times.is_sorted(), "{of}: {times:?}");
     }
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_payload_cache_is_one_for_all_partitions() {
+    let heard = Heard::default();
+    let _guard = set_default_local_recorder(&heard);
+    let engine = engine().await;
+    let topic = engine.topic("t");
+    for key in ["a", "b", "c", "d"] {
+        topic.queue(key).enqueue(Entry::new(vec![0; 5000])).await.unwrap();
+    }
+    topic.lease().fetch_one().await.unwrap().unwrap().ack().await.unwrap();
+    engine.publish_metrics().await.unwrap();
+    let value = |name: &str, labels: &str| {
+        heard.values.lock().unwrap()[&(name.to_owned(), labels.to_owned())].1
+    };
+    assert_eq!(value("millpond_payload_installs_total", "outcome=installed"), 4.0);
+    assert_eq!(value("millpond_payload_hits_total", ""), 1.0);
+    assert_eq!(value("millpond_payload_hit_ratio", ""), 1.0);
+    assert_eq!(value("millpond_payload_cache_entries", ""), 3.0);
+    assert!(value("millpond_payload_cache_bytes", "") > 15_000.0);
+    assert_eq!(engine.status().await.unwrap().payloads.n_entries, 3);
     engine.close().await.unwrap();
 }
 
