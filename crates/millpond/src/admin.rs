@@ -43,8 +43,8 @@ use crate::{Engine, Error, Options, layout};
 pub(crate) use answering::{View, answer};
 pub use info::{
     Activity, Content, DeadLetterContent, DeadLetterInfo, DeadLettersDone, DelayedInfo,
-    Explanation, HeaderInfo, LeaseInfo, LimitInfo, PartitionCheck, PartitionInfo, PurgeInfo,
-    QueueInfo, QueueList, WaitsFor, WindowInfo,
+    Explanation, HeaderInfo, LeaseInfo, LimitInfo, PartitionCheck, PartitionInfo, PayloadInfo,
+    PurgeInfo, QueueInfo, QueueList, WaitsFor, WindowInfo,
 };
 pub use rules::{HeldSetting, RuleChange, RuleInfo};
 pub use settings::{SettingName, SettingValue};
@@ -77,6 +77,7 @@ pub(crate) enum Question {
         key: Vec<u8>,
     },
     Partitions,
+    Payloads,
     Verify,
     Purge {
         topic: String,
@@ -148,6 +149,7 @@ pub(crate) enum Answer {
     Queues(QueueList),
     Explanation(Box<Explanation>),
     Partitions(Vec<PartitionInfo>),
+    Payloads(Option<PayloadInfo>),
     Verified(Vec<PartitionCheck>),
     Purged(PurgeInfo),
     DeadLetters(Vec<DeadLetterInfo>),
@@ -252,6 +254,18 @@ impl Admin {
     pub async fn partitions(&self) -> Result<Vec<PartitionInfo>, Error> {
         match self.ask(Question::Partitions).await? {
             Answer::Partitions(partitions) => Ok(partitions),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// How the payload cache of a running engine serves; `None` for a stopped one.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be read or reached.
+    pub async fn payloads(&self) -> Result<Option<PayloadInfo>, Error> {
+        match self.ask(Question::Payloads).await? {
+            Answer::Payloads(payloads) => Ok(payloads),
             other => Err(unexpected(other)),
         }
     }

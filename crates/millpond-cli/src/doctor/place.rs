@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use millpond::ErrorKind;
-use millpond::admin::Admin;
+use millpond::admin::{Admin, PayloadInfo};
 use rustix::fs::{Access, access};
 
 use super::Check;
+use crate::output::bytes;
 
 /// Where a running engine answers.
 const SOCKET: &str = "control.sock";
@@ -86,7 +87,25 @@ pub(super) async fn engine(data: &Path) -> (Vec<Check>, Option<u16>) {
         let found = format!("{SOCKET} is left over: the engine was killed");
         checks.push(Check::ok("socket", found + "; the next open replaces it"));
     }
+    if let Ok(Some(payloads)) = admin.payloads().await {
+        checks.push(Check::ok("payloads", told(&payloads)));
+    }
     (checks, Some(n))
+}
+
+/// How the payload cache serves.
+fn told(payloads: &PayloadInfo) -> String {
+    let Some(ratio) = payloads.hit_ratio() else {
+        return "none above a kilobyte was leased yet".to_owned();
+    };
+    let PayloadInfo { n_installed, n_overtaken, n_refused, n_evicted, n_entries, n_bytes, .. } =
+        payloads;
+    format!(
+        "{:.1} % of those leased were in memory; {n_installed} kept, {n_overtaken} overtaken, {n_refused} without \
+         room, {n_evicted} evicted; now {n_entries}, {}",
+        ratio * 100.0,
+        bytes(*n_bytes),
+    )
 }
 
 fn is_used(data: &Path) -> bool {

@@ -56,3 +56,22 @@ fn the_worst_check_is_the_verdict() {
     assert!(text.contains("FAIL  b             broken\n"), "{text}");
     assert!(text.contains("→ mend it\n") && text.contains("NOT fit"), "{text}");
 }
+
+#[tokio::test]
+async fn a_running_engine_tells_how_its_payload_cache_serves() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let data = directory.path().join("data");
+    let engine = millpond::Engine::open(millpond::Options::new(&data)).await.expect("it opens");
+    let queue = engine.topic("t").queue("a");
+    let told = async || check(&diagnose(&data).await, "payloads").found.clone();
+    assert_eq!(told().await, "none above a kilobyte was leased yet");
+    queue.enqueue(millpond::Entry::new(vec![0; 5000])).await.expect("it is accepted");
+    let delivery = queue.lease().fetch_one().await.expect("it runs").expect("one is ready");
+    let found = told().await;
+    assert!(found.starts_with("100.0 % of those leased were in memory; 1 kept, "), "{found}");
+    delivery.ack().await.expect("it is leased");
+    assert!(told().await.ends_with("now 0, 0 B"), "{found}");
+    engine.close().await.expect("nothing has failed");
+    let stopped = diagnose(&data).await;
+    assert!(stopped.checks.iter().all(|check| check.name != "payloads"));
+}

@@ -9,8 +9,8 @@ use millpond_storage_api::StoreRead;
 use millpond_types::{QueueKey, TopicName};
 
 use super::{
-    Activity, Answer, PartitionCheck, PartitionInfo, PurgeInfo, Question, dead, explaining,
-    listing, rows, rules,
+    Activity, Answer, PartitionCheck, PartitionInfo, PayloadInfo, PurgeInfo, Question, dead,
+    explaining, listing, rows, rules,
 };
 use crate::{Engine, Error};
 
@@ -58,6 +58,10 @@ pub(crate) async fn answer(view: &View, question: Question) -> Result<Answer, Er
             Ok(Answer::Explanation(Box::new(explanation)))
         }
         Question::Partitions => Ok(Answer::Partitions(partitions(view).await?)),
+        Question::Payloads => Ok(Answer::Payloads(match view {
+            View::Stopped(_) => None,
+            View::Running(engine) => Some(PayloadInfo::new(&engine.0.payloads.stats())),
+        })),
         Question::Verify => Ok(Answer::Verified(verify_all(view).await?)),
         Question::Purge { topic, key } => {
             Ok(Answer::Purged(purge(view, &names(topic, key)?).await?))

@@ -1,6 +1,6 @@
 //! What is told about an engine from outside.
 
-use millpond_partition::{Counters, PartitionReport, QueueReport};
+use millpond_partition::{Counters, PartitionReport, PayloadStats, QueueReport};
 use serde::{Deserialize, Serialize};
 
 use super::HeldSetting;
@@ -262,6 +262,53 @@ pub struct PartitionInfo {
     /// How it is doing; absent when the engine is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
+}
+
+/// How the payload cache of a running engine serves. Counts are since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PayloadInfo {
+    /// Payloads above a kilobyte that were in memory when they were leased.
+    pub n_hits: u64,
+    /// Those that were read from storage.
+    pub n_misses: u64,
+    /// Payloads that were kept.
+    pub n_installed: u64,
+    /// Payloads that were not, because they were overtaken by a change.
+    pub n_overtaken: u64,
+    /// Payloads that were not, because there was no room for their like.
+    pub n_refused: u64,
+    /// Payloads that left to make room.
+    pub n_evicted: u64,
+    /// Payloads being read to be kept, now.
+    pub n_pending: u64,
+    /// Payloads in memory, now.
+    pub n_entries: u64,
+    /// Their bytes, with keys and overhead.
+    pub n_bytes: u64,
+}
+
+impl PayloadInfo {
+    pub(crate) fn new(stats: &PayloadStats) -> Self {
+        Self {
+            n_hits: stats.n_hits,
+            n_misses: stats.n_misses,
+            n_installed: stats.n_installed,
+            n_overtaken: stats.n_stale + stats.n_already_resident,
+            n_refused: stats.n_refused,
+            n_evicted: stats.n_evicted,
+            n_pending: stats.n_pending as u64,
+            n_entries: stats.n_entries as u64,
+            n_bytes: stats.bytes as u64,
+        }
+    }
+
+    /// The part of the payloads that were in memory, from 0 to 1; `None` before the first.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let n_lookups = self.n_hits + self.n_misses;
+        (n_lookups > 0).then(|| self.n_hits as f64 / n_lookups as f64)
+    }
 }
 
 /// What a running partition keeps in memory, and how well that serves. Counts and times are since it was
