@@ -2,6 +2,9 @@
 
 mod bounds;
 mod histories;
+mod layered;
+mod rows;
+mod store;
 
 use crate::rules::{Mutation, Rules};
 
