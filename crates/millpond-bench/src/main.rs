@@ -30,6 +30,7 @@ mod report;
 mod scheduler;
 mod wakeup;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
             let is_delays = arguments.names.iter().any(|name| name == "delays");
             return if is_delays { delays::run_child(step) } else { queues::run_child(step) };
         }
-        let mut report = Report::new(arguments.json.as_deref())?;
+        let mut report = Report::new(arguments.json.as_ref().map(File::create).transpose()?)?;
         let wanted = |bench: &str| {
             arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
         };
