@@ -27,7 +27,7 @@ impl Foyer {
     }
 
     pub(crate) fn sieve(capacity_bytes: usize) -> Self {
-        Self::with(capacity_bytes, SieveConfig::default())
+        Self::with(capacity_bytes, SieveConfig)
     }
 
     fn with(capacity_bytes: usize, eviction: impl Into<EvictionConfig>) -> Self {
