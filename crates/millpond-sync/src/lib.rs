@@ -32,12 +32,12 @@ pub mod oneshot;
 #[cfg(millpond_loom)]
 mod loom_arm;
 #[cfg(millpond_loom)]
-pub use loom_arm::{Arc, Condvar, Mutex, MutexGuard, RwLock, atomic, cell, thread};
+pub use loom_arm::{Arc, Condvar, Mutex, MutexGuard, Parker, RwLock, atomic, cell, thread};
 
 #[cfg(not(millpond_loom))]
 mod std_arm;
 #[cfg(not(millpond_loom))]
-pub use std_arm::{Arc, Condvar, Mutex, MutexGuard, RwLock, atomic, cell, thread};
+pub use std_arm::{Arc, Condvar, Mutex, MutexGuard, Parker, RwLock, atomic, cell, thread};
 
 pub use model::model;
 

@@ -19,6 +19,11 @@ impl<T> Mutex<T> {
         self.0.lock().expect("loom aborts the model when a thread panics")
     }
 
+    /// The lock, if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+
     /// Takes the value out.
     pub fn into_inner(self) -> T {
         self.0.into_inner().expect("loom aborts the model when a thread panics")
@@ -78,6 +83,37 @@ impl Condvar {
     /// Wakes every waiter.
     pub fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// Where one thread sleeps until another wakes it, as in the std arm.
+///
+/// loom's own `unpark` also ends the thread's wait for a lock, which is why this one does not use it.
+#[derive(Debug, Default)]
+pub struct Parker {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parker {
+    /// Nobody sleeps here yet, and no wake-up is remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sleeps until a wake-up comes, and uses it up.
+    pub fn park(&self) {
+        let mut woken = self.woken.lock();
+        while !*woken {
+            woken = self.changed.wait(woken);
+        }
+        *woken = false;
+    }
+
+    /// Wakes the thread that sleeps here, or the next one at once.
+    pub fn unpark(&self) {
+        *self.woken.lock() = true;
+        self.changed.notify_one();
     }
 }
 

@@ -62,6 +62,24 @@ fn a_value_wins_over_the_drop_that_follows_it() {
     });
 }
 
+#[test]
+fn a_wake_up_before_or_during_the_sleep_ends_it() {
+    model("parker_unpark_against_park", || {
+        let (parker, said) =
+            (crate::Arc::new(crate::Parker::new()), crate::Arc::new(crate::Mutex::new(0)));
+        let waker = {
+            let (parker, said) = (parker.clone(), said.clone());
+            thread::spawn(move || {
+                *said.lock() = 7;
+                parker.unpark();
+            })
+        };
+        parker.park();
+        assert_eq!(*said.lock(), 7);
+        waker.join().expect("unpark does not panic");
+    });
+}
+
 /// The broken twin: a hand-off that loses an update, which loom must find.
 #[cfg(millpond_loom)]
 #[test]

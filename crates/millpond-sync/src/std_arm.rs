@@ -1,5 +1,7 @@
 //! The arm for production: std and `parking_lot`.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 pub use parking_lot::MutexGuard;
@@ -18,6 +20,11 @@ impl<T> Mutex<T> {
     /// Blocks until the lock is held.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock()
+    }
+
+    /// The lock, if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock()
     }
 
     /// Takes the value out; no other reference exists, so nothing is locked.
@@ -82,6 +89,51 @@ impl Condvar {
     /// Wakes every waiter.
     pub fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// Where one thread sleeps until another wakes it. A wake-up is remembered: one that comes first ends the next
+/// sleep at once, and several that come first count as one.
+///
+/// Unlike [`thread::park`] it is there before its thread is, and under a model it wakes nobody who waits for
+/// something else.
+#[derive(Debug, Default)]
+pub struct Parker {
+    woken: AtomicBool,
+    sleeper: OnceLock<thread::Thread>,
+}
+
+impl Parker {
+    /// Nobody sleeps here yet, and no wake-up is remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sleeps until a wake-up comes, and uses it up. Always the same thread may call this.
+    ///
+    /// # Panics
+    ///
+    /// In builds with debug assertions, where a second thread calls it: nobody would wake that one.
+    pub fn park(&self) {
+        let sleeper = self.sleeper.get_or_init(thread::current);
+        debug_assert_eq!(sleeper.id(), thread::current().id(), "a parker belongs to one thread");
+        // Pairs with the fence in `unpark`: either this side sees the wake-up or that one sees the sleeper.
+        fence(Ordering::SeqCst);
+        // Acquire pairs with the store in `unpark`: what was done before it is visible after the sleep.
+        while !self.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+
+    /// Wakes the thread that sleeps here, or the next one at once. It takes no lock, and makes a call of the
+    /// system only if the thread really sleeps.
+    pub fn unpark(&self) {
+        // Release pairs with the swap in `park`.
+        self.woken.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if let Some(sleeper) = self.sleeper.get() {
+            sleeper.unpark();
+        }
     }
 }
 

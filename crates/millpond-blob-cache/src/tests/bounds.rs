@@ -1,0 +1,155 @@
+//! Bounds that histories of a few keys do not reach, and properties with a shape of their own.
+
+use millpond_types::UnixMillis;
+
+use super::{Random, with};
+use crate::rules::Mutation;
+use crate::{Blob, Committed, Index, IndexOptions, Key, Lookup, Miss};
+
+/// A property, given the rule that is left out.
+type Property = fn(Option<Mutation>) -> Result<(), String>;
+
+/// Those beside the histories.
+pub(super) const PROPERTIES: [(&str, Property); 3] = [
+    ("a scan leaves residents alone", a_scan_leaves_residents_alone),
+    ("what is asked for stays", what_is_asked_for_stays),
+    ("ghosts are bounded", ghosts_are_bounded),
+];
+
+const NOW: UnixMillis = UnixMillis(0);
+
+fn index(bytes_max: usize, n_shards: usize, broken: Option<Mutation>) -> Index {
+    let options = IndexOptions { bytes_max, n_shards, ghosts_max: 1_000, hash_seed: 1 };
+    Index::with_rules(options, with(broken)).unwrap()
+}
+
+/// A read of the key and, if it is to become resident, its commit. Whether it was a hit.
+fn read(index: &Index, number: u64, n_bytes: usize) -> bool {
+    let id = number.to_be_bytes();
+    let key = Key::new("", &id).unwrap();
+    match index.lookup(key, NOW) {
+        Lookup::Hit(_) => true,
+        Lookup::Miss(Miss::NotYet) => false,
+        Lookup::Miss(Miss::Promote(ticket)) => {
+            ticket.commit(Blob::new(vec![0; n_bytes]), NOW);
+            false
+        }
+    }
+}
+
+fn scan(index: &Index, from: u64, n_keys: u64) -> Result<(), String> {
+    for number in from..from + n_keys {
+        read(index, number, 100);
+        if number % 1_000 == 0 && index.stats().n_ghosts > 1_024 {
+            return Err(format!("{} ghosts", index.stats().n_ghosts));
+        }
+    }
+    Ok(())
+}
+
+fn a_scan_leaves_residents_alone(broken: Option<Mutation>) -> Result<(), String> {
+    let index = index(100_000, 1, broken);
+    for _ in 0..2 {
+        (0..100).for_each(|number| drop(read(&index, number, 500)));
+    }
+    let n_installed = index.stats().n_installed;
+    scan(&index, 1_000, 10_000)?;
+    if index.stats().n_installed != n_installed {
+        return Err("what is asked for once was installed".to_owned());
+    }
+    let n_left = (0..100).filter(|number| read(&index, *number, 500)).count();
+    if n_left == 100 { Ok(()) } else { Err(format!("{n_left} of 100 are left")) }
+}
+
+/// Keys that are hit survive more than their room's worth of others.
+fn what_is_asked_for_stays(broken: Option<Mutation>) -> Result<(), String> {
+    let index = index(100_000, 1, broken);
+    for number in 0..50 {
+        let id = u64::to_be_bytes(number);
+        index.put(Key::new("", &id).unwrap(), Blob::new(vec![0; 500]), NOW);
+    }
+    for number in 1_000..2_000_u64 {
+        if number % 20 == 0 && (0..50).any(|number| !read(&index, number, 500)) {
+            return Err("a key that is asked for has left".to_owned());
+        }
+        let id = number.to_be_bytes();
+        index.put(Key::new("", &id).unwrap(), Blob::new(vec![0; 500]), NOW);
+    }
+    Ok(())
+}
+
+fn ghosts_are_bounded(broken: Option<Mutation>) -> Result<(), String> {
+    scan(&index(100_000, 8, broken), 0, 100_000)
+}
+
+#[test]
+fn properties_hold() {
+    for (name, property) in PROPERTIES {
+        property(None).unwrap_or_else(|why| panic!("{name}: {why}"));
+    }
+}
+
+#[test]
+fn ten_million_scanned_keys_leave_a_bounded_window() {
+    let index = index(100_000, 16, None);
+    scan(&index, 0, 10_000_000).unwrap();
+    let stats = index.stats();
+    assert_eq!((stats.n_entries, stats.bytes, stats.n_pending), (0, 0, 0));
+    assert!(stats.n_ghosts <= 16 * 1_000_usize.div_ceil(16), "{} ghosts", stats.n_ghosts);
+}
+
+#[test]
+fn values_of_a_mebibyte_stay_within_the_bound() {
+    const BYTES_MAX: usize = 20 << 20;
+    let index = index(BYTES_MAX, 16, None);
+    let mut random = Random(3);
+    for _ in 0..2_000 {
+        read(&index, random.below(60) as u64, 1 << 20);
+        let bytes = index.stats().bytes;
+        assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+    }
+    // All but one of those that fit, although a sixteenth of the room holds one only.
+    assert!(index.stats().n_entries >= 18, "{:?}", index.stats());
+}
+
+#[test]
+fn a_value_that_fits_nowhere_is_refused_and_costs_nobody_its_place() {
+    let index = index(10_000, 4, None);
+    let key = |id| Key::new("", id).unwrap();
+    assert_eq!(index.put(key(b"small"), Blob::new(vec![0; 100]), NOW), Committed::Installed);
+    assert_eq!(index.put(key(b"large"), Blob::new(vec![0; 10_000]), NOW), Committed::TooLarge);
+    assert!(matches!(index.lookup(key(b"small"), NOW), Lookup::Hit(_)));
+    let _ = index.lookup(key(b"large"), NOW);
+    let Lookup::Miss(Miss::Promote(ticket)) = index.lookup(key(b"large"), NOW) else { panic!() };
+    assert_eq!(ticket.commit(Blob::new(vec![0; 10_000]), NOW), Committed::TooLarge);
+    assert_eq!((index.stats().n_pending, index.stats().n_entries), (0, 1));
+}
+
+#[test]
+fn a_value_too_large_takes_the_old_one_with_it() {
+    let index = index(10_000, 1, None);
+    let key = Key::new("", b"key").unwrap();
+    index.put(key, Blob::new("old"), NOW);
+    index.put(key, Blob::new(vec![0; 10_000]), NOW);
+    assert!(matches!(index.lookup(key, NOW), Lookup::Miss(_)));
+}
+
+#[test]
+fn options_that_cannot_be_are_refused() {
+    let refused = |options| Index::new(options).unwrap_err().to_string();
+    let options = IndexOptions::default();
+    assert_eq!(refused(IndexOptions { bytes_max: 0, ..options }), "bytes_max must not be 0");
+    assert_eq!(refused(IndexOptions { n_shards: 0, ..options }), "n_shards must not be 0");
+    let many = refused(IndexOptions { n_shards: usize::MAX, ..options });
+    assert!(many.contains("n_shards"), "{many}");
+    refused(IndexOptions { ghosts_max: usize::MAX, ..options });
+    // No window: nothing is promoted, and puts work.
+    let index = Index::new(IndexOptions { ghosts_max: 0, ..options }).unwrap();
+    let key = Key::new("", b"").unwrap();
+    for _ in 0..3 {
+        assert!(matches!(index.lookup(key, NOW), Lookup::Miss(Miss::NotYet)));
+    }
+    assert_eq!(index.put(key, Blob::new("value"), NOW), Committed::Installed);
+    assert!(Key::new(&"n".repeat(256), b"").is_err());
+    assert!(Key::new("", &[0; 1_025]).is_err());
+}
