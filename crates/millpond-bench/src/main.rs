@@ -80,6 +80,7 @@ fn main() -> ExitCode {
             return if is_delays { delays::run_child(step) } else { queues::run_child(step) };
         }
         let mut report = Report::new(arguments.json.as_ref().map(File::create).transpose()?)?;
+        report.figure_heading();
         let wanted = |bench: &str| {
             arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
         };

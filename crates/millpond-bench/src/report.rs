@@ -63,12 +63,16 @@ impl Report {
             "{} · {} cores · {} · commit {}\nfsync policy: {}\n",
             header.machine, header.cores, header.rustc, header.commit, header.fsync_policy
         );
+        report.line(&header)?;
+        Ok(report)
+    }
+
+    /// What the columns of [`figure`](Self::figure) are.
+    pub(crate) fn figure_heading(&self) {
         println!(
             "{:<8} {:<34} {:<14} {:<18} {:>12} {:<8} ratio",
             "bench", "case", "subject", "metric", "value", "unit"
         );
-        report.line(&header)?;
-        Ok(report)
     }
 
     /// Adds a figure.

@@ -20,12 +20,15 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use self::oracle::Oracle;
 use self::trace::{Shape, Trace};
 use crate::Outcome;
 use crate::cache::Key;
+use crate::ours::index::Ours;
 use crate::peers::foyer::Foyer;
 use crate::peers::moka::Moka;
 use crate::peers::quick_cache::QuickCache;
@@ -33,6 +36,8 @@ use crate::report::{Figure, Report};
 
 pub(crate) use self::oracle::MEAN_VALUE_BYTES;
 
+/// Points below the best peer that still count as level with it.
+const LEVEL_POINTS: f64 = 0.5;
 /// Reads for each write.
 const N_READS_PER_WRITE: u64 = 1_000;
 
@@ -47,28 +52,29 @@ pub(crate) trait Policy {
     /// Bytes of keys and values.
     fn held_bytes(&mut self) -> usize;
 
-    /// Offers what [`get`](Self::get) has just missed. Whether it was taken into memory.
-    fn offer(&mut self, key: Key, value: Bytes) -> bool {
+    /// Offers what [`get`](Self::get) has just missed. Whether it was taken into memory, if the cache says so.
+    fn offer(&mut self, key: Key, value: Bytes) -> Option<bool> {
         self.insert(key, value);
-        true
+        None
     }
 }
 
 /// A way to make a cache of so many bytes.
 type New = fn(usize) -> Box<dyn Policy>;
 
-/// What the bar is set by: each peer as it comes.
-const PEERS: [(&str, New); 3] = [
+/// Ours first, then each peer as it comes, which set the bar, then what one of them can be told to do instead.
+const SUBJECTS: [(&str, New); 7] = [
+    ("ours", |bytes| Box::new(Ours::new(bytes))),
     ("foyer", |bytes| Box::new(Foyer::lru(bytes))),
     ("moka", |bytes| Box::new(Moka::new(bytes))),
     ("quick_cache", |bytes| Box::new(QuickCache::new(bytes))),
+    ("foyer lfu", |bytes| Box::new(Foyer::lfu(bytes))),
+    ("foyer s3-fifo", |bytes| Box::new(Foyer::s3_fifo(bytes))),
+    ("foyer sieve", |bytes| Box::new(Foyer::sieve(bytes))),
 ];
-/// What else one of them can be told to do.
-const VARIANTS: [(&str, New); 3] = [
-    ("foyer, lfu", |bytes| Box::new(Foyer::lfu(bytes))),
-    ("foyer, s3-fifo", |bytes| Box::new(Foyer::s3_fifo(bytes))),
-    ("foyer, sieve", |bytes| Box::new(Foyer::sieve(bytes))),
-];
+
+/// Which of the subjects set the bar.
+const PEERS: Range<usize> = 1..4;
 
 /// How much to read.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +99,8 @@ struct Share(u64);
 struct Counts {
     n_reads: u64,
     n_hits: u64,
-    n_promotions: u64,
+    /// Offers that were taken into memory, of a cache that says so.
+    n_promotions: Option<u64>,
     read_bytes: u64,
     hit_bytes: u64,
 }
@@ -106,55 +113,90 @@ impl Counts {
     fn hit_bytes_percent(self) -> f64 {
         per_hundred(self.hit_bytes, self.read_bytes)
     }
+
+    fn promotions_per_hundred(self) -> Option<f64> {
+        Some(per_hundred(self.n_promotions?, self.n_reads))
+    }
 }
 
 /// Runs every case whose name contains `only`.
 pub(crate) fn run(report: &mut Report, size: Size, seed: u64, only: &str) -> Outcome<()> {
-    println!("hit-ratio: {} keys, {} reads, seed {seed}", size.n_keys, size.n_reads);
+    println!("hit-ratio, {} keys, {} reads, seed {seed}", size.n_keys, size.n_reads);
+    println!("per cent of the reads that hit, and of their bytes");
+    let heading: String = SUBJECTS.iter().map(|(name, _)| format!(" {name:>14}")).collect();
+    println!("{:<22}{heading}", "case");
+    let mut bars = Vec::new();
     for share in size.shares {
         for (name, shape) in trace::SHAPES {
             let case = format!("{name}, 1/{}", share.0);
-            if case.contains(only) {
-                one_case(report, &case, shape, *share, size, seed)?;
+            if !case.contains(only) {
+                continue;
             }
+            let all = one_case(&case, shape, *share, size, seed)?;
+            report_case(report, &case, &all)?;
+            bars.push(bar(&case, shape, &all));
         }
     }
+    bars.iter().for_each(|bar| println!("{bar}"));
     Ok(())
 }
 
-fn one_case(
-    report: &mut Report,
-    case: &str,
-    shape: Shape,
-    share: Share,
-    size: Size,
-    seed: u64,
-) -> Outcome<()> {
+fn one_case(case: &str, shape: Shape, share: Share, size: Size, seed: u64) -> Outcome<Vec<Counts>> {
     let capacity_bytes = oracle::bytes_of_all(size.n_keys) / usize::try_from(share.0)?;
     let n_fitting = size.n_keys / share.0;
-    let mut all = Vec::new();
-    for (name, new) in PEERS.into_iter().chain(VARIANTS) {
+    let one = |(name, new): (&str, New)| {
         let trace = Trace::new(shape, size.n_keys, n_fitting, seed)?;
-        let counts = replay(&mut *new(capacity_bytes), capacity_bytes, trace, size.n_reads)
-            .map_err(|error| format!("{case}, seed {seed}: {name}: {error}"))?;
-        all.push((name, counts));
-    }
-    let (best_name, best) = all[..PEERS.len()]
-        .iter()
-        .max_by(|(_, left), (_, right)| left.hits_percent().total_cmp(&right.hits_percent()))
-        .ok_or("there are peers")?;
-    for (subject, counts) in &all {
+        replay(&mut *new(capacity_bytes), capacity_bytes, trace, size.n_reads)
+            .map_err(|error| format!("{case}, seed {seed}: {name}: {error}").into())
+    };
+    SUBJECTS.into_iter().map(one).collect()
+}
+
+/// The peer with the most hits.
+fn best_peer(all: &[Counts]) -> (&'static str, Counts) {
+    let hits = |at: &usize| all[*at].hits_percent();
+    let best = PEERS.max_by(|left, right| hits(left).total_cmp(&hits(right)));
+    let at = best.expect("there are peers");
+    (SUBJECTS[at].0, all[at])
+}
+
+fn report_case(report: &mut Report, case: &str, all: &[Counts]) -> Outcome<()> {
+    let (best_name, best) = best_peer(all);
+    let mut cells = String::new();
+    for ((subject, _), counts) in SUBJECTS.into_iter().zip(all) {
+        let (hits, bytes) = (counts.hits_percent(), counts.hit_bytes_percent());
+        cells += &format!(" {:>14}", format!("{hits:.1} {bytes:5.1}"));
         let mut say = |metric, value, unit, ratio: Option<f64>| {
-            let ratio_to = ratio.map(|_| *best_name);
-            let bench = "hits";
-            report.figure(&Figure { bench, case, subject, metric, value, unit, ratio, ratio_to })
+            let ratio_to = ratio.map(|_| best_name);
+            let bench = "hit-ratio";
+            report.line(&Figure { bench, case, subject, metric, value, unit, ratio, ratio_to })
         };
-        let ratio = counts.hits_percent() / best.hits_percent();
-        say("hits", counts.hits_percent(), "%", ratio.is_finite().then_some(ratio))?;
-        say("bytes hit", counts.hit_bytes_percent(), "%", None)?;
-        say("promotions", per_hundred(counts.n_promotions, counts.n_reads), "/100", None)?;
+        say("hits", hits, "%", Some(hits / best.hits_percent()).filter(|ratio| ratio.is_finite()))?;
+        say("bytes hit", bytes, "%", None)?;
+        if let Some(promotions) = counts.promotions_per_hundred() {
+            say("promotions", promotions, "/100", None)?;
+        }
     }
+    println!("{case:<22}{cells}");
     Ok(())
+}
+
+/// How ours compares to the best peer, and to the bar where there is one.
+fn bar(case: &str, shape: Shape, all: &[Counts]) -> String {
+    let ours = all[0];
+    let (best_name, best) = best_peer(all);
+    let points = ours.hits_percent() - best.hits_percent();
+    let ratio = ours.hits_percent() / best.hits_percent();
+    let verdict = match shape {
+        Shape::Zipf(_) | Shape::ScanBursts if points >= -LEVEL_POINTS => "met",
+        Shape::Zipf(_) | Shape::ScanBursts => "MISSED",
+        Shape::Loop | Shape::MovingHotSet => "no bar",
+    };
+    let promotions = ours.promotions_per_hundred().unwrap_or_default();
+    format!(
+        "bar      {case}: {points:+.1} points, {ratio:.2} of {best_name}, at least -{LEVEL_POINTS}: {verdict}; \
+         {promotions:.1} promotions per 100 reads"
+    )
 }
 
 /// Reads what the trace says, and checks every hit.
@@ -183,7 +225,9 @@ fn replay(
         if n >= n_reads / 4 {
             counts.n_reads += 1;
             counts.n_hits += u64::from(is_hit);
-            counts.n_promotions += u64::from(is_promoted);
+            if let Some(is_promoted) = is_promoted {
+                *counts.n_promotions.get_or_insert_default() += u64::from(is_promoted);
+            }
             counts.read_bytes += n_bytes;
             counts.hit_bytes += if is_hit { n_bytes } else { 0 };
         }
@@ -192,10 +236,10 @@ fn replay(
 }
 
 /// Whether it was a hit, whether the value was taken into memory, and the value's bytes.
-fn read(policy: &mut dyn Policy, oracle: &Oracle, key: Key) -> Outcome<(bool, bool, u64)> {
+fn read(policy: &mut dyn Policy, oracle: &Oracle, key: Key) -> Outcome<(bool, Option<bool>, u64)> {
     if let Some(value) = policy.get(key) {
         oracle.check(key, &value)?;
-        return Ok((true, false, value.len() as u64));
+        return Ok((true, Some(false), value.len() as u64));
     }
     let value = oracle.value(key);
     let n_bytes = value.len() as u64;

@@ -13,10 +13,14 @@
 mod cache;
 mod coherence;
 mod hit_ratio;
+mod ours;
 mod peers;
 // The same file, not a package of its own: it would be one for two programs and a hundred lines.
 #[path = "../../millpond-bench/src/report.rs"]
-#[allow(dead_code, reason = "comparisons are of the other program")]
+#[allow(
+    dead_code,
+    reason = "figures go into a table of our own, and comparisons are of the other program"
+)]
 mod report;
 
 use std::fs::File;

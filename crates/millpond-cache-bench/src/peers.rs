@@ -1,4 +1,5 @@
-//! The caches beside ours, each used as its authors mean it.
+//! The caches beside ours, each used as its authors mean it, but for hashes without a random seed: a run gives the
+//! same figures each time.
 
 pub(crate) mod foyer;
 pub(crate) mod moka;

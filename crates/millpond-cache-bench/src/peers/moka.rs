@@ -2,6 +2,7 @@
 //! everything through `entry`, which lets one operation at a time at a key, the load included.
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use futures_util::FutureExt as _;
 use moka::future::Cache as Future;
 use moka::ops::compute::{CompResult, Op};
@@ -10,14 +11,14 @@ use super::{ROOMY_BYTES, entry_bytes};
 use crate::cache::{Cache, Key, Load, LoadFailed, Support};
 use crate::hit_ratio::Policy;
 
-pub(crate) struct Moka(Future<Key, Bytes>);
+pub(crate) struct Moka(Future<Key, Bytes, FixedState>);
 
 impl Moka {
     pub(crate) fn new(capacity_bytes: usize) -> Self {
         let builder = Future::builder()
             .max_capacity(capacity_bytes as u64)
             .weigher(|_, value| u32::try_from(entry_bytes(value)).unwrap_or(u32::MAX));
-        Self(builder.build())
+        Self(builder.build_with_hasher(FixedState::default()))
     }
 
     /// What it does after so many operations or 300 ms otherwise, so that no clock has a say.

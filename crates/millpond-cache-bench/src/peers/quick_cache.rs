@@ -1,8 +1,9 @@
 //! A peer: quick_cache. A load holds the guard of its key's placeholder, and every write replaces the placeholder.
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use quick_cache::sync::{Cache as Sync, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{OptionsBuilder, Weighter};
 
 use super::{ROOMY_BYTES, entry_bytes};
 use crate::cache::{Cache, Key, Load, LoadFailed, Support};
@@ -11,7 +12,7 @@ use crate::hit_ratio::{MEAN_VALUE_BYTES, Policy};
 /// As many as the peer that has a number of its own; the number of cores would make figures depend on it.
 const N_SHARDS: usize = 8;
 
-pub(crate) struct QuickCache(Sync<Key, Bytes, EntryBytes>);
+pub(crate) struct QuickCache(Sync<Key, Bytes, EntryBytes, FixedState>);
 
 #[derive(Clone)]
 struct EntryBytes;
@@ -30,7 +31,7 @@ impl QuickCache {
             .shards(N_SHARDS)
             .build()
             .expect("both capacities are given");
-        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        let (hasher, lifecycle) = (FixedState::default(), DefaultLifecycle::default());
         Self(Sync::with_options(options, EntryBytes, hasher, lifecycle))
     }
 }

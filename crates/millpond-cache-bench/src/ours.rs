@@ -1,0 +1,3 @@
+//! Ours: the memory tier alone, as a plain cache.
+
+pub(crate) mod index;
