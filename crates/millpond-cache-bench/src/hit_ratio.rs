@@ -239,7 +239,7 @@ fn replay(
 fn read(policy: &mut dyn Policy, oracle: &Oracle, key: Key) -> Outcome<(bool, Option<bool>, u64)> {
     if let Some(value) = policy.get(key) {
         oracle.check(key, &value)?;
-        return Ok((true, Some(false), value.len() as u64));
+        return Ok((true, None, value.len() as u64));
     }
     let value = oracle.value(key);
     let n_bytes = value.len() as u64;
