@@ -4,6 +4,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
+use crate::Outcome;
+
 /// Names a value.
 pub(crate) type Key = u64;
 
@@ -42,14 +44,28 @@ pub(crate) trait Cache: Sized {
     async fn clear(&self) -> Support {
         Support::NoSuchOperation
     }
+    /// Removes everything in the namespace of all keys.
+    async fn clear_namespace(&self) -> Support {
+        Support::NoSuchOperation
+    }
     /// Removes what bears the tag of this key.
     async fn remove_tag_of(&self, _key: Key) -> Support {
         Support::NoSuchOperation
     }
     /// Writes the value to the slow tier, reads it, and holds its promotion to memory from then on.
-    async fn hold_promotion(&self, _key: Key, _value: Bytes) -> Support {
-        Support::NoSuchOperation
+    ///
+    /// # Errors
+    ///
+    /// There is no promotion to be held.
+    async fn hold_promotion(&self, _key: Key, _value: Bytes) -> Outcome<Support> {
+        Ok(Support::NoSuchOperation)
     }
     /// Lets the held promotion go on, and returns when it has ended.
-    async fn end_promotion(&self) {}
+    ///
+    /// # Errors
+    ///
+    /// It has been dropped.
+    async fn end_promotion(&self) -> Outcome<()> {
+        Ok(())
+    }
 }

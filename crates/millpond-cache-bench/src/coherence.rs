@@ -40,17 +40,21 @@ enum Case {
     Promotion(Write),
 }
 
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 14] = [
     ("load, insert", Case::Load(Write::Insert)),
     ("load, remove", Case::Load(Write::Remove)),
     ("load, invalidate all", Case::Load(Write::Clear)),
+    ("load, invalidate namespace", Case::Load(Write::ClearNamespace)),
     ("load, invalidate tag", Case::Load(Write::RemoveTag)),
     ("failing load, insert", Case::FailingLoad(Write::Insert)),
+    ("failing load, remove", Case::FailingLoad(Write::Remove)),
     ("load, remove, load; old ends first", Case::SecondLoad(Order::OldFirst)),
     ("load, remove, load; new ends first", Case::SecondLoad(Order::NewFirst)),
     ("promotion, insert", Case::Promotion(Write::Insert)),
     ("promotion, remove", Case::Promotion(Write::Remove)),
     ("promotion, invalidate all", Case::Promotion(Write::Clear)),
+    ("promotion, invalidate namespace", Case::Promotion(Write::ClearNamespace)),
+    ("promotion, invalidate tag", Case::Promotion(Write::RemoveTag)),
 ];
 
 /// One cell of the table.

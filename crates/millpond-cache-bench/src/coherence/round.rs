@@ -27,6 +27,7 @@ pub(super) enum Write {
     Insert,
     Remove,
     Clear,
+    ClearNamespace,
     RemoveTag,
 }
 
@@ -36,6 +37,7 @@ impl Write {
             Self::Insert => cache.insert(key, new_value(key)).await,
             Self::Remove => cache.remove(key).await,
             Self::Clear => return cache.clear().await,
+            Self::ClearNamespace => return cache.clear_namespace().await,
             Self::RemoveTag => return cache.remove_tag_of(key).await,
         }
         Support::Done
@@ -127,12 +129,12 @@ pub(super) async fn write_during_promotion<C: Cache>(
     key: Key,
     write: Write,
 ) -> Outcome<Round> {
-    if cache.hold_promotion(key, old_value(key)).await == Support::NoSuchOperation {
+    if cache.hold_promotion(key, old_value(key)).await? == Support::NoSuchOperation {
         return Ok(Round::NoSuchOperation);
     }
     let written = write.apply(cache, key).await;
     let is_stale_at_once = is_old(cache.get(key).await.as_ref(), key);
-    cache.end_promotion().await;
+    cache.end_promotion().await?;
     if written == Support::NoSuchOperation {
         return Ok(Round::NoSuchOperation);
     }
@@ -157,7 +159,7 @@ async fn is_stale_at_rest<C: Cache>(cache: &C, key: Key, write: Write) -> Outcom
     let kept = finish(pin!(cache.get(key))).await?;
     let is_right = match write {
         Write::Insert => kept.as_ref().is_none_or(|kept| *kept == new_value(key)),
-        Write::Remove | Write::Clear | Write::RemoveTag => kept.is_none(),
+        _ => kept.is_none(),
     };
     Ok(!is_right || load_now(cache, key).await? != new_value(key))
 }
