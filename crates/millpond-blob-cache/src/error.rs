@@ -61,12 +61,15 @@ impl CacheError {
 }
 
 /// Why a [`BlobCache`](crate::BlobCache) could not be opened. Nothing was changed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// Change the options.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// There is no pool.
+    #[error(transparent)]
+    Pool(#[from] millpond_promotion::PoolError),
     /// The store failed, or is not one of a cache: act on its kind.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -16,7 +16,7 @@ use crate::generations::Scope;
 use crate::rules::Rules;
 use crate::{Blob, Key, OptionsError};
 
-pub(crate) use self::core::{Core, Join};
+pub(crate) use self::core::{Arrival, Core};
 pub use stats::IndexStats;
 pub(crate) use ticket::WriteTicket;
 pub use ticket::{Committed, Ticket};

@@ -6,9 +6,11 @@ mod error;
 mod generations;
 mod index;
 mod key;
+mod row;
 mod rules;
 
 pub use blob::{Blob, METADATA_BYTES_MAX, Meta, TAGS_MAX, VALUE_BYTES_MAX};
+pub use cache::{BlobCache, CacheOptions, CacheStats, InlineStats, Promotion};
 pub use error::{CacheError, OpenError, OptionsError};
 pub use generations::Scope;
 pub use index::{
@@ -16,6 +18,7 @@ pub use index::{
     SHARDS_MAX, Ticket,
 };
 pub use key::{ID_BYTES_MAX, Key, NAME_BYTES_MAX};
+pub use row::PREFIX_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;

@@ -46,14 +46,10 @@ pub(crate) enum Mutation {
     VisitsIgnored,
     /// Readers join a flight that began before a write.
     FlightSurvivesWrite,
-    /// A loaded value is stored whatever was put meanwhile.
-    LoadUnasked,
+    /// Who has a ticket writes whatever was put meanwhile.
+    WriteUnasked,
     /// A row is read without asking what was invalidated since.
     RowUnasked,
-    /// A row is stamped with what was known when its commit ended.
-    RowStampedLate,
-    /// A row that is out of date is deleted whatever was put meanwhile.
-    SweepUnasked,
     /// The checksum is not looked at.
     ChecksumUnasked,
     /// A write that was given up is taken for ended.
@@ -89,12 +85,10 @@ impl Mutation {
         Self::VisitsIgnored,
     ];
 
-    pub(crate) const CACHE: [Self; 9] = [
+    pub(crate) const CACHE: [Self; 7] = [
         Self::FlightSurvivesWrite,
-        Self::LoadUnasked,
+        Self::WriteUnasked,
         Self::RowUnasked,
-        Self::RowStampedLate,
-        Self::SweepUnasked,
         Self::ChecksumUnasked,
         Self::CancelEndsWrite,
         Self::LeaderForgets,

@@ -2,6 +2,8 @@
 
 mod bounds;
 mod histories;
+mod rows;
+mod store;
 
 use crate::rules::{Mutation, Rules};
 

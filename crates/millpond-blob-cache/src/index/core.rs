@@ -24,13 +24,13 @@ const INLINE_EVICTIONS_MAX: usize = 8;
 
 /// What a reader does who shares what is read.
 #[derive(Debug)]
-pub(crate) enum Join {
+pub(crate) enum Arrival {
     /// It is in memory.
     Hit(Blob),
     /// Read for all.
     Lead(Ticket, StdArc<Flight>),
     /// Somebody reads.
-    Join(StdArc<Flight>, Place),
+    Follow(StdArc<Flight>, Place),
     /// Read for yourself: the key is being written.
     Alone,
 }
@@ -63,7 +63,6 @@ impl Core {
     }
 
     /// The bits in the middle: the table of the shard uses those at both ends.
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash")]
     fn home(&self, hash: u64) -> usize {
         (hash >> 32) as usize & (self.shards.len() - 1)
     }
@@ -117,21 +116,21 @@ impl Core {
         key: Key<'_>,
         now: UnixMillis,
         flight: impl FnOnce() -> StdArc<Flight>,
-    ) -> Join {
+    ) -> Arrival {
         let of = this.hashed(key);
         let mut trash = Trash::new();
         let mut shard = this.shard(of.hash).lock();
         if let Some(blob) = shard.hit(of, now, &this.generations, &this.budget, &mut trash) {
             shard.counts.hits += 1;
-            return Join::Hit(blob);
+            return Arrival::Hit(blob);
         }
         shard.counts.misses += 1;
         match shard.miss_shared(of, flight) {
-            Shared::Alone => Join::Alone,
-            Shared::Join(place, flight) => Join::Join(flight, place),
+            Shared::Alone => Arrival::Alone,
+            Shared::Join(place, flight) => Arrival::Follow(flight, place),
             Shared::Lead(place, flight) => {
                 let key = shard.key_at(place);
-                Join::Lead(this.ticket(key, of.hash, place), flight)
+                Arrival::Lead(this.ticket(key, of.hash, place), flight)
             }
         }
     }
@@ -284,9 +283,12 @@ impl Core {
         self.shard(hash).lock().give_up(place, seen, &self.budget, &mut trash);
     }
 
-    /// Ends the ticket of a flight whose leader is gone.
-    pub(crate) fn forget(&self, key: Key<'_>, place: Place) {
-        self.give_up(self.hashed(key).hash, place, true);
+    /// Ends the ticket of a flight that has nothing to say. Returns whether the key is being written, so that
+    /// asking again would find the same flight.
+    pub(crate) fn forget(&self, key: Key<'_>, place: Place) -> bool {
+        let hash = self.hashed(key).hash;
+        self.give_up(hash, place, true);
+        self.shard(hash).lock().is_written(place)
     }
 
     pub(crate) fn begin_write(this: &Arc<Self>, key: Key<'_>) -> WriteTicket {

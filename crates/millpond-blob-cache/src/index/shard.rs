@@ -216,6 +216,11 @@ impl Shard {
         self.slots.get(place.at as usize).is_some_and(|slot| slot.version == place.version)
     }
 
+    /// Whether the slot is in this life, and is being written.
+    pub(super) fn is_written(&self, place: Place) -> bool {
+        self.is_current(place) && self.is_writing(place.at)
+    }
+
     pub(super) fn is_admitted(&self, place: Place) -> bool {
         self.is_current(place)
             && matches!(self.slots[place.at as usize].state, State::Pending { admitted: true, .. })
@@ -256,7 +261,7 @@ impl Shard {
 
     /// Ends a pending slot without a value; `seen` makes the next hit schedule again.
     pub(super) fn give_up(&mut self, place: Place, seen: bool, budget: &Budget, trash: &mut Trash) {
-        if !self.is_current(place) {
+        if !self.is_current(place) || !self.is_pending(place.at) {
             return;
         }
         let hash = self.slots[place.at as usize].hash;
@@ -352,14 +357,15 @@ impl Shard {
         Some(self.occupy(of, writing(None)))
     }
 
-    /// The holder of a ticket becomes a writer, if the ticket is still there. Its followers stay.
-    pub(super) fn begin_write_for(&mut self, place: Place) -> Option<Place> {
+    /// The holder of a ticket becomes a writer, if the ticket is still there; with its flight, if what it
+    /// brings is what is written.
+    pub(super) fn begin_write_for(&mut self, place: Place, keeps_flight: bool) -> Option<Place> {
         if !self.is_current(place) {
             return None;
         }
         let slot = &mut self.slots[place.at as usize];
         let State::Pending { flight, .. } = &mut slot.state else { return None };
-        let flight = flight.take();
+        let flight = flight.take().filter(|_| keeps_flight);
         Some(self.replace(place.at, writing(flight)))
     }
 

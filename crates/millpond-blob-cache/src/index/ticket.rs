@@ -10,6 +10,7 @@ use super::Core;
 use super::slot::{Place, Written};
 use crate::Blob;
 use crate::generations::Stamp;
+use crate::rules::{Mutation, Rules};
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,10 @@ impl Ticket {
         self.hash
     }
 
+    pub(crate) fn rules(&self) -> Rules {
+        self.core.rules
+    }
+
     pub(crate) fn key(&self) -> &Bytes {
         &self.key
     }
@@ -89,16 +94,18 @@ impl Ticket {
     }
 
     /// The holder becomes a writer of the key, if nothing has ended the ticket.
-    pub(crate) fn into_write(mut self, unasked: bool) -> Option<WriteTicket> {
+    pub(crate) fn into_write(mut self, keeps_flight: bool) -> Option<WriteTicket> {
         self.is_spent = true;
         let core = self.core.clone();
-        let place = core.shard(self.hash).lock().begin_write_for(self.place);
-        let place = match place {
-            None if unasked => None,
-            None => return None,
-            place => place,
-        };
-        Some(WriteTicket { core, place, hash: self.hash, is_ended: false })
+        let place = core.shard(self.hash).lock().begin_write_for(self.place, keeps_flight);
+        // A broken twin writes nevertheless.
+        let is_unasked = core.rules.lacks(Mutation::WriteUnasked);
+        (place.is_some() || is_unasked).then(|| WriteTicket {
+            core,
+            place,
+            hash: self.hash,
+            is_ended: false,
+        })
     }
 }
 

@@ -309,7 +309,7 @@ impl World {
         let at = usize::from(step.pick) % self.writers.len();
         let Writer { key, key_bytes, write, blob, stamp } = self.writers.remove(at);
         match blob {
-            _ if step.amount % 8 == 0 => {
+            _ if step.amount.is_multiple_of(8) => {
                 drop(write);
                 self.doubtful.insert(key);
             }
