@@ -23,13 +23,14 @@ use self::round::{
 };
 use crate::Outcome;
 use crate::cache::{Cache, Key, LoadFailed};
+use crate::ours::blob_cache::Ours;
 use crate::peers::foyer::Foyer;
 use crate::peers::moka::{Moka, MokaEntries};
 use crate::peers::quick_cache::QuickCache;
 use crate::report::Report;
 
 /// Caches in the table.
-const NAMES: [&str; 4] = [Foyer::NAME, Moka::NAME, MokaEntries::NAME, QuickCache::NAME];
+const NAMES: [&str; 5] = [Ours::NAME, Foyer::NAME, Moka::NAME, MokaEntries::NAME, QuickCache::NAME];
 
 /// What is on its way, and what comes in between.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,7 @@ pub(crate) fn run(report: &mut Report, n_rounds: u64, only: &str) -> Outcome<()>
     for (name, case) in CASES.into_iter().filter(|(name, _)| name.contains(only)) {
         write!(out, "{name:<36}")?;
         runtime.block_on(async {
+            cell::<Ours>(report, name, case, n_rounds).await?;
             cell::<Foyer>(report, name, case, n_rounds).await?;
             cell::<Moka>(report, name, case, n_rounds).await?;
             cell::<MokaEntries>(report, name, case, n_rounds).await?;

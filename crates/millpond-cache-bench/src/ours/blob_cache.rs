@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use millpond_blob_cache::{Blob, BlobCache, CacheOptions, Key as Name, Meta, Scope};
-use millpond_types::UnixMillis;
 use millpond_storage_api::PartitionStore;
 use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+use millpond_types::UnixMillis;
 
 use super::held::{Held, hold};
 use crate::Outcome;
@@ -100,7 +100,9 @@ impl Cache for Ours {
         }
         let n_pooled = self.cache().stats().n_pooled;
         if n_pooled != 1 {
-            return Err(format!("{n_pooled} promotions are scheduled, and one is to be held").into());
+            return Err(
+                format!("{n_pooled} promotions are scheduled, and one is to be held").into()
+            );
         }
         held.has_begun()?;
         self.held.replace(Some(held));
