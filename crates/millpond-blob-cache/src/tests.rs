@@ -2,6 +2,7 @@
 
 mod bounds;
 mod histories;
+mod layered;
 mod rows;
 mod store;
 

@@ -43,7 +43,8 @@ proptest! {
         let at = at.index(encoded.len());
         encoded[at] ^= 1 << bit;
         let decoded = Row::decode(b"key", Bytes::from(encoded.clone()), true);
-        prop_assert!(matches!(decoded, Err(CacheError::Corrupt { .. })));
+        let is_corrupt = matches!(decoded, Err(CacheError::Corrupt { .. }));
+        prop_assert!(is_corrupt);
         encoded.truncate(at);
         prop_assert!(Row::decode(b"key", Bytes::from(encoded), true).is_err());
     }
