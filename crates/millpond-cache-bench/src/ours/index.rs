@@ -25,10 +25,20 @@ impl Ours {
     /// more. A tenth less, in fact, lest the residents are fewer and longer than is to be expected: that would be
     /// more bytes of values than others have.
     pub(crate) fn new(capacity_bytes: usize) -> Self {
+        Self::with(capacity_bytes, IndexOptions::default())
+    }
+
+    /// Remembers twice as many keys as it holds, instead of as many in a small cache as in a large one.
+    pub(crate) fn with_narrow_window(capacity_bytes: usize) -> Self {
+        let ghosts_max = 2 * capacity_bytes / MEAN_VALUE_BYTES;
+        Self::with(capacity_bytes, IndexOptions { ghosts_max, ..IndexOptions::default() })
+    }
+
+    fn with(capacity_bytes: usize, options: IndexOptions) -> Self {
         let n_expected = capacity_bytes / MEAN_VALUE_BYTES;
         let bytes_max = capacity_bytes + n_expected * EXTRA_BYTES * 9 / 10;
-        let options = IndexOptions { bytes_max, ..IndexOptions::default() };
-        Self { index: Index::new(options).expect("the options are not zero"), ticket: None }
+        let index = Index::new(IndexOptions { bytes_max, ..options });
+        Self { index: index.expect("the options are not zero"), ticket: None }
     }
 }
 
