@@ -14,8 +14,6 @@ mod round;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
-
 use serde::Serialize;
 
 use self::round::{
@@ -29,7 +27,7 @@ use crate::peers::moka::{Moka, MokaEntries};
 use crate::peers::quick_cache::QuickCache;
 use crate::report::Report;
 
-/// Caches in the table.
+/// The columns of the table.
 const NAMES: [&str; 5] = [Ours::NAME, Foyer::NAME, Moka::NAME, MokaEntries::NAME, QuickCache::NAME];
 
 /// What is on its way, and what comes in between.
@@ -73,47 +71,54 @@ struct Cell<'a> {
 /// Runs every case whose name contains `only`, `n_rounds` times or until it shows the old value.
 pub(crate) fn run(report: &mut Report, n_rounds: u64, only: &str) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let mut out = std::io::stdout();
-    writeln!(out, "coherence, {n_rounds} rounds")?;
-    let heading: String = NAMES.iter().map(|name| format!(" {name:<22}")).collect();
-    writeln!(out, "{:<36}{heading}", "case")?;
+    println!("coherence, {n_rounds} rounds");
+    println!("{}", row("case", &NAMES));
     for (name, case) in CASES.into_iter().filter(|(name, _)| name.contains(only)) {
-        write!(out, "{name:<36}")?;
-        runtime.block_on(async {
-            cell::<Ours>(report, name, case, n_rounds).await?;
-            cell::<Foyer>(report, name, case, n_rounds).await?;
-            cell::<Moka>(report, name, case, n_rounds).await?;
-            cell::<MokaEntries>(report, name, case, n_rounds).await?;
-            cell::<QuickCache>(report, name, case, n_rounds).await
+        let cells = runtime.block_on(async {
+            Outcome::Ok([
+                cell::<Ours>(report, name, case, n_rounds).await?,
+                cell::<Foyer>(report, name, case, n_rounds).await?,
+                cell::<Moka>(report, name, case, n_rounds).await?,
+                cell::<MokaEntries>(report, name, case, n_rounds).await?,
+                cell::<QuickCache>(report, name, case, n_rounds).await?,
+            ])
         })?;
-        writeln!(out)?;
+        println!("{}", row(name, &cells));
     }
-    writeln!(out)?;
+    println!();
     Ok(())
 }
 
+fn row(first: &str, cells: &[impl AsRef<str>]) -> String {
+    let cells: String = cells.iter().map(|cell| format!(" {:<22}", cell.as_ref())).collect();
+    format!("{first:<36}{cells}").trim_end().to_owned()
+}
+
+/// The verdict, which goes into the report too.
 async fn cell<C: Cache>(
     report: &mut Report,
     case_name: &str,
     case: Case,
     n_rounds: u64,
-) -> Outcome<()> {
-    let (worst, stale_in_round) = rounds::<C>(case, n_rounds)
+) -> Outcome<String> {
+    let (last, stale_in_round) = rounds::<C>(case, n_rounds)
         .await
         .map_err(|error| format!("{case_name}: {}: {error}", C::NAME))?;
-    let verdict = match worst {
+    let verdict = match last {
         Round::Holds => "holds".to_owned(),
         Round::HoldsByWaiting => "holds, the write waits".to_owned(),
         Round::Stale => format!("stale in round {}", stale_in_round.unwrap_or_default()),
         Round::NoSuchOperation => "no such operation".to_owned(),
     };
-    print!(" {verdict:<22}");
-    let subject = C::NAME;
-    let bench = "coherence";
-    let cell =
-        Cell { bench, case: case_name, subject, n_rounds, verdict: &verdict, stale_in_round };
-    report.line(&cell)?;
-    Ok(())
+    report.line(&Cell {
+        bench: "coherence",
+        case: case_name,
+        subject: C::NAME,
+        n_rounds,
+        verdict: &verdict,
+        stale_in_round,
+    })?;
+    Ok(verdict)
 }
 
 /// How the last round ended, and the first one with the old value.
