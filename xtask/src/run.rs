@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
+use std::process::Command;
 
 use crate::args::BenchOptions;
 use crate::error::{Context, Result};
@@ -13,6 +14,9 @@ use crate::workspace::{Workspace, run};
 const LOG: &str = "crates/millpond-cli/data/NASA-iPSC-1993-3.1-cln.swf.gz";
 /// About half of the log's jobs.
 const CRASH_AFTER: &str = "9000";
+
+/// The benches of `millpond-cache-bench`; all others are of `millpond-bench`.
+const CACHE_BENCHES: [&str; 2] = ["coherence", "hit-ratio"];
 
 /// Provides what the machine lacks, and the compiled RocksDB.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<Rocksdb> {
@@ -33,7 +37,7 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<()> {
     // Not in the directory for temporary files: that is often memory, where a sync costs nothing.
     let store = TemporaryStore(results.join(format!("store-{}", std::process::id())));
     let (json, svg) = (results.join("replay.json"), results.join("replay.svg"));
-    let mut replay = std::process::Command::new(target_dir.join("release/millpond"));
+    let mut replay = Command::new(target_dir.join("release/millpond"));
     replay.current_dir(&workspace.root).args(["replay", LOG, "--data"]).arg(&store.0);
     replay.args(["--speed", "max", "--crash-after", CRASH_AFTER]);
     replay.arg("--json").arg(&json).arg("--svg").arg(&svg);
@@ -65,12 +69,36 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo().args(["fmt", "--all"]))
 }
 
-/// Runs the benchmarks.
+/// Runs the benchmarks: all of them, or those that are named. RocksDB is there only for those that link it.
 pub(crate) fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
-    let rocksdb = prepare(workspace)?;
+    let (of_caches, others): (Vec<&String>, Vec<&String>) =
+        options.names.iter().partition(|name| CACHE_BENCHES.contains(&name.as_str()));
+    let is_all = options.names.is_empty();
+    let has_others = is_all || !others.is_empty();
+    if has_others {
+        let rocksdb = prepare(workspace)?;
+        let mut bench = bench_command(workspace, "millpond-bench", &others, options)?;
+        run(rocksdb.apply(&mut bench))?;
+    }
+    if is_all || !of_caches.is_empty() {
+        let mut bench = bench_command(workspace, "millpond-cache-bench", &of_caches, options)?;
+        if has_others {
+            bench.arg("--append");
+        }
+        run(&mut bench)?;
+    }
+    Ok(())
+}
+
+fn bench_command(
+    workspace: &Workspace,
+    package: &str,
+    names: &[&String],
+    options: &BenchOptions,
+) -> Result<Command> {
     let mut bench = workspace.cargo();
-    bench.args(["run", "--locked", "--release", "--package", "millpond-bench", "--"]);
-    bench.args(&options.names);
+    bench.args(["run", "--locked", "--release", "--package", package, "--"]);
+    bench.args(names);
     if options.quick {
         bench.arg("--quick");
     }
@@ -78,7 +106,7 @@ pub(crate) fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()>
         // The benchmarks run in the root of the workspace; the name was given where the user stands.
         bench.arg("--json").arg(absolute(json).context("find the current directory")?);
     }
-    run(rocksdb.apply(&mut bench))
+    Ok(bench)
 }
 
 /// Prints the variables that point a shell's cargo at the compiled RocksDB.

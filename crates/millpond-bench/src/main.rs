@@ -32,6 +32,7 @@ mod report;
 mod scheduler;
 mod wakeup;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -80,7 +81,8 @@ fn main() -> ExitCode {
             let is_delays = arguments.names.iter().any(|name| name == "delays");
             return if is_delays { delays::run_child(step) } else { queues::run_child(step) };
         }
-        let mut report = Report::new(arguments.json.as_deref())?;
+        let mut report = Report::new(arguments.json.as_ref().map(File::create).transpose()?)?;
+        report.figure_heading();
         let wanted = |bench: &str| {
             arguments.names.is_empty() || arguments.names.iter().any(|name| name == bench)
         };

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
@@ -51,25 +50,29 @@ pub(crate) struct Report {
 
 impl Report {
     /// Starts with the line that says what was measured where.
-    pub(crate) fn new(json: Option<&Path>) -> io::Result<Self> {
-        let mut report = Self { json: json.map(File::create).transpose()? };
+    pub(crate) fn new(json: Option<File>) -> io::Result<Self> {
+        let mut report = Self { json };
         let header = Header {
             machine: cpu(),
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             rustc: output("rustc", &["--version"]),
             commit: output("git", &["rev-parse", "--short", "HEAD"]),
-            fsync_policy: "engine, queues, delays, fairness: fdatasync before every receipt, every peer too; inbox, promotion, scheduler, wakeup: no sync",
+            fsync_policy: "engine, queues, delays, fairness: fdatasync before every receipt, every peer too; inbox, promotion, scheduler, wakeup, coherence, hit-ratio: no sync",
         };
         println!(
             "{} · {} cores · {} · commit {}\nfsync policy: {}\n",
             header.machine, header.cores, header.rustc, header.commit, header.fsync_policy
         );
+        report.line(&header)?;
+        Ok(report)
+    }
+
+    /// What the columns of [`figure`](Self::figure) are.
+    pub(crate) fn figure_heading(&self) {
         println!(
             "{:<8} {:<34} {:<14} {:<18} {:>12} {:<8} ratio",
             "bench", "case", "subject", "metric", "value", "unit"
         );
-        report.line(&header)?;
-        Ok(report)
     }
 
     /// Adds a figure.
@@ -106,7 +109,8 @@ impl Report {
         self.line(comparison)
     }
 
-    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
+    /// Adds an object to the JSON lines only.
+    pub(crate) fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
         if let Some(file) = &mut self.json {
             serde_json::to_writer(&mut *file, value)?;
             file.write_all(b"\n")?;

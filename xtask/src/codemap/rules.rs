@@ -8,7 +8,8 @@ use super::table::{Allowed, Layer, Row, Table};
 /// The only packages that may name RocksDB.
 const MAY_NAME_ROCKSDB: [&str; 2] = ["millpond-storage-rocksdb", "millpond-bench"];
 /// The only packages outside `tests/` that may name a runtime.
-const MAY_NAME_TOKIO: [&str; 3] = ["millpond", "millpond-cli", "millpond-bench"];
+const MAY_NAME_TOKIO: [&str; 4] =
+    ["millpond", "millpond-cli", "millpond-bench", "millpond-cache-bench"];
 /// The only package that may name a runtime behind a feature, and in its tests.
 const MAY_OFFER_TOKIO: &str = "millpond-wakeup";
 /// Shorter, a first line says nothing.
