@@ -235,8 +235,8 @@ impl Rules {
         topic.version = row.revision;
         match &row.scope {
             Scope::Topic(_) => {}
-            Scope::Prefix(..) => {
-                relimit(now_ns, limits, topic, &mut self.retired);
+            Scope::Prefix(_, changed) => {
+                relimit(now_ns, limits, topic, changed, &mut self.retired);
             }
             Scope::Queue(topic_name, key) if row.settings.is_empty() => {
                 topic.queues.remove(&QueueId::derive(topic_name, key));
@@ -384,10 +384,19 @@ impl Rules {
     }
 }
 
-/// Gives every prefix the resource that its rule asks for, inside that of the next shorter prefix. The shorter
-/// ones come first, and one that gets another parent is made anew.
-fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Vec<ResourceId>) {
-    let keys: Vec<QueueKey> = topic.prefixes.keys().cloned().collect();
+/// Gives a prefix of which the rule has changed, and those within it, the resource that their rules ask for, inside
+/// that of the next shorter prefix. The shorter ones come first, and one that gets another parent is made anew.
+/// No other prefix is touched: a change of its bucket would forget what may be refunded to it.
+fn relimit(
+    now_ns: u64,
+    limits: &mut Limits,
+    topic: &mut Topic,
+    changed: &QueueKey,
+    retired: &mut Vec<ResourceId>,
+) {
+    let within = topic.prefixes.range::<QueueKey, _>(changed..).map(|(key, _)| key);
+    let within = within.take_while(|key| key.as_bytes().starts_with(changed.as_bytes()));
+    let keys: Vec<QueueKey> = within.cloned().collect();
     for key in keys {
         let n_shorter = key.as_bytes().len() - 1;
         let shorter = topic.prefixes_of(&key, n_shorter).find_map(|(_, prefix)| prefix.resource);
@@ -421,3 +430,6 @@ fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Ve
         retired.extend(before);
     }
 }
+
+#[cfg(test)]
+mod tests;

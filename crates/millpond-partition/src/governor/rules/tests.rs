@@ -1,0 +1,85 @@
+use millpond_scheduler::{Head, Heads, Pick, QueueOptions, Scheduler, SchedulerOptions};
+
+use super::*;
+
+const NOW_NS: u64 = 1_700_000_000_000_000_000;
+
+/// The rules of one topic, as the partitions of an engine learn them.
+struct Book {
+    rules: Rules,
+    limits: Limits,
+    n_partitions: usize,
+    now_ns: u64,
+}
+
+fn topic() -> TopicName {
+    TopicName::new("emails").expect("a valid name")
+}
+
+fn key(name: &str) -> QueueKey {
+    QueueKey::new(name).expect("a valid key")
+}
+
+fn prefix(name: &str) -> Scope {
+    Scope::Prefix(topic(), key(name))
+}
+
+/// So many at once, and hardly any later.
+fn burst(n_entries: u32) -> Settings {
+    let rate = RateLimit::new(1, Duration::from_secs(24 * 3600), n_entries);
+    Settings::default().with_rate_together(rate)
+}
+
+impl Book {
+    fn new(n_partitions: usize) -> Self {
+        Self { rules: Rules::default(), limits: Limits::new(), n_partitions, now_ns: NOW_NS }
+    }
+
+    /// Makes a rule; the partitions do not know it yet.
+    fn row(&mut self, scope: Scope, settings: Settings) -> SettingsRow {
+        let mut row = SettingsRow { scope, revision: 0, settings };
+        self.rules.check(&row, 100).expect("it makes sense");
+        row.revision = self.rules.next_revision();
+        row
+    }
+
+    fn learn_in(&mut self, partition: usize, row: &SettingsRow) {
+        let place = (partition, self.n_partitions);
+        self.rules.learn(self.now_ns, &mut self.limits, place, row, false);
+    }
+
+    /// Makes a rule that every partition knows.
+    fn say(&mut self, scope: Scope, settings: Settings) {
+        let row = self.row(scope, settings);
+        (0..self.n_partitions).for_each(|partition| self.learn_in(partition, &row));
+    }
+
+    fn resource(&self, name: &str) -> ResourceId {
+        let rules = &self.rules.topics[&TopicId::derive(&topic())];
+        rules.prefixes[&key(name)].resource.expect("it is limited")
+    }
+
+    fn n_tokens(&self, name: &str) -> Option<u32> {
+        self.limits.usage(self.resource(name)).expect("a rule names it").n_tokens
+    }
+}
+
+#[test]
+fn a_change_of_a_rule_leaves_other_prefixes_alone() {
+    let mut book = Book::new(1);
+    book.say(prefix("b/"), burst(1));
+    let resource = Some(book.resource("b/"));
+    let limits = &mut book.limits;
+    let mut scheduler =
+        Scheduler::new(SchedulerOptions::new(), limits).expect("it names no resource");
+    let options = QueueOptions { resource, ..QueueOptions::default() };
+    let queue = scheduler.add(limits, options).expect("there is room");
+    scheduler.set_head(limits, queue, Head::Cost(1)).expect("it was just added");
+    let pick = scheduler.pick(book.now_ns, limits, Heads::Read).expect("its own limits");
+    let Pick::Serve(picked) = pick else { panic!("nobody else has a token: {pick:?}") };
+    assert_eq!(book.n_tokens("b/"), Some(0));
+    book.say(prefix("a/"), burst(1));
+    let given = scheduler.give_back(book.now_ns, &mut book.limits, picked);
+    given.expect("it was picked from this scheduler");
+    assert_eq!(book.n_tokens("b/"), Some(1), "what nobody used goes back");
+}
