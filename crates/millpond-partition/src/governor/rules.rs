@@ -414,11 +414,12 @@ fn relimit(
             // Leases that are out count at the old one until all partitions have come by. So long neither lets
             // anything through: both together would exceed the limit.
             (Some(resource), Some(limit)) => {
-                let closed = Limit::none().concurrency(0);
-                limits.change(now_ns, resource, closed).expect(exists);
+                let none = Limit::none().concurrency(0);
                 prefix.is_closed = true;
-                let limit = limit.concurrency(0);
-                Some(limits.replace(now_ns, resource, limit, shorter).expect(exists))
+                // Before the old one loses its bucket: the tokens that are left, or the debt, are handed on.
+                let heir = limits.replace(now_ns, resource, limit.concurrency(0), shorter);
+                limits.change(now_ns, resource, none).expect(exists);
+                Some(heir.expect(exists))
             }
             (None, Some(limit)) => {
                 let since_ns = prefix.rule.since_ns;

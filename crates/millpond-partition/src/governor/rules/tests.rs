@@ -1,4 +1,4 @@
-use millpond_scheduler::{Head, Heads, Pick, QueueOptions, Scheduler, SchedulerOptions};
+use millpond_scheduler::{Head, Heads, Pick, Picked, QueueOptions, Scheduler, SchedulerOptions};
 
 use super::*;
 
@@ -54,9 +54,32 @@ impl Book {
         (0..self.n_partitions).for_each(|partition| self.learn_in(partition, &row));
     }
 
+    /// The queues of all partitions go by the rules.
+    fn walked(&mut self) {
+        let topic = TopicId::derive(&topic());
+        for partition in 0..self.n_partitions {
+            let upto = (topic, self.rules.newest);
+            self.rules.walked(self.now_ns, &mut self.limits, partition, upto);
+        }
+    }
+
     fn resource(&self, name: &str) -> ResourceId {
         let rules = &self.rules.topics[&TopicId::derive(&topic())];
         rules.prefixes[&key(name)].resource.expect("it is limited")
+    }
+
+    /// Somebody takes one token.
+    fn take(&mut self, name: &str) -> (Scheduler, Picked) {
+        let resource = Some(self.resource(name));
+        let limits = &mut self.limits;
+        let scheduler = Scheduler::new(SchedulerOptions::new(), limits);
+        let mut scheduler = scheduler.expect("it names no resource");
+        let options = QueueOptions { resource, ..QueueOptions::default() };
+        let queue = scheduler.add(limits, options).expect("there is room");
+        scheduler.set_head(limits, queue, Head::Cost(1)).expect("it was just added");
+        let pick = scheduler.pick(self.now_ns, limits, Heads::Read).expect("its own limits");
+        let Pick::Serve(picked) = pick else { panic!("nobody else has a token: {pick:?}") };
+        (scheduler, picked)
     }
 
     fn n_tokens(&self, name: &str) -> Option<u32> {
@@ -68,18 +91,25 @@ impl Book {
 fn a_change_of_a_rule_leaves_other_prefixes_alone() {
     let mut book = Book::new(1);
     book.say(prefix("b/"), burst(1));
-    let resource = Some(book.resource("b/"));
-    let limits = &mut book.limits;
-    let mut scheduler =
-        Scheduler::new(SchedulerOptions::new(), limits).expect("it names no resource");
-    let options = QueueOptions { resource, ..QueueOptions::default() };
-    let queue = scheduler.add(limits, options).expect("there is room");
-    scheduler.set_head(limits, queue, Head::Cost(1)).expect("it was just added");
-    let pick = scheduler.pick(book.now_ns, limits, Heads::Read).expect("its own limits");
-    let Pick::Serve(picked) = pick else { panic!("nobody else has a token: {pick:?}") };
+    let (mut scheduler, picked) = book.take("b/");
     assert_eq!(book.n_tokens("b/"), Some(0));
     book.say(prefix("a/"), burst(1));
     let given = scheduler.give_back(book.now_ns, &mut book.limits, picked);
     given.expect("it was picked from this scheduler");
     assert_eq!(book.n_tokens("b/"), Some(1), "what nobody used goes back");
+}
+
+#[test]
+fn a_limit_around_others_leaves_their_buckets_as_they_are() {
+    let mut book = Book::new(1);
+    book.say(prefix("ab"), burst(2));
+    drop(book.take("ab"));
+    assert_eq!(book.n_tokens("ab"), Some(1));
+    book.say(prefix("a"), Settings::default().with_concurrency_together(9));
+    assert_eq!(book.n_tokens("ab"), Some(1), "while both are closed");
+    book.walked();
+    assert_eq!(book.n_tokens("ab"), Some(1));
+    book.say(prefix("a"), Settings::default());
+    book.walked();
+    assert_eq!(book.n_tokens("ab"), Some(1), "and when it is withdrawn");
 }
