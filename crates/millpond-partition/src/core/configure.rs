@@ -115,8 +115,7 @@ impl Core {
             topic.scheduler.resume_all();
         }
         drop(state);
-        let held_up = std::mem::take(&mut self.topics[slot].held_up);
-        held_up.into_iter().for_each(|id| self.list_queue(id));
+        self.list_held_up(slot);
         self.list_topic(slot);
     }
 
