@@ -10,3 +10,4 @@ mod leasing;
 mod nested;
 mod pressure;
 mod verification;
+mod withdrawn;

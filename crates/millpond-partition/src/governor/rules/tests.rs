@@ -113,3 +113,49 @@ fn a_limit_around_others_leaves_their_buckets_as_they_are() {
     book.walked();
     assert_eq!(book.n_tokens("ab"), Some(1), "and when it is withdrawn");
 }
+
+fn paused() -> Settings {
+    Settings::default().with_paused(true)
+}
+
+#[test]
+fn withdrawn_rules_do_not_count() {
+    let mut book = Book::new(1);
+    let check = |book: &Book, scope, settings| {
+        book.rules.check(&SettingsRow { scope, revision: 0, settings }, 2)
+    };
+    for name in ["a", "b", "c"] {
+        book.say(prefix(name), paused());
+        book.say(prefix(name), Settings::default());
+    }
+    book.say(prefix("d"), paused());
+    book.say(prefix("e"), paused());
+    let too_many = Err(RuleError::TooMany { limit: 2 });
+    for scope in [prefix("a"), prefix("f"), Scope::Topic(topic())] {
+        assert_eq!(check(&book, scope, paused()), too_many);
+    }
+    assert_eq!(check(&book, prefix("d"), burst(1)), Ok(()), "it is there already");
+    assert_eq!(check(&book, prefix("f"), Settings::default()), Ok(()), "that makes none");
+    book.say(prefix("d"), Settings::default());
+    assert_eq!(check(&book, Scope::Topic(topic()), paused()), Ok(()));
+}
+
+#[test]
+fn a_withdrawn_rule_is_forgotten_once_all_partitions_know_that_it_is() {
+    let mut book = Book::new(2);
+    let id = TopicId::derive(&topic());
+    book.say(prefix("a"), paused());
+    let row = book.row(prefix("a"), Settings::default());
+    book.learn_in(0, &row);
+    assert_eq!(book.rules.withdrawn(), [], "the other would bring it back");
+    assert_eq!(book.rules.missing_in(1), [row.clone()]);
+    book.learn_in(1, &row);
+    assert_eq!(book.rules.withdrawn(), [prefix("a")]);
+    assert!(book.rules.go_by_key(id));
+    book.rules.forget(&prefix("a"));
+    assert_eq!((book.rules.withdrawn(), book.rules.missing_in(1)), (vec![], vec![]));
+    assert!(!book.rules.go_by_key(id), "nobody has to know the keys of its queues");
+    book.say(prefix("a"), paused());
+    book.rules.forget(&prefix("a"));
+    assert_eq!(book.rules.get(&prefix("a")), Some(paused()), "what is said is not forgotten");
+}
