@@ -139,6 +139,23 @@ impl Governor {
         self.0.state.lock().rules.missing_in(partition)
     }
 
+    /// What withdrawn rules were about of which every partition has the empty row. These rows can go:
+    /// [`row_to_forget`](Self::row_to_forget) with [`configure`](crate::Partition::configure) in all partitions,
+    /// and then [`forget`](Self::forget).
+    pub fn withdrawn(&self) -> Vec<Scope> {
+        self.0.state.lock().rules.withdrawn()
+    }
+
+    /// What tells a partition to remove the empty row of a withdrawn rule.
+    pub fn row_to_forget(scope: Scope) -> SettingsRow {
+        SettingsRow { scope, revision: 0, settings: Settings::default() }
+    }
+
+    /// All partitions have removed the row of a withdrawn rule.
+    pub fn forget(&self, scope: &Scope) {
+        self.0.state.lock().rules.forget(scope);
+    }
+
     /// Divides what a consumer wants of a topic among the partitions: in proportion to the weight that waits in
     /// each, of the first band in which something waits, and over time exactly. One number per partition; all
     /// of them 0 if nothing waits anywhere.

@@ -22,10 +22,14 @@ pub(crate) fn mailbox(commands: impl Into<Capacity>) -> (MailboxSender, MailboxO
 /// What a message takes beyond the fixed size that all have, in bytes.
 pub(crate) fn bytes(message: &Message) -> usize {
     match message {
-        Message::Enqueue { entries, .. } => {
-            entries.iter().map(|entry| size_of::<NewEntry>() + entry.body.len()).sum()
+        Message::Enqueue { entries, .. } | Message::AckAndEnqueue { entries, .. } => {
+            let n_key = |entry: &NewEntry| entry.dedup.as_ref().map_or(0, bytes::Bytes::len);
+            entries.iter().map(|e| size_of::<NewEntry>() + e.body.len() + n_key(e)).sum()
         }
         Message::Settle { action: Settle::Nack { nack, .. }, .. } => nack.reason.len(),
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub struct PartitionOptions {
     /// Commands that may wait for the loop; senders wait for room beyond that.
     pub mailbox_capacity: usize,
     /// Bytes of commands that may wait for the loop; senders wait for room beyond that. An entry counts with its
-    /// encoded body and some tens of bytes.
+    /// encoded body, its key and some tens of bytes.
     ///
     /// A command comes in while fewer bytes wait, so that one of more bytes than this still passes. The loop
     /// takes commands over while what it holds itself, unhandled or waiting for a read of their queue, is less

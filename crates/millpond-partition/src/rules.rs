@@ -14,7 +14,9 @@ pub enum RuleError {
     #[error(transparent)]
     Invalid(#[from] InvalidSettings),
     /// There are as many rules as there may be. One rule of a prefix can stand for those of many queues.
-    #[error("there are {limit} rules, and there may be no more")]
+    #[error(
+        "there are {limit} rules, and there may be no more; a rule of a prefix can stand for those of its queues"
+    )]
     TooMany {
         /// How many there may be.
         limit: usize,

@@ -40,5 +40,5 @@ pub const WEIGHT_MAX: u32 = 1_000_000;
 pub const BAND_MAX: u8 = 3;
 /// Longest period of a rate, in milliseconds: a day.
 pub const RATE_PERIOD_MS_MAX: u64 = 24 * 3600 * 1000;
-/// Most rules of one partition. All of them are in memory.
+/// Most rules of one engine. All of them are in memory.
 pub const RULES_MAX: usize = 100_000;

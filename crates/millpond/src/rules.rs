@@ -190,7 +190,11 @@ impl Engine {
             let id = millpond_types::QueueId::derive(topic, key);
             return Ok(self.partition_of(id).configure(row).await?);
         }
-        store(&self.0.partitions, &row).await
+        let stored = store(&self.0.partitions, &row).await?;
+        if row.settings.is_empty() {
+            forget(governor, &self.0.partitions, row.scope).await;
+        }
+        Ok(stored)
     }
 }
 
@@ -208,7 +212,19 @@ pub(crate) async fn complete(governor: &Governor, partitions: &[Partition]) -> R
             partition.configure(row).await?;
         }
     }
+    for scope in governor.withdrawn() {
+        forget(governor, partitions, scope).await;
+    }
     Ok(())
+}
+
+/// Removes the rows of a withdrawn rule of which every partition knows. Where that fails, the next opening does it.
+async fn forget(governor: &Governor, partitions: &[Partition], scope: Scope) {
+    let row = Governor::row_to_forget(scope);
+    let removed = partitions.iter().map(|partition| partition.configure(row.clone()));
+    if futures_util::future::join_all(removed).await.iter().all(Result::is_ok) {
+        governor.forget(&row.scope);
+    }
 }
 
 /// Defaults are about any queue of any topic.

@@ -8,6 +8,7 @@ use millpond_types::{QueueId, QueueKey, Settings, TopicId};
 use slab::Slab;
 
 use super::queues::Slot;
+use super::topics::Topic;
 use super::{Core, Mutation};
 use crate::QueueRef;
 use crate::governor::{Matching, Resolved, limit, nanos};
@@ -203,7 +204,8 @@ impl Core {
         let added = "it was added when it came into memory";
         let now_ns = nanos(self.looked_at);
         let class = &self.classes[class_of.number()];
-        let scheduler = &mut self.topics[topic_at].scheduler;
+        let unpublished = self.is_broken(Mutation::ChangeUnpublished);
+        let Topic { id: topic_id, scheduler, .. } = &mut self.topics[topic_at];
         let mut state = self.seat.lock();
         let limits = &mut state.limits;
         scheduler.set_weight(handle, class.weight()).expect(added);
@@ -233,6 +235,9 @@ impl Core {
         }
         if let Some(own) = old_own {
             limits.remove(own).expect("the queue and its leases have another one now");
+        }
+        if !unpublished {
+            self.seat.publish(&mut state, *topic_id, scheduler);
         }
         drop(state);
         let queue = &mut self.queues[slot];

@@ -52,7 +52,9 @@ impl Core {
     /// Stages a rule.
     pub(super) fn configure(&mut self, row: SettingsRow, reply: Reply<()>) {
         let key = SettingsRow::key(&row.scope);
-        let is_gone = row.settings.is_empty() && matches!(row.scope, Scope::Queue(..));
+        // Of a queue no other partition can have an older row, and of others somebody has made sure of it.
+        let is_gone =
+            row.settings.is_empty() && (row.revision == 0 || matches!(row.scope, Scope::Queue(..)));
         if is_gone {
             self.batch.delete(Table::Settings, &key);
         } else if !self.is_broken(Mutation::RuleUnstored) {
@@ -68,6 +70,11 @@ impl Core {
         reply: Reply<()>,
         position: &Durable<LogPosition>,
     ) {
+        if row.revision == 0 {
+            // A withdrawn rule has lost its row, and nothing has changed.
+            let _ = self.outbox.send(reply, Ok(position.attach(())));
+            return;
+        }
         self.seat.learn(self.looked_at, row, false);
         let topic = TopicId::derive(row.scope.topic());
         if let Scope::Queue(topic_name, key) = &row.scope {
@@ -115,8 +122,7 @@ impl Core {
             topic.scheduler.resume_all();
         }
         drop(state);
-        let held_up = std::mem::take(&mut self.topics[slot].held_up);
-        held_up.into_iter().for_each(|id| self.list_queue(id));
+        self.list_held_up(slot);
         self.list_topic(slot);
     }
 

@@ -69,12 +69,29 @@ impl Core {
     /// Grants what can be granted. To be called after everything else of a turn, so that an entry that
     /// became ready in this turn competes with the others.
     pub(crate) fn serve(&mut self, now: UnixMillis) {
+        let asked = std::mem::take(&mut self.queues_to_serve);
         self.hear_of_limits();
+        // Whoever was held up comes before whoever has just asked.
+        self.queues_to_serve.extend(asked);
         self.to_clear_left = CLEARED_PER_TURN;
+        let listed = std::mem::take(&mut self.topics_to_serve).into_iter();
+        let (first, mut last): (Vec<_>, Vec<_>) = listed.partition(|slot| self.goes_first(*slot));
+        self.serve_topics(now, first);
+        let listed_again = std::mem::take(&mut self.topics_to_serve);
         for id in std::mem::take(&mut self.queues_to_serve) {
             self.serve_queue(now, id);
         }
-        for slot in std::mem::take(&mut self.topics_to_serve) {
+        last.append(&mut self.topics_to_serve);
+        self.serve_topics(now, last);
+        self.topics_to_serve.extend(listed_again);
+    }
+
+    fn goes_first(&self, slot: TopicSlot) -> bool {
+        self.topics[slot].goes_first && !self.is_broken(Mutation::QueuesAlwaysFirst)
+    }
+
+    fn serve_topics(&mut self, now: UnixMillis, slots: Vec<TopicSlot>) {
+        for slot in slots {
             self.topics[slot].listed = false;
             self.serve_topic(now, slot);
             self.stand_back(slot);
@@ -104,6 +121,9 @@ impl Core {
                 self.give_turn_back(now, topic, picked);
                 break;
             };
+            let topic = &mut self.topics[topic];
+            topic.served_last = id;
+            topic.goes_first = true;
             self.grant(now, &call, reply, picked, |core, _| core.take_of(now, slot));
         }
         if !waiters.is_empty() && !self.queues[slot].is_servable() {
@@ -134,6 +154,7 @@ impl Core {
                 Turn::Serve(picked) => match self.topics[slot].waiters.claim() {
                     Some((call, reply)) => {
                         self.topics[slot].reserve.note_answered(self.n_batches);
+                        self.topics[slot].goes_first = false;
                         self.grant(now, &call, reply, picked, |core, n| {
                             core.next_turn(now, slot, n)
                         });

@@ -30,6 +30,12 @@ pub(crate) enum Mutation {
     BucketForgotten,
     /// What was made available to a topic that nobody asks for stays there.
     PromiseKept,
+    /// The other partitions do not hear that a change of rules lets more of a topic through, or less.
+    ChangeUnpublished,
+    /// Whoever a topic's limit holds up is always looked at in the same order.
+    HeldUpInOrder,
+    /// Whoever wants one queue's work always comes before those who want any.
+    QueuesAlwaysFirst,
     /// A caller is kept for as long as somebody else may come.
     CallerKeptForever,
     /// A lease that was recovered does not hide its entry (P6).
@@ -172,8 +178,9 @@ pub(crate) enum Mutation {
 
 #[cfg(test)]
 impl Mutation {
-    /// All but the rules of late look-ups, of keys kept for a step, of promises and of buckets, which have examples
-    /// of their own: the chain of events that needs them is too long for chance, or needs two partitions.
+    /// All but the rules of late look-ups, of keys kept for a step, of promises, of buckets and of whose turn it is,
+    /// which have examples of their own: the chain of events that needs them is too long for chance, or needs two
+    /// partitions.
     pub(crate) const ALL: [Self; 76] = [
         Self::AnswerBeforeDurable,
         Self::UnsyncedForSome,

@@ -34,6 +34,11 @@ pub(super) struct Topic {
     /// Queues of which callers asked for the head, and which were refused because the topic as a whole may
     /// have no more at the moment.
     pub(super) held_up: BTreeSet<QueueId>,
+    /// The queue of which a caller was served last: whoever is held up behind it comes first.
+    pub(super) served_last: QueueId,
+    /// Those who want any work of it come before those who want one queue's, because one of the latter was served
+    /// last.
+    pub(super) goes_first: bool,
     /// Queues that are being loaded and may turn out to have a head.
     pub(super) n_loading: usize,
     pub(super) listed: bool,
@@ -53,6 +58,8 @@ impl Topic {
             waiters: Waiters::default(),
             reserve: Reserve::default(),
             held_up: BTreeSet::new(),
+            served_last: QueueId([0; 16]),
+            goes_first: false,
             n_loading: 0,
             listed: false,
             woken: false,

@@ -220,10 +220,7 @@ impl Core {
                         let id = self.queues[Slot(owner_slot)].id;
                         self.list_queue(id);
                     }
-                    Some(Woken::Domain) => {
-                        let held_up = std::mem::take(&mut self.topics[slot].held_up);
-                        held_up.into_iter().for_each(|id| self.list_queue(id));
-                    }
+                    Some(Woken::Domain) => self.list_held_up(slot),
                     None => break,
                 }
             }
@@ -233,6 +230,17 @@ impl Core {
                 self.topics_to_serve.push(slot);
             }
         }
+    }
+
+    /// The callers that a topic as a whole kept back are to be looked at, each in turn.
+    pub(super) fn list_held_up(&mut self, slot: TopicSlot) {
+        let in_order = self.is_broken(Mutation::HeldUpInOrder);
+        let topic = &mut self.topics[slot];
+        let served_last = if in_order { QueueId([0; 16]) } else { topic.served_last };
+        let mut first = topic.held_up.split_off(&served_last);
+        let mut last = std::mem::take(&mut topic.held_up);
+        last.extend(first.take(&served_last));
+        first.into_iter().chain(last).for_each(|id| self.list_queue(id));
     }
 
     /// Callers of a topic were served: what waits there is another weight now.

@@ -171,8 +171,9 @@ impl Rules {
     pub(crate) fn check(&self, row: &SettingsRow, n_rules_max: usize) -> Result<(), RuleError> {
         row.settings.check(&row.scope)?;
         let topic = self.topics.get(&TopicId::derive(row.scope.topic()));
-        let is_new = topic.and_then(|topic| topic.rule(&row.scope)).is_none();
-        if is_new && self.n_rules >= n_rules_max {
+        let says = |rule: &Rule| !rule.settings.is_empty();
+        let is_new = !topic.and_then(|topic| topic.rule(&row.scope)).is_some_and(says);
+        if is_new && !row.settings.is_empty() && self.n_rules >= n_rules_max {
             return Err(RuleError::TooMany { limit: n_rules_max });
         }
         if let (Scope::Prefix(_, prefix), Some(topic)) = (&row.scope, topic)
@@ -219,7 +220,6 @@ impl Rules {
             // Nothing was in memory that could have gone by older rules.
             topic.walked[partition] = topic.walked[partition].max(row.revision);
         }
-        let is_new = topic.rule(&row.scope).is_none_or(|rule| rule.revision == 0);
         let rule = topic.rule_mut(&row.scope);
         rule.stored.resize(n_partitions, 0);
         rule.stored[partition] = row.revision;
@@ -228,23 +228,46 @@ impl Rules {
             return;
         }
         rule.revision = row.revision;
+        self.n_rules -= usize::from(!rule.settings.is_empty());
         rule.settings = row.settings.clone();
+        self.n_rules += usize::from(!rule.settings.is_empty());
         // After a restart nobody knows what was let through just before it, so its buckets begin empty.
         rule.since_ns = if is_recovered { now_ns } else { 0 };
-        self.n_rules += usize::from(is_new);
         topic.version = row.revision;
         match &row.scope {
             Scope::Topic(_) => {}
-            Scope::Prefix(..) => {
-                relimit(now_ns, limits, topic, &mut self.retired);
+            Scope::Prefix(_, changed) => {
+                relimit(now_ns, limits, topic, changed, &mut self.retired);
             }
             Scope::Queue(topic_name, key) if row.settings.is_empty() => {
                 topic.queues.remove(&QueueId::derive(topic_name, key));
-                self.n_rules -= 1;
             }
             Scope::Queue(..) => {}
         }
         self.retired.retain(|resource| limits.remove(*resource).is_err());
+    }
+
+    /// Withdrawn rules of which every partition knows: nowhere is an older one that could come back.
+    pub(crate) fn withdrawn(&self) -> Vec<Scope> {
+        let is_over = |rule: &Rule| {
+            let is_everywhere = rule.stored.iter().all(|stored| *stored >= rule.revision);
+            rule.settings.is_empty() && is_everywhere
+        };
+        self.rows(is_over).map(|row| row.scope).collect()
+    }
+
+    /// No partition has a row of a withdrawn rule any more.
+    pub(crate) fn forget(&mut self, scope: &Scope) {
+        let Some(topic) = self.topics.get_mut(&TopicId::derive(scope.topic())) else { return };
+        if !topic.rule(scope).is_some_and(|rule| rule.settings.is_empty()) {
+            return;
+        }
+        match scope {
+            Scope::Topic(_) => topic.rule = Rule::default(),
+            // What its queues shared was retired when it was withdrawn.
+            Scope::Prefix(_, prefix) => drop(topic.prefixes.remove(prefix)),
+            Scope::Queue(..) => {}
+        }
     }
 
     /// All queues of a partition go by the rules of a topic, up to this version.
@@ -353,41 +376,51 @@ impl Rules {
 
     /// Every rule, by topic.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SettingsRow> + '_ {
-        self.rows().map(|(row, _)| row).filter(|row| !row.settings.is_empty())
+        self.rows(|rule| !rule.settings.is_empty())
     }
 
     /// The rules that a partition does not have, or has an older one of.
     pub(crate) fn missing_in(&self, partition: usize) -> Vec<SettingsRow> {
-        let lacks = |row: &SettingsRow, rule: &Rule| {
-            let is_everywhere = !matches!(row.scope, Scope::Queue(..));
-            is_everywhere && rule.stored.get(partition).copied().unwrap_or(0) < rule.revision
-        };
-        self.rows().filter(|(row, rule)| lacks(row, rule)).map(|(row, _)| row).collect()
+        let lacks = |rule: &Rule| rule.stored.get(partition).copied().unwrap_or(0) < rule.revision;
+        let lacking = self.rows(lacks);
+        lacking.filter(|row| !matches!(row.scope, Scope::Queue(..))).collect()
     }
 
-    fn rows(&self) -> impl Iterator<Item = (SettingsRow, &Rule)> {
-        self.topics.values().flat_map(|topic| {
+    /// The rules, withdrawn ones too, of which this holds. Only they are copied: grants wait meanwhile.
+    fn rows(&self, holds: impl Fn(&Rule) -> bool + Copy) -> impl Iterator<Item = SettingsRow> {
+        let is_meant = move |rule: &Rule| rule.revision > 0 && holds(rule);
+        let row = |scope, rule: &Rule| SettingsRow {
+            scope,
+            revision: rule.revision,
+            settings: rule.settings.clone(),
+        };
+        self.topics.values().flat_map(move |topic| {
             let name = || topic.name.clone();
-            let prefixes = topic.prefixes.iter();
+            let own = is_meant(&topic.rule).then(|| row(Scope::Topic(name()), &topic.rule));
+            let prefixes = topic.prefixes.iter().filter(move |(_, p)| is_meant(&p.rule));
             let prefixes =
-                prefixes.map(move |(key, p)| (Scope::Prefix(name(), key.clone()), &p.rule));
-            let queues = topic.queues.values();
-            let queues = queues.map(move |(key, rule)| (Scope::Queue(name(), key.clone()), rule));
-            let own = [(Scope::Topic(name()), &topic.rule)];
-            own.into_iter().chain(prefixes).chain(queues).filter(|(_, rule)| rule.revision > 0).map(
-                |(scope, rule)| {
-                    let Rule { revision, settings, .. } = rule.clone();
-                    (SettingsRow { scope, revision, settings }, rule)
-                },
-            )
+                prefixes.map(move |(key, p)| row(Scope::Prefix(name(), key.clone()), &p.rule));
+            let queues = topic.queues.values().filter(move |(_, rule)| is_meant(rule));
+            let queues =
+                queues.map(move |(key, rule)| row(Scope::Queue(name(), key.clone()), rule));
+            own.into_iter().chain(prefixes).chain(queues)
         })
     }
 }
 
-/// Gives every prefix the resource that its rule asks for, inside that of the next shorter prefix. The shorter
-/// ones come first, and one that gets another parent is made anew.
-fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Vec<ResourceId>) {
-    let keys: Vec<QueueKey> = topic.prefixes.keys().cloned().collect();
+/// Gives a prefix of which the rule has changed, and those within it, the resource that their rules ask for, inside
+/// that of the next shorter prefix. The shorter ones come first, and one that gets another parent is made anew.
+/// No other prefix is touched: a change of its bucket would forget what may be refunded to it.
+fn relimit(
+    now_ns: u64,
+    limits: &mut Limits,
+    topic: &mut Topic,
+    changed: &QueueKey,
+    retired: &mut Vec<ResourceId>,
+) {
+    let within = topic.prefixes.range::<QueueKey, _>(changed..).map(|(key, _)| key);
+    let within = within.take_while(|key| key.as_bytes().starts_with(changed.as_bytes()));
+    let keys: Vec<QueueKey> = within.cloned().collect();
     for key in keys {
         let n_shorter = key.as_bytes().len() - 1;
         let shorter = topic.prefixes_of(&key, n_shorter).find_map(|(_, prefix)| prefix.resource);
@@ -405,11 +438,12 @@ fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Ve
             // Leases that are out count at the old one until all partitions have come by. So long neither lets
             // anything through: both together would exceed the limit.
             (Some(resource), Some(limit)) => {
-                let closed = Limit::none().concurrency(0);
-                limits.change(now_ns, resource, closed).expect(exists);
+                let none = Limit::none().concurrency(0);
                 prefix.is_closed = true;
-                let limit = limit.concurrency(0);
-                Some(limits.replace(now_ns, resource, limit, shorter).expect(exists))
+                // Before the old one loses its bucket: the tokens that are left, or the debt, are handed on.
+                let heir = limits.replace(now_ns, resource, limit.concurrency(0), shorter);
+                limits.change(now_ns, resource, none).expect(exists);
+                Some(heir.expect(exists))
             }
             (None, Some(limit)) => {
                 let since_ns = prefix.rule.since_ns;
@@ -421,3 +455,6 @@ fn relimit(now_ns: u64, limits: &mut Limits, topic: &mut Topic, retired: &mut Ve
         retired.extend(before);
     }
 }
+
+#[cfg(test)]
+mod tests;

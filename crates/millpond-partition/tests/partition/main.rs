@@ -11,3 +11,4 @@ mod nested;
 mod payloads;
 mod pressure;
 mod verification;
+mod withdrawn;

@@ -132,6 +132,10 @@ impl Call {
         !self.wait && self.answer.is_some()
     }
 
+    pub(super) fn source(&self) -> LeaseSource {
+        self.source
+    }
+
     fn is_over(&self) -> bool {
         self.answer.is_none() && self.unread.is_none()
     }

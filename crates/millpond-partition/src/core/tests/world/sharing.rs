@@ -92,6 +92,95 @@ fn what_a_partition_does_not_use_goes_to_another() -> Checked {
     Ok(())
 }
 
+/// What two partitions, each with work of weight 1, are asked for after a queue was paused and goes on.
+fn shares_after_resume(broken: Option<Mutation>) -> Checked<[Vec<u32>; 2]> {
+    let mut setup = calm();
+    setup.options.broken = broken;
+    let governor = Governor::new(2);
+    let mut first = World::under(&governor, 0, &setup)?;
+    let mut second = World::under(&governor, 1, &setup)?;
+    (first.shares, second.shares) = (true, true);
+    let names = first.queues[0].clone();
+    for world in [&mut first, &mut second] {
+        world.enqueue(0, &[New::PLAIN])?;
+        world.commit_turn()?;
+    }
+    let scope = Scope::Queue(names.topic.clone(), names.key.clone());
+    first.ruled(scope.clone(), Settings::default().with_paused(true))?;
+    // Whoever asks finds nothing, and says so.
+    first.lease(LeaseSource::Topic(names.topic_id), 1, 1000, false)?;
+    first.turns()?;
+    let paused = governor.share_out(names.topic_id, 2);
+    first.ruled(scope, Settings::default())?;
+    Ok([paused, governor.share_out(names.topic_id, 2)])
+}
+
+#[test]
+fn a_queue_that_goes_on_is_asked_for_beside_another_partition() -> Checked {
+    assert_eq!(shares_after_resume(None)?, [[0, 2], [1, 1]]);
+    let broken = shares_after_resume(Some(Mutation::ChangeUnpublished))?;
+    assert_eq!(broken[1], [0, 2], "the rule is indispensable");
+    Ok(())
+}
+
+/// Two callers want work of the first of two queues, and one wants some of `other`; their topic has one permit. Whoever
+/// is served asks again. How often the one was served, out of six times.
+fn beside_two(other: LeaseSource, broken: Option<Mutation>) -> Checked<usize> {
+    let mut setup = calm();
+    setup.options.broken = broken;
+    let mut world = World::new(&setup)?;
+    let topic = Scope::Topic(world.queues[0].topic.clone());
+    let of_first = LeaseSource::Queue(two_queues(&world)[0].1);
+    world.ruled(topic, Settings::default().with_concurrency_together(1))?;
+    for (at, _) in two_queues(&world) {
+        world.enqueue(at, &[New::PLAIN; 8])?;
+    }
+    world.commit_turn()?;
+    for source in [of_first, of_first, other] {
+        world.lease(source, 1, 100_000, true)?;
+    }
+    let mut n_other = 0;
+    for _ in 0..6 {
+        // One commit ends a lease, and the next grants another.
+        world.turns()?;
+        world.turns()?;
+        let at = world.calls.iter().position(|call| call.unread.is_some());
+        let source = world.calls[at.expect("one of them was served")].source();
+        n_other += usize::from(source == other);
+        world.ack_all()?;
+        world.lease(source, 1, 100_000, true)?;
+    }
+    Ok(n_other)
+}
+
+/// Two queues of one topic, in the order of their ids.
+fn two_queues(world: &World) -> [(u8, QueueId); 2] {
+    let topic = world.queues[0].topic_id;
+    let mut mine = (0..N_QUEUES).map(|n| (n, &world.queues[usize::from(n)]));
+    let mut next = || mine.find(|(_, names)| names.topic_id == topic).expect("there are two");
+    let mut two = [next(), next()].map(|(n, names)| (n, names.id));
+    two.sort_by_key(|(_, id)| *id);
+    two
+}
+
+#[test]
+fn callers_of_all_queues_have_their_turn_at_the_limit_of_a_topic() -> Checked {
+    let other = LeaseSource::Queue(two_queues(&World::new(&calm())?)[1].1);
+    assert_eq!(beside_two(other, None)?, 3, "every second time");
+    let n_broken = beside_two(other, Some(Mutation::HeldUpInOrder))?;
+    assert_eq!(n_broken, 0, "the rule is indispensable");
+    Ok(())
+}
+
+#[test]
+fn callers_of_a_topic_have_their_turn_beside_those_of_a_queue() -> Checked {
+    let other = LeaseSource::Topic(World::new(&calm())?.queues[0].topic_id);
+    assert_eq!(beside_two(other, None)?, 3, "every second time");
+    let n_broken = beside_two(other, Some(Mutation::QueuesAlwaysFirst))?;
+    assert_eq!(n_broken, 0, "the rule is indispensable");
+    Ok(())
+}
+
 /// One caller, a queue with work for many, and with every commit another queue that is about to have its first entry.
 fn beside_newcomers(broken: Option<Mutation>) -> Checked<u64> {
     let mut setup = calm();
