@@ -1,14 +1,10 @@
 //! Receipts that a power cut may take back, among those that it may not.
 
-use std::sync::Arc;
-
-use millpond::{
-    Buffered, Durable, Engine, Entry, ErrorKind, PartitionOptions, PartitionStore, Settings,
-};
+use millpond::{Buffered, Durable, Engine, Entry, ErrorKind, PartitionOptions, Settings};
 use millpond_it::{drain, open, options, status};
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+use millpond_storage_memory::{MemoryDisk, SyncMode};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, store};
 
 #[tokio::test]
 async fn receipts_of_both_kinds_keep_one_order_and_survive_a_close() {
@@ -97,8 +93,7 @@ async fn what_is_refused_is_refused_to_either_kind() {
 }
 
 async fn open_on(disk: &MemoryDisk) -> Engine {
-    let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
-    let stores: Vec<Arc<dyn PartitionStore>> = vec![Arc::new(store)];
+    let stores = vec![store(disk, SyncMode::Automatic)];
     Engine::with_stores(stores, PartitionOptions::default()).await.unwrap()
 }
 
