@@ -30,7 +30,9 @@ macro_rules! rule_methods {
         /// overruled. [`Queue::explain`](crate::Queue::explain) says which one keeps a queue.
         impl $handle {
             /// Makes a rule, in place of the one there is. What is leased stays leased, beyond a lowered limit too.
-            /// [Empty](Settings::is_empty) settings withdraw it.
+            /// [Empty](Settings::is_empty) settings withdraw it. A [pause](Self::pause) stays, unless the settings
+            /// are empty or say [`with_paused(false)`](Settings::with_paused): whoever starts and says its rules
+            /// again resumes nothing.
             ///
             /// # Errors
             ///
@@ -43,7 +45,11 @@ macro_rules! rule_methods {
             ///
             /// A dropped future changes the rule all the same, if it was polled.
             pub async fn set(&self, settings: Settings) -> Result<Durable<()>, Error> {
-                self.rule_engine().change_rule(self.rule_scope()?, |_| settings).await
+                let change = move |before: Settings| match settings.is_empty() {
+                    true => settings,
+                    false => Settings { paused: settings.paused.or(before.paused), ..settings },
+                };
+                self.rule_engine().change_rule(self.rule_scope()?, change).await
             }
 
             /// The rule that was made, if there is one.
@@ -55,8 +61,8 @@ macro_rules! rule_methods {
                 Ok(self.rule_engine().0.governor.rule(&self.rule_scope()?))
             }
 
-            /// Leases nothing until [`resume`](Self::resume), across restarts. Entries are accepted, and what is
-            /// leased stays leased.
+            /// Leases nothing until [`resume`](Self::resume), across restarts and whatever rules are
+            /// [set](Self::set) meanwhile. Entries are accepted, and what is leased stays leased.
             ///
             /// # Errors
             ///

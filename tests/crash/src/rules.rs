@@ -128,13 +128,15 @@ impl Says {
 
     /// The rule for the engine.
     pub fn settings(self, scope: RuleScope) -> Settings {
-        let paused = self.paused.then_some(true);
-        let base = Settings { paused, ..scope.base() };
-        match (scope, self.n_max) {
+        let base = scope.base();
+        let rule = match (scope, self.n_max) {
             (RuleScope::Queue(_), Some(n_max)) => base.with_concurrency(n_max),
             (_, Some(n_max)) => base.with_concurrency_together(n_max),
             (_, None) => base,
-        }
+        };
+        // A rule that says nothing is withdrawn, with its pause; any other has to end a pause.
+        let paused = (self.paused || !rule.is_empty()).then_some(self.paused);
+        Settings { paused, ..rule }
     }
 
     /// What a rule of the engine says; `None` if no load says such things.
@@ -148,7 +150,9 @@ impl Says {
         // A store that died young may not have what all have.
         let is_bare = settings.attempts_max == Setting::Inherited && base != Settings::default();
         let said = if is_bare { with(settings, &base) } else { settings.clone() };
-        (said == says.settings(scope)).then_some(says)
+        // A rule in which nobody has spoken of pauses does not pause.
+        let paused = says.settings(scope).paused;
+        (Settings { paused, ..said } == says.settings(scope)).then_some(says)
     }
 }
 

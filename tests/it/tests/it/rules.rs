@@ -70,6 +70,33 @@ async fn what_is_paused_is_accepted_and_comes_after_the_last_resume_across_resta
 }
 
 #[tokio::test]
+async fn a_pause_outlives_rules_that_do_not_speak_of_it() {
+    for backend in Backend::both() {
+        let engine = backend.open(settings()).await;
+        let topic = engine.topic("t");
+        fill(&engine, &["a/1"]).await;
+        topic.pause().await.unwrap();
+        topic.prefix("a/").pause().await.unwrap();
+        topic.queue("a/1").pause().await.unwrap();
+        let rule = settings().with_weight(2);
+        let paused = Some(rule.clone().with_paused(true));
+        topic.set(rule.clone()).await.unwrap();
+        assert_eq!(topic.settings().unwrap(), paused);
+        topic.prefix("a/").set(rule.clone()).await.unwrap();
+        assert_eq!(topic.prefix("a/").settings().unwrap(), paused);
+        topic.queue("a/1").set(rule.clone()).await.unwrap();
+        assert_eq!(topic.queue("a/1").settings().unwrap(), paused);
+
+        topic.set(rule.with_paused(false)).await.unwrap();
+        topic.prefix("a/").set(settings()).await.unwrap();
+        assert_eq!(drained(&engine).await, [""; 0], "the queue is paused");
+        topic.queue("a/1").resume().await.unwrap();
+        assert_eq!(drained(&engine).await, ["a/1"]);
+        engine.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_limit_of_zero_pauses() {
     for backend in Backend::both() {
         let engine = backend.open(settings()).await;
