@@ -39,7 +39,9 @@ macro_rules! rule_methods {
             /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name or settings that make no sense, and
             /// [`Full`](crate::ErrorKind::Full) for too many rules; then nothing was changed.
             /// [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
-            /// [`Io`](crate::ErrorKind::Io) when the engine has stopped; then nobody knows.
+            /// [`Io`](crate::ErrorKind::Io) when the engine has stopped; then nobody knows. If only some of its
+            /// partitions have, the others go by the rule, those that stopped will after the engine is opened
+            /// again, and until then limits that are now within others, or no longer, may let nothing through.
             ///
             /// # Cancel safety
             ///
@@ -200,10 +202,11 @@ impl Engine {
     }
 }
 
-/// Stores a rule in all partitions, at the same time.
+/// Stores a rule in all partitions, at the same time. It reaches all that work, also beside one that has stopped.
 async fn store(partitions: &[Partition], row: &SettingsRow) -> Result<Durable<()>, Error> {
     let stored = partitions.iter().map(|partition| partition.configure(row.clone()));
-    let mut stored = futures_util::future::try_join_all(stored).await?;
+    let stored = futures_util::future::join_all(stored).await;
+    let mut stored = stored.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(stored.pop().expect("an engine has at least one partition"))
 }
 

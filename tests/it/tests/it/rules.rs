@@ -10,7 +10,7 @@ use millpond_it::{drain, refused};
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{FailedBatch, MemoryStore};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, keys};
 
 fn settings() -> Settings {
     Settings::default()
@@ -273,4 +273,52 @@ async fn a_rule_that_one_partition_lacks_is_completed_when_the_engine_is_opened(
         assert_eq!(drained(&engine).await, keys);
         engine.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_rule_reaches_the_partitions_that_work_beside_one_that_has_stopped() {
+    for stopped in [0, 1] {
+        let [_, backend] = Backend::both();
+        let Backend::Memory(disks) = &backend else { panic!("it was just made") };
+        let engine = backend.open(settings()).await;
+        let topic = engine.topic("t");
+        let keys = keys("", 1).map(|keys| topic.queue(&keys[0]));
+        let working = &keys[1 - stopped];
+        working.enqueue(Entry::new("x")).await.unwrap();
+        disks[stopped].fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
+        keys[stopped].enqueue(Entry::new("y")).await.unwrap_err();
+
+        assert_eq!(topic.pause().await.unwrap_err().kind(), ErrorKind::Io);
+        assert!(working.lease().fetch_one().await.unwrap().is_none(), "it is paused");
+        topic.resume().await.unwrap_err();
+        working.lease().fetch_one().await.unwrap().expect("it is resumed");
+        engine.close().await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn rules_that_a_stopped_partition_never_heard_of_are_there_after_opening() {
+    let limited = || settings().with_concurrency_together(1);
+    let [_, backend] = Backend::both();
+    let Backend::Memory(disks) = &backend else { panic!("it was just made") };
+    let engine = backend.open(settings()).await;
+    let topic = engine.topic("t");
+    for prefix in ["ab", "abc", "abcd"] {
+        topic.prefix(prefix).set(limited()).await.unwrap();
+    }
+    disks[0].fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
+    // Three within each other before and after, and four on the way from one to the other by name.
+    topic.prefix("abcd").set(settings()).await.unwrap_err();
+    topic.prefix("a").set(limited()).await.unwrap_err();
+    engine.close().await.unwrap_err();
+
+    let engine = backend.open(settings()).await;
+    let topic = engine.topic("t");
+    let said = |prefix| topic.prefix(prefix).settings().unwrap();
+    assert_eq!(["a", "ab", "abc"].map(said), [(); 3].map(|()| Some(limited())));
+    assert_eq!((said("abcd"), engine.rules().len()), (None, 3));
+    fill(&engine, &["ab", "abcde"]).await;
+    let leased = topic.lease().max(2).fetch().await.unwrap();
+    assert_eq!(leased.len(), 1, "together");
+    engine.close().await.unwrap();
 }
