@@ -108,11 +108,6 @@ impl Says {
             RuleScope::Queue(_) => 6,
         };
         let n_max = u32::try_from(random.below(n_max + 1)).expect("small limits");
-        // A limit that comes to stand around others replaces theirs, and until all partitions have the rule,
-        // leases count in the old ones, so that those can be exceeded. The prefix around the others is only paused.
-        if matches!(scope, RuleScope::Prefix(_, 0)) {
-            return Self { paused: random.percent(20), n_max: None };
-        }
         match random.below(10) {
             0..4 => Self::default(),
             4..6 => Self { paused: true, n_max: None },
