@@ -51,6 +51,7 @@ fn states() -> Vec<(QueueState, &'static str, &'static str)> {
         (QueueState::Purging, "purging", "being removed"),
         (QueueState::SetAside { n_entries: 2 }, "set_aside", "(2 entries)"),
     ]
+        assert!(word == state.name() || state == QueueState::Delayed, "metrics use the same word");
 }
 
 fn told(queue: &QueueInfo, state: &QueueState) -> (&'static str, String) {
