@@ -106,7 +106,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// The engine has stopped because its storage failed, or a read failed.
+    /// The engine has stopped because its storage failed, or a read failed, or as many callers wait for work as may
+    /// ([`Full`](crate::ErrorKind::Full)). Unless the engine has stopped, it can be called again.
     ///
     /// # Cancel safety
     ///
@@ -168,8 +169,7 @@ impl Batches {
     ///
     /// # Errors
     ///
-    /// The engine has stopped because its storage failed, or a read failed. What was leased for the batch is
-    /// given back.
+    /// As [`Consumer::next`]. What was leased for the batch is given back.
     ///
     /// # Cancel safety
     ///

@@ -85,6 +85,8 @@ impl LeaseRequest {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name or an option out of range;
+    /// [`Full`](crate::ErrorKind::Full) when as many callers wait for work as may
+    /// ([`lease_calls_max`](crate::PartitionOptions::lease_calls_max)): try again later;
     /// [`Closed`](crate::ErrorKind::Closed) when the engine has stopped.
     ///
     /// # Cancel safety
