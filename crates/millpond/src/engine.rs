@@ -102,11 +102,12 @@ impl Options {
         self
     }
 
-    /// The limits of each partition. They replace what was said before of leases at open and of defaults, which
-    /// are among them.
+    /// The limits of each partition. They replace what was said before of leases at open, which is among them, and
+    /// of defaults, if they say any.
     #[must_use]
     pub fn partition_options(mut self, options: PartitionOptions) -> Self {
         self.partition = options;
+        let defaults = std::mem::take(&mut self.partition.defaults);
         self
     }
 }

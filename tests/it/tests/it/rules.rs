@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond::{
-    Engine, Entry, ErrorKind, Quantum, QueueId, QueueKey, RateLimit, Scope, Settings, TopicName,
+    Engine, Entry, ErrorKind, PartitionOptions, Quantum, QueueId, QueueKey, RateLimit, Scope,
+    Settings, TopicName,
 };
 use millpond_it::{drain, refused};
 use millpond_storage_api::StoreErrorKind;
@@ -321,4 +322,28 @@ async fn rules_that_a_stopped_partition_never_heard_of_are_there_after_opening()
     let leased = topic.lease().max(2).fetch().await.unwrap();
     assert_eq!(leased.len(), 1, "together");
     engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn defaults_hold_in_whatever_order_options_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let limited = settings().with_concurrency(1);
+    let others = PartitionOptions::default();
+    let options = || millpond_it::options(directory.path());
+    for options in [
+        options().defaults(limited.clone()).partition_options(others.clone()),
+        options().partition_options(others).defaults(limited.clone()),
+        options().defaults(settings().with_concurrency(2)).partition_options(PartitionOptions {
+            defaults: limited,
+            ..PartitionOptions::default()
+        }),
+    ] {
+        let engine = Engine::open(options).await.unwrap();
+        let queue = engine.topic("t").queue("q");
+        queue.enqueue_batch(vec![Entry::new("x"); 2]).await.unwrap();
+        let mut leased = queue.lease().max(2).fetch().await.unwrap();
+        assert_eq!(leased.len(), 1);
+        leased.remove(0).ack().await.unwrap();
+        engine.close().await.unwrap();
+    }
 }
