@@ -169,6 +169,7 @@ fn what_cannot_be_meant_is_refused() {
     }
     let named = |line: &str, name: &str| -> Ended {
         fixture.command(line).arg(name).output().expect("it starts").into()
+        ("queue top --by rate -n 101", "--by rate compares at most 100 queues"),
     };
     named("topic pause", "").assert_refused(2, "must not be empty");
     named("queue pause t", &"k".repeat(2000)).assert_refused(2, "limit is 1024 bytes");

@@ -14,7 +14,7 @@ use crate::{Engine, Error};
 
 /// Queues that a running loop may be asked for: to describe each takes it a moment in which it serves
 /// nobody.
-const REPORTED_MAX: usize = 100;
+const REPORTED_MAX: usize = Admin::RATED_MAX;
 
 pub(super) async fn queues(
     view: &View,
