@@ -4,7 +4,7 @@ use millpond::{Buffered, Durable, Engine, Entry, ErrorKind, PartitionOptions, Se
 use millpond_it::{drain, open, options, status};
 use millpond_storage_memory::{MemoryDisk, SyncMode};
 
-use crate::backends::{Backend, store};
+use crate::backends::{Backend, keys, store};
 
 #[tokio::test]
 async fn receipts_of_both_kinds_keep_one_order_and_survive_a_close() {
@@ -73,6 +73,31 @@ async fn a_buffered_ack_removes_the_entry_and_ends_the_lease() {
 
     let engine = open(directory.path()).await.unwrap();
     assert_eq!(drain(engine.topic("t").lease()).await.unwrap(), ["b"]);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_keeps_only_the_lease_acks_buffered_or_with_what_comes_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).await.unwrap();
+    let (from, to) = (engine.topic("from"), engine.topic("to"));
+    let keys = keys("", 1);
+    let [here, there] = [&keys[0][0], &keys[1][0]];
+    from.queue(here).enqueue_batch(["a", "b"].map(Entry::new).to_vec()).await.unwrap();
+    let leased = from.lease().max(2).fetch().await.unwrap();
+    let [first, second] = [leased[0].lease(), leased[1].lease()];
+    drop(leased);
+    let _: Buffered<()> = engine.ack_buffered(first).await.unwrap();
+    assert_eq!(engine.ack_buffered(first).await.unwrap_err().kind(), ErrorKind::StaleLease);
+
+    let next = vec![Entry::new("c")];
+    let refused = engine.ack_and_enqueue(second, &to.queue(there), next.clone()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
+    engine.ack_and_enqueue(second, &to.queue(here), next.clone()).await.unwrap();
+    let again = engine.ack_and_enqueue(second, &to.queue(here), next).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::StaleLease);
+    assert_eq!(drain(from.lease()).await.unwrap(), [""; 0]);
+    assert_eq!(drain(to.lease()).await.unwrap(), ["c"]);
     engine.close().await.unwrap();
 }
 
