@@ -35,7 +35,7 @@ async fn receipts_of_both_kinds_keep_one_order_and_survive_a_close() {
 }
 
 #[tokio::test]
-async fn callers_of_both_kinds_share_commits() {
+async fn a_key_is_taken_by_callers_of_either_kind() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Engine::open(options(directory.path()).partitions(1)).await.unwrap();
     let queue = engine.topic("t").queue("q");
