@@ -33,8 +33,8 @@ impl ConsumerBuilder {
     }
 
     /// How many entries the consumer may have leased and unsettled: 1 to 10,000. One that is being settled does
-    /// not count: what comes next is leased while the settlement is on its way, and not before it. By default 1, and for batches
-    /// as many as a batch has.
+    /// not count: what comes next is leased while the settlement is on its way. In the same partition it is not leased
+    /// before that; another partition may be faster. By default 1, and for batches as many as a batch has.
     pub fn credits(mut self, credits: usize) -> Self {
         self.credits = Some(credits);
         self

@@ -49,8 +49,8 @@ impl Delivery {
         Self { grant, names, body, partition, credit: None }
     }
 
-    /// The consumer may ask for the next entry at once: its request follows the settlement into the partition, and
-    /// both become durable together, or the settlement first.
+    /// The consumer may ask for the next entry at once. In the same partition its request follows the settlement,
+    /// and both become durable together, or the settlement first; another partition may be faster.
     fn return_credit(&mut self) {
         self.credit = None;
     }
