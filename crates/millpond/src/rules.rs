@@ -127,7 +127,7 @@ impl Topic {
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Prefix {
         let scope =
-            self.valid_name().and_then(|topic| Ok(Scope::Prefix(topic, QueueKey::new(prefix)?)));
+            self.valid_name().and_then(|topic| Ok(Scope::Prefix(topic, QueueKey::prefix(prefix)?)));
         Prefix { engine: self.engine().clone(), scope }
     }
 
@@ -222,9 +222,6 @@ pub(crate) async fn complete(governor: &Governor, partitions: &[Partition]) -> R
 
 /// Defaults are about any queue of any topic.
 pub(crate) fn check_defaults(defaults: &Settings) -> Result<(), Error> {
-    let any =
-        TopicName::new("any").and_then(|topic| Ok(Scope::Queue(topic, QueueKey::new("any")?)))?;
-    defaults.check(&any)?;
     if defaults.paused.is_some() {
         return Err(Error::invalid("an engine is not opened paused: pause its topics"));
     }
@@ -233,5 +230,7 @@ pub(crate) fn check_defaults(defaults: &Settings) -> Result<(), Error> {
             "dead letters of every topic cannot go to {topic}, its own would go round: say it of topics"
         )));
     }
-    Ok(())
+    let any =
+        TopicName::new("any").and_then(|topic| Ok(Scope::Queue(topic, QueueKey::new("any")?)))?;
+    Ok(defaults.check(&any)?)
 }

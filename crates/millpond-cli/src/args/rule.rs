@@ -72,7 +72,7 @@ impl ScopeArguments {
     pub(crate) fn scope(&self) -> Result<Scope, millpond::Error> {
         let topic = TopicName::new(&self.topic)?;
         Ok(match (&self.prefix, &self.queue) {
-            (Some(prefix), _) => Scope::Prefix(topic, QueueKey::new(prefix)?),
+            (Some(prefix), _) => Scope::Prefix(topic, QueueKey::prefix(prefix)?),
             (None, Some(key)) => Scope::Queue(topic, QueueKey::new(key)?),
             (None, None) => Scope::Topic(topic),
         })

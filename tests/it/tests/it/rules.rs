@@ -194,7 +194,7 @@ async fn rules_that_make_no_sense_are_refused_and_change_nothing() {
             refused(prefix.set(wrong.clone()).await, says);
         }
         refused(engine.topic("").pause().await, "must not be empty");
-        refused(topic.prefix("").pause().await, "must not be empty");
+        refused(topic.prefix("").pause().await, "a prefix must not be empty");
         refused(topic.queue(vec![b'k'; 4096]).resume().await, "the limit is 1024 bytes");
         let unchanged = |engine: &Engine| {
             let topic = engine.topic("t");
