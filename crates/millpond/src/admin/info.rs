@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::HeldSetting;
 
 /// One queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueInfo {
     /// Its topic.
     pub topic: String,
@@ -339,7 +339,7 @@ fn would_block_rate(counters: &Counters) -> f64 {
 }
 
 /// What a verification found in one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionCheck {
     /// The partition.
     pub partition: u16,
