@@ -23,6 +23,13 @@ pub(crate) async fn run(arguments: &TopArguments) -> Result<(), Failure> {
     if arguments.watch && interval_ms == 0 {
         return Err(Failure::new(Exit::Usage, "--watch needs an --interval above 0"));
     }
+    if arguments.by == TopBy::Rate && arguments.limit > Admin::RATED_MAX as u64 {
+        let text = format!(
+            "--by rate compares at most {} queues: name a smaller --limit",
+            Admin::RATED_MAX
+        );
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let admin = Admin::connect(&arguments.place.data).await?;
     if arguments.watch {
         let mut signals = Signals::listen()?;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use millpond::{Backoff, Quantum, RateLimit};
 
+use crate::failure::{Exit, Failure};
+
 /// Units of time in milliseconds, longest first.
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
@@ -48,10 +50,14 @@ pub(crate) struct PerTime {
 }
 
 impl PerTime {
-    /// Without a burst it is refused, by the engine's own rule.
-    pub(crate) fn with_burst(self, burst: Option<u32>) -> RateLimit {
+    /// With the burst that this flag says: a rate has one of its own, whatever the rule said before.
+    pub(crate) fn with_burst(self, burst: Option<u32>, flag: &str) -> Result<RateLimit, Failure> {
         let Self { n_entries, per_ms } = self;
-        RateLimit { n_entries, per_ms, burst: burst.unwrap_or(0) }
+        let burst = burst.ok_or_else(|| {
+            let text = format!("a rate needs a burst of at least 1 entry: say {flag} N");
+            Failure::new(Exit::Usage, text)
+        })?;
+        Ok(RateLimit { n_entries, per_ms, burst })
     }
 }
 

@@ -241,6 +241,11 @@ impl Grants {
         Self { grants: Vec::new(), way_back: None }
     }
 
+    /// How many leases they are.
+    pub fn n_leases(&self) -> usize {
+        self.grants.len()
+    }
+
     /// Takes the leases over. From here on the caller settles them, or lets them expire.
     pub fn accept(mut self) -> Vec<Durable<Grant>> {
         self.way_back = None;

@@ -113,7 +113,7 @@ impl QueueState {
         "cold",
         "loading",
         "committing",
-        "backing_off",
+        "unreadable",
         "purging",
         "set_aside",
     ];

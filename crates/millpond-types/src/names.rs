@@ -13,7 +13,7 @@ pub enum InvalidName {
     /// It has no bytes.
     #[error("a {what} must not be empty")]
     Empty {
-        /// "topic name" or "queue key".
+        /// "topic name", "queue key" or "prefix".
         what: &'static str,
     },
     /// It has too many bytes.
@@ -66,9 +66,21 @@ impl QueueKey {
     ///
     /// The key is empty or longer than [`QUEUE_KEY_BYTES_MAX`].
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
-        let key = key.as_ref();
-        check("queue key", key.len(), QUEUE_KEY_BYTES_MAX)?;
-        Ok(Self(Bytes::copy_from_slice(key)))
+        Self::checked("queue key", key.as_ref())
+    }
+
+    /// As [`new`](Self::new), for that with which keys begin.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), in the name of a prefix.
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
+        Self::checked("prefix", prefix.as_ref())
+    }
+
+    fn checked(what: &'static str, bytes: &[u8]) -> Result<Self, InvalidName> {
+        check(what, bytes.len(), QUEUE_KEY_BYTES_MAX)?;
+        Ok(Self(Bytes::copy_from_slice(bytes)))
     }
 
     /// The bytes of the key.

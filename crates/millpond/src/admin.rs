@@ -230,6 +230,9 @@ impl Admin {
     /// Most queues in a list, and most of which the names are compared.
     pub const LISTED_MAX: usize = if cfg!(test) { 5 } else { 100_000 };
 
+    /// Most queues in a list that tells how often each was leased from, and by what weight.
+    pub const RATED_MAX: usize = 100;
+
     /// Most queues of a partition among which [`queues`](Self::queues) looks for the oldest head.
     pub const HEADS_READ_MAX: usize = if cfg!(test) { 3 } else { 10_000 };
 

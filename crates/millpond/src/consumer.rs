@@ -33,8 +33,8 @@ impl ConsumerBuilder {
     }
 
     /// How many entries the consumer may have leased and unsettled: 1 to 10,000. One that is being settled does
-    /// not count: what comes next is leased while the settlement is on its way, and not before it. By default 1, and for batches
-    /// as many as a batch has.
+    /// not count: what comes next is leased while the settlement is on its way. In the same partition it is not leased
+    /// before that; another partition may be faster. By default 1, and for batches as many as a batch has.
     pub fn credits(mut self, credits: usize) -> Self {
         self.credits = Some(credits);
         self
@@ -106,7 +106,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// The engine has stopped because its storage failed, or a read failed.
+    /// The engine has stopped because its storage failed, or a read failed, or as many callers wait for work as may
+    /// ([`Full`](crate::ErrorKind::Full)). Unless the engine has stopped, it can be called again.
     ///
     /// # Cancel safety
     ///
@@ -168,8 +169,7 @@ impl Batches {
     ///
     /// # Errors
     ///
-    /// The engine has stopped because its storage failed, or a read failed. What was leased for the batch is
-    /// given back.
+    /// As [`Consumer::next`]. What was leased for the batch is given back.
     ///
     /// # Cancel safety
     ///

@@ -49,8 +49,8 @@ impl Delivery {
         Self { grant, names, body, partition, credit: None }
     }
 
-    /// The consumer may ask for the next entry at once: its request follows the settlement into the partition, and
-    /// both become durable together, or the settlement first.
+    /// The consumer may ask for the next entry at once. In the same partition its request follows the settlement,
+    /// and both become durable together, or the settlement first; another partition may be faster.
     fn return_credit(&mut self) {
         self.credit = None;
     }
@@ -185,17 +185,8 @@ impl Delivery {
         queue: &Queue,
         entries: Vec<Entry>,
     ) -> Result<Durable<Vec<Accepted>>, Error> {
-        let entries = Entry::into_batch(entries)?;
-        let (partition, names) = queue.place()?;
-        if !partition.is_same(&self.partition) {
-            let QueueRef { topic, key, .. } = &*self.names;
-            return Err(Error::invalid(format!(
-                "queue {}/{} does not live with queue {topic}/{key}: what is acked and enqueued together \
-                 goes to a queue of the same key",
-                names.topic, names.key
-            )));
-        }
-        let receipt = self.partition.ack_and_enqueue(self.lease().into(), names, entries).await?;
+        let of = format!("{}/{}", self.names.topic, self.names.key);
+        let receipt = queue.enqueue_with_ack(&self.partition, self.lease(), &of, entries).await?;
         self.return_credit();
         Ok(receipt)
     }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millpond_partition::{
-    Counters, Governor, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions,
+    Accepted, Counters, Governor, LeaseRef, LeasesAtOpen, Nacked, Partition, PartitionOptions,
     PartitionStore, PayloadStats, Payloads,
 };
-use millpond_storage_api::Durable;
+use millpond_storage_api::{Buffered, Durable};
 use millpond_types::limits::PARTITIONS_MAX;
 use millpond_types::{QueueId, Settings, UnixMillis};
 
 use crate::time::lease_ms;
-use crate::{Error, Lease, Nack, Topic};
+use crate::{Entry, Error, Lease, Nack, Queue, Topic};
 
 /// How to open an engine.
 ///
@@ -124,11 +124,15 @@ impl Options {
         self
     }
 
-    /// The limits of each partition. They replace what was said before of leases at open and of defaults, which
-    /// are among them.
+    /// The limits of each partition. They replace what was said before of leases at open, which is among them, and
+    /// of defaults, if they say any.
     #[must_use]
     pub fn partition_options(mut self, options: PartitionOptions) -> Self {
+        let defaults = std::mem::take(&mut self.partition.defaults);
         self.partition = options;
+        if self.partition.defaults.is_empty() {
+            self.partition.defaults = defaults;
+        }
         self
     }
 }
@@ -287,6 +291,32 @@ impl Engine {
     /// As [`Delivery::ack`](crate::Delivery::ack).
     pub async fn ack(&self, lease: Lease) -> Result<Durable<()>, Error> {
         Ok(self.partition_of(lease.id.queue).ack(LeaseRef::from(lease)).await?)
+    }
+
+    /// Acknowledges an entry by its lease alone, buffered. See
+    /// [`Delivery::ack_buffered`](crate::Delivery::ack_buffered).
+    ///
+    /// # Errors
+    ///
+    /// As [`Delivery::ack_buffered`](crate::Delivery::ack_buffered).
+    pub async fn ack_buffered(&self, lease: Lease) -> Result<Buffered<()>, Error> {
+        Ok(self.partition_of(lease.id.queue).ack_buffered(LeaseRef::from(lease)).await?)
+    }
+
+    /// Acknowledges an entry by its lease alone, and enqueues what its work has led to, both or neither. See
+    /// [`Delivery::ack_and_enqueue`](crate::Delivery::ack_and_enqueue).
+    ///
+    /// # Errors
+    ///
+    /// As [`Delivery::ack_and_enqueue`](crate::Delivery::ack_and_enqueue).
+    pub async fn ack_and_enqueue(
+        &self,
+        lease: Lease,
+        queue: &Queue,
+        entries: Vec<Entry>,
+    ) -> Result<Durable<Vec<Accepted>>, Error> {
+        let partition = self.partition_of(lease.id.queue);
+        queue.enqueue_with_ack(partition, lease, &lease.id.queue.to_string(), entries).await
     }
 
     /// Gives an entry back by its lease alone. See [`Delivery::nack`](crate::Delivery::nack).

@@ -1,6 +1,6 @@
 //! One error type, whose kind says what to do.
 
-use millpond_partition::{OptionsError, PartitionError, RuleError};
+use millpond_partition::{FullOf, OptionsError, PartitionError, RuleError};
 use millpond_storage_api::OpenError;
 use millpond_types::{DecodeError, ErrorKind, InvalidName, InvalidSettings, LimitExceeded};
 
@@ -49,6 +49,15 @@ impl Error {
     pub fn limit(&self) -> Option<LimitExceeded> {
         match &self.0 {
             Repr::Limit(limit) | Repr::Name(InvalidName::TooLong(limit)) => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// What was full, and its bound in entries, bytes or callers, if that is what went wrong. Of a full queue
+    /// its producers should send less; of a full partition, everybody.
+    pub fn full(&self) -> Option<(FullOf, u64)> {
+        match &self.0 {
+            Repr::Partition(PartitionError::Full { what, limit }) => Some((*what, *limit)),
             _ => None,
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_partition::{
-    Grant, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Partition, PartitionError, inspect,
+    Grant, Grants, LeaseAnswer, LeaseCall, LeaseRef, LeaseSource, Partition, PartitionError,
+    inspect,
 };
 use millpond_storage_api::Durable;
 use millpond_types::limits::{BATCH_ENTRIES_MAX, HOLDER_BYTES_MAX};
@@ -84,6 +85,8 @@ impl LeaseRequest {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an invalid name or an option out of range;
+    /// [`Full`](crate::ErrorKind::Full) when as many callers wait for work as may
+    /// ([`lease_calls_max`](crate::PartitionOptions::lease_calls_max)): try again later;
     /// [`Closed`](crate::ErrorKind::Closed) when the engine has stopped.
     ///
     /// # Cancel safety
@@ -239,19 +242,24 @@ impl Asking {
     async fn shared(&self, topic: TopicId, shares: &[u32]) -> Received {
         let asked = shares.iter().enumerate().filter(|(_, n)| **n > 0);
         let asked = asked.map(|(number, n)| async move {
-            let grants = self.ready_in(number, *n as usize).await?;
-            let n_granted = u32::try_from(grants.len()).unwrap_or(u32::MAX);
+            let grants = self.granted_in(number, *n as usize).await?;
+            let n_granted = u32::try_from(grants.n_leases()).unwrap_or(u32::MAX);
             self.engine.0.governor.unused(topic, number, n.saturating_sub(n_granted));
             Ok::<_, Error>(grants)
         });
+        // Accepted when all have answered: dropped before, or after an error, they are given back.
         let granted = futures_util::future::try_join_all(asked).await?;
-        Ok(granted.into_iter().flatten().collect())
+        Ok(granted.into_iter().flat_map(Grants::accept).collect())
     }
 
     async fn ready_in(&self, number: usize, n_max: usize) -> Received {
+        Ok(self.granted_in(number, n_max).await?.accept())
+    }
+
+    async fn granted_in(&self, number: usize, n_max: usize) -> Result<Grants, Error> {
         let (call, answer) = self.call(n_max);
         self.engine.partition(number).lease(self.source, &call, false).await?;
-        received(answer.await)
+        answered(answer.await)
     }
 
     /// Waits for the first partition that has something.
@@ -281,16 +289,15 @@ type Received = Result<Vec<Durable<Grant>>, Error>;
 
 async fn wait_for(call: &LeaseCall, mut answer: LeaseAnswer, wait: Duration) -> Received {
     match tokio::time::timeout(wait, &mut answer).await {
-        Ok(answer) => received(answer),
+        Ok(answer) => Ok(answered(answer)?.accept()),
         Err(_) if call.withdraw() => Ok(Vec::new()),
         // Claimed at the last moment: the grant is on its way.
-        Err(_) => received(answer.await),
+        Err(_) => Ok(answered(answer.await)?.accept()),
     }
 }
 
-fn received<E>(answer: Result<Result<millpond_partition::Grants, PartitionError>, E>) -> Received {
-    let grants = answer.map_err(|_| Error::from(PartitionError::Closed))??;
-    Ok(grants.accept())
+fn answered<E>(answer: Result<Result<Grants, PartitionError>, E>) -> Result<Grants, Error> {
+    Ok(answer.map_err(|_| Error::from(PartitionError::Closed))??)
 }
 
 /// Deliveries that nobody has taken. Dropped, they are given back, and their attempts do not count.

@@ -81,8 +81,8 @@ pub use lease::LeaseRequest;
 pub use millpond_partition::inspect::{DeadLetter, StoredEntry};
 pub use millpond_partition::verify::Verification;
 pub use millpond_partition::{
-    Accepted, Counters, FullOf, Latency, LeasesAtOpen, LimitOf, Nacked, OptionsError,
-    PartitionOptions, PausedBy, PayloadStats, Payloads, Purged, RuleError,
+    Accepted, Counters, FullOf, Latency, LeasesAtOpen, Nacked, OptionsError, PartitionOptions,
+    PayloadStats, Payloads, Purged,
 };
 pub use millpond_storage_api::{Buffered, Durable, PartitionStore};
 pub use millpond_types::{

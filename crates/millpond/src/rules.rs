@@ -30,20 +30,28 @@ macro_rules! rule_methods {
         /// overruled. [`Queue::explain`](crate::Queue::explain) says which one keeps a queue.
         impl $handle {
             /// Makes a rule, in place of the one there is. What is leased stays leased, beyond a lowered limit too.
-            /// [Empty](Settings::is_empty) settings withdraw it.
+            /// [Empty](Settings::is_empty) settings withdraw it. A [pause](Self::pause) stays, unless the settings
+            /// are empty or say [`with_paused(false)`](Settings::with_paused): whoever starts and says its rules
+            /// again resumes nothing.
             ///
             /// # Errors
             ///
             /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name or settings that make no sense, and
             /// [`Full`](crate::ErrorKind::Full) for too many rules; then nothing was changed.
             /// [`Closed`](crate::ErrorKind::Closed), [`NoSpace`](crate::ErrorKind::NoSpace) or
-            /// [`Io`](crate::ErrorKind::Io) when the engine has stopped; then nobody knows.
+            /// [`Io`](crate::ErrorKind::Io) when the engine has stopped; then nobody knows. If only some of its
+            /// partitions have, the others go by the rule, those that stopped will after the engine is opened
+            /// again, and until then limits that are now within others, or no longer, may let nothing through.
             ///
             /// # Cancel safety
             ///
             /// A dropped future changes the rule all the same, if it was polled.
             pub async fn set(&self, settings: Settings) -> Result<Durable<()>, Error> {
-                self.rule_engine().change_rule(self.rule_scope()?, |_| settings).await
+                let change = move |before: Settings| match settings.is_empty() {
+                    true => settings,
+                    false => Settings { paused: settings.paused.or(before.paused), ..settings },
+                };
+                self.rule_engine().change_rule(self.rule_scope()?, change).await
             }
 
             /// The rule that was made, if there is one.
@@ -55,8 +63,8 @@ macro_rules! rule_methods {
                 Ok(self.rule_engine().0.governor.rule(&self.rule_scope()?))
             }
 
-            /// Leases nothing until [`resume`](Self::resume), across restarts. Entries are accepted, and what is
-            /// leased stays leased.
+            /// Leases nothing until [`resume`](Self::resume), across restarts and whatever rules are
+            /// [set](Self::set) meanwhile. Entries are accepted, and what is leased stays leased.
             ///
             /// # Errors
             ///
@@ -119,7 +127,7 @@ impl Topic {
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Prefix {
         let scope =
-            self.valid_name().and_then(|topic| Ok(Scope::Prefix(topic, QueueKey::new(prefix)?)));
+            self.valid_name().and_then(|topic| Ok(Scope::Prefix(topic, QueueKey::prefix(prefix)?)));
         Prefix { engine: self.engine().clone(), scope }
     }
 
@@ -198,10 +206,11 @@ impl Engine {
     }
 }
 
-/// Stores a rule in all partitions, at the same time.
+/// Stores a rule in all partitions, at the same time. It reaches all that work, also beside one that has stopped.
 async fn store(partitions: &[Partition], row: &SettingsRow) -> Result<Durable<()>, Error> {
     let stored = partitions.iter().map(|partition| partition.configure(row.clone()));
-    let mut stored = futures_util::future::try_join_all(stored).await?;
+    let stored = futures_util::future::join_all(stored).await;
+    let mut stored = stored.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(stored.pop().expect("an engine has at least one partition"))
 }
 
@@ -229,9 +238,6 @@ async fn forget(governor: &Governor, partitions: &[Partition], scope: Scope) {
 
 /// Defaults are about any queue of any topic.
 pub(crate) fn check_defaults(defaults: &Settings) -> Result<(), Error> {
-    let any =
-        TopicName::new("any").and_then(|topic| Ok(Scope::Queue(topic, QueueKey::new("any")?)))?;
-    defaults.check(&any)?;
     if defaults.paused.is_some() {
         return Err(Error::invalid("an engine is not opened paused: pause its topics"));
     }
@@ -240,5 +246,7 @@ pub(crate) fn check_defaults(defaults: &Settings) -> Result<(), Error> {
             "dead letters of every topic cannot go to {topic}, its own would go round: say it of topics"
         )));
     }
-    Ok(())
+    let any =
+        TopicName::new("any").and_then(|topic| Ok(Scope::Queue(topic, QueueKey::new("any")?)))?;
+    Ok(defaults.check(&any)?)
 }

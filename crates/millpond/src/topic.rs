@@ -9,7 +9,7 @@ use millpond_storage_api::{Buffered, Durable};
 use millpond_types::{EntryId, InvalidName, QueueKey, TopicId, TopicName};
 
 use crate::engine::Engine;
-use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, LeaseRequest};
+use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, Lease, LeaseRequest};
 
 /// A named set of queues served by the same consumers. An invalid name is reported by the first
 /// operation that needs it.
@@ -200,6 +200,26 @@ impl Queue {
     ) -> Result<Durable<Vec<Accepted>>, Error> {
         let names = self.names()?;
         Ok(self.engine.partition_of(names.id).enqueue(names, entries).await?)
+    }
+
+    /// Accepts entries by the commit that ends a lease of queue `of`, which lives in this partition.
+    pub(crate) async fn enqueue_with_ack(
+        &self,
+        home: &Partition,
+        lease: Lease,
+        of: &str,
+        entries: Vec<Entry>,
+    ) -> Result<Durable<Vec<Accepted>>, Error> {
+        let entries = Entry::into_batch(entries)?;
+        let (partition, names) = self.place()?;
+        if !partition.is_same(home) {
+            return Err(Error::invalid(format!(
+                "queue {}/{} does not live with queue {of}: what is acked and enqueued together goes to a \
+                 queue of the same key",
+                names.topic, names.key
+            )));
+        }
+        Ok(home.ack_and_enqueue(lease.into(), names, entries).await?)
     }
 
     /// Its partition, and its names.

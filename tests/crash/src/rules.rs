@@ -108,11 +108,6 @@ impl Says {
             RuleScope::Queue(_) => 6,
         };
         let n_max = u32::try_from(random.below(n_max + 1)).expect("small limits");
-        // A limit that comes to stand around others replaces theirs, and until all partitions have the rule,
-        // leases count in the old ones, so that those can be exceeded. The prefix around the others is only paused.
-        if matches!(scope, RuleScope::Prefix(_, 0)) {
-            return Self { paused: random.percent(20), n_max: None };
-        }
         match random.below(10) {
             0..4 => Self::default(),
             4..6 => Self { paused: true, n_max: None },
@@ -128,13 +123,15 @@ impl Says {
 
     /// The rule for the engine.
     pub fn settings(self, scope: RuleScope) -> Settings {
-        let paused = self.paused.then_some(true);
-        let base = Settings { paused, ..scope.base() };
-        match (scope, self.n_max) {
+        let base = scope.base();
+        let rule = match (scope, self.n_max) {
             (RuleScope::Queue(_), Some(n_max)) => base.with_concurrency(n_max),
             (_, Some(n_max)) => base.with_concurrency_together(n_max),
             (_, None) => base,
-        }
+        };
+        // A rule that says nothing is withdrawn, with its pause; any other has to end a pause.
+        let paused = (self.paused || !rule.is_empty()).then_some(self.paused);
+        Settings { paused, ..rule }
     }
 
     /// What a rule of the engine says; `None` if no load says such things.
@@ -148,7 +145,9 @@ impl Says {
         // A store that died young may not have what all have.
         let is_bare = settings.attempts_max == Setting::Inherited && base != Settings::default();
         let said = if is_bare { with(settings, &base) } else { settings.clone() };
-        (said == says.settings(scope)).then_some(says)
+        // A rule in which nobody has spoken of pauses does not pause.
+        let paused = says.settings(scope).paused;
+        (Settings { paused, ..said } == says.settings(scope)).then_some(says)
     }
 }
 

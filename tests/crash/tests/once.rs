@@ -62,29 +62,39 @@ fn child() {
     });
 }
 
-/// What a child was promised before it was killed after so many lines: kind, number and id.
-fn promised(directory: &Path, n_lines: usize) -> BTreeSet<(String, u32, String)> {
+/// What a child was promised before it was killed after so many lines, or had nothing more to do: kind, number
+/// and id.
+fn promised(child: &str, directory: &Path, n_lines: usize) -> BTreeSet<(String, u32, String)> {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "once::child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", child, "--nocapture", "--test-threads=1"])
         .env(PLACE, directory)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");
     let output = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut promised = BTreeSet::new();
+    let mut is_through = false;
     for line in output.lines() {
         let line = line.expect("text");
         let words: Vec<&str> = line.split(' ').collect();
         if let [what @ ("job" | "done"), n, _, id] = words[..] {
             promised.insert((what.to_owned(), n.parse().expect("a number"), id.to_owned()));
         }
-        if promised.len() >= n_lines || line == "through" {
+        is_through = line == "through";
+        if promised.len() >= n_lines || is_through {
             break;
         }
     }
     child.kill().expect("it is ours");
     child.wait().expect("it has ended");
+    assert!(is_through || promised.len() >= n_lines, "it ended after {} lines", promised.len());
     promised
+}
+
+#[test]
+#[should_panic(expected = "it ended after 0 lines")]
+fn a_child_that_does_nothing_is_noticed() {
+    promised("once::nobody", scratch().path(), KILLS[0]);
 }
 
 #[test]
@@ -93,7 +103,7 @@ fn whatever_is_done_again_after_a_kill_is_done_once() {
     let directory = place.path().join("data");
     let mut all = BTreeMap::new();
     for n_lines in KILLS {
-        for (what, n, id) in promised(&directory, n_lines) {
+        for (what, n, id) in promised("once::child", &directory, n_lines) {
             // A key stands for the same entry in every life.
             let before = all.insert((what, n), id.clone());
             assert!(before.is_none_or(|before| before == id), "{n} was accepted twice");

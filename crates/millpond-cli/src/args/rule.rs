@@ -6,6 +6,7 @@ use millpond::admin::{RuleChange, SettingName};
 use millpond::{QueueKey, Scope, Setting, Settings, TopicName};
 
 use super::Place;
+use crate::failure::Failure;
 use crate::units::{Millis, OrOff, PerTime, Turn, Waits};
 
 #[derive(Debug, Subcommand)]
@@ -71,7 +72,7 @@ impl ScopeArguments {
     pub(crate) fn scope(&self) -> Result<Scope, millpond::Error> {
         let topic = TopicName::new(&self.topic)?;
         Ok(match (&self.prefix, &self.queue) {
-            (Some(prefix), _) => Scope::Prefix(topic, QueueKey::new(prefix)?),
+            (Some(prefix), _) => Scope::Prefix(topic, QueueKey::prefix(prefix)?),
             (None, Some(key)) => Scope::Queue(topic, QueueKey::new(key)?),
             (None, None) => Scope::Topic(topic),
         })
@@ -90,6 +91,9 @@ pub(crate) struct SettingArguments {
     /// Most entries of each queue leased at the same time
     #[arg(long, value_name = "N|off", allow_negative_numbers = true)]
     concurrency: Option<OrOff<u32>>,
+    /// Lease nothing of these queues, until --unset paused
+    #[arg(long)]
+    paused: bool,
     /// How fast each queue is leased from: 10/s, 100/min; with --burst
     #[arg(long, value_name = "N/TIME|off", allow_negative_numbers = true)]
     rate: Option<OrOff<PerTime>>,
@@ -139,21 +143,27 @@ pub(crate) struct SettingArguments {
 
 impl SettingArguments {
     /// The change that they ask for, if they ask for any.
-    pub(crate) fn change(&self) -> Result<Option<RuleChange>, millpond::Error> {
-        let rate = setting_of(self.rate, |rate| rate.with_burst(self.burst));
+    pub(crate) fn change(&self) -> Result<Option<RuleChange>, Failure> {
+        let rate = match self.rate {
+            None => Setting::Inherited,
+            Some(OrOff::Off) => Setting::Off,
+            Some(OrOff::Is(rate)) => Setting::Is(rate.with_burst(self.burst, "--burst")?),
+        };
+        let burst_together =
+            |rate: PerTime| rate.with_burst(self.burst_together, "--burst-together");
         let dead_letter_topic = match self.dead_letter_topic.as_deref() {
             None => Setting::Inherited,
             Some("off") => Setting::Off,
-            Some(name) => Setting::Is(TopicName::new(name)?),
+            Some(name) => Setting::Is(TopicName::new(name).map_err(millpond::Error::from)?),
         };
         let set = Settings {
-            paused: None,
+            paused: self.paused.then_some(true),
             weight: self.weight,
             band: self.band,
             concurrency: setting_of(self.concurrency, |n| n),
             rate,
             concurrency_together: self.concurrency_together,
-            rate_together: self.rate_together.map(|rate| rate.with_burst(self.burst_together)),
+            rate_together: self.rate_together.map(burst_together).transpose()?,
             attempts_max: setting_of(self.attempts, |n| n),
             backoff: setting_of(self.backoff, |waits| waits.0),
             dead_letter_topic,

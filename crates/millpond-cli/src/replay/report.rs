@@ -339,4 +339,4 @@ pub(crate) fn seconds_between(from: Micros, to: Micros) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,15 +6,11 @@ fn queue(key: &str, n_granted: Option<u32>) -> QueueInfo {
         topic: "t".to_owned(),
         key: key.to_owned(),
         id: key.to_owned(),
-        partition: 0,
         n_entries: 7,
-        n_delayed: 0,
-        n_dead: 0,
-        n_leased: 0,
-        head_waits_ms: None,
         n_granted,
         weight: Some(3),
         band: Some(0),
+        ..QueueInfo::default()
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::io::Write as _;
 
+use millpond::PartitionStore as _;
+use millpond_storage_api::{Table, WriteBatch};
+use millpond_storage_rocksdb::{BudgetOptions, OpenMode, RocksBudget, RocksStore};
+use millpond_types::{EntryKey, EntryRank, Priority, QueueId, Sequence, Stage};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, line, log};
@@ -140,4 +144,33 @@ fn both_disciplines_are_replayed_and_compared() {
     {
         assert!(ended.stdout.contains(words), "{words:?} is not in {}", ended.stdout);
     }
+}
+
+/// Puts a row into a store that nobody can decode, and that is of no queue.
+fn damage(fixture: &Fixture) {
+    let rank = EntryRank { priority: Priority(0), sequence: Sequence(1) };
+    let key = EntryKey { queue: QueueId([7; 16]), stage: Stage::Ready, rank };
+    let mut batch = WriteBatch::new();
+    batch.put(Table::Entries, &key.encode(), b"garbage");
+    let budget = RocksBudget::new(BudgetOptions::default());
+    let directory = fixture.path("data").join("partition-000");
+    let store = RocksStore::open(&directory, &budget, OpenMode::OpenExisting).expect("it is there");
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    runtime.block_on(async {
+        store.submit(batch).await.expect("there is room");
+        store.close().await.expect("it closes");
+    });
+}
+
+#[test]
+fn a_promise_that_is_broken_with_one_queue_for_all_is_told_before_another_replay_begins() {
+    let fixture = Fixture::new();
+    fixture.file("log.swf", log(20, 2));
+    assert_passed(&fixture.json("replay log.swf --json -"), 20);
+    damage(&fixture);
+    let ended = fixture.run("replay log.swf --fair --fifo --json -");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let report = ended.json();
+    assert_eq!(report["settings"]["discipline"], "fifo", "{report:#}");
+    assert_eq!((&report["passed"], &report["acked"]), (&false.into(), &20.into()));
 }

@@ -56,6 +56,10 @@ fn govern(fixture: &Fixture) {
     assert_prints(fixture, "queue resume t a/1", "t / a/1: no rule\n");
     assert_prints(fixture, "rule ls", "there are no rules\n");
 
+    assert_prints(fixture, "rule set t --prefix a/ --paused", "t / a/*: paused\n");
+    assert_eq!(fixture.json("queue explain t a/1 --json")["state"], "paused");
+    assert_prints(fixture, "rule set t --prefix a/ --unset paused", "t / a/*: no rule\n");
+
     let line = "rule set t --prefix a/ --weight 3 --rate 100/min --burst 10 --backoff 1s..5min \
                 --dead-letter-topic t.dead --retention 7d --bytes 1048576 --json";
     let rule = fixture.json(line);
@@ -154,8 +158,9 @@ fn what_cannot_be_meant_is_refused() {
     stopped(&fixture);
     for (line, says) in [
         ("rule set t", "name a setting to change"),
-        ("rule set t --rate 10/s", "a rate needs a burst of at least 1 entry"),
-        ("rule set t --rate-together 10/s", "a rate needs a burst of at least 1 entry"),
+        ("rule set t --rate 10/s", "a rate needs a burst of at least 1 entry: say --burst N"),
+        ("rule set t --rate-together 10/s", "at least 1 entry: say --burst-together N"),
+        ("rule set t --rate 10/s --burst 0", "a rate needs a burst of at least 1 entry"),
         ("rule set t --rate 0/s --burst 1", "a rate is at least 1 entry per period"),
         ("rule set t --weight 0", "a weight is from 1 to 1000000, not 0"),
         ("rule set t --band 4", "there is no band 4"),
@@ -164,6 +169,7 @@ fn what_cannot_be_meant_is_refused() {
         ("rule set t --dead-letter-topic t", "cannot go to the same topic"),
         ("rule set t --backoff 5s..1s", "above its cap of 1000 ms"),
         ("queue top --watch --interval 0", "--watch needs an --interval above 0"),
+        ("queue top --by rate -n 101", "--by rate compares at most 100 queues"),
     ] {
         fixture.run(line).assert_refused(2, says);
     }

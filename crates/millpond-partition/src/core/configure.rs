@@ -287,7 +287,14 @@ impl Core {
         leased: Vec<(Arc<QueueRef>, millpond_types::ActiveRow)>,
     ) {
         self.looked_at = now;
-        rules.iter().for_each(|row| self.seat.learn(now, row, true));
+        // Another partition may have stopped long before this one, and have told of older rules. What limits
+        // nothing any more goes first, so that on the way there are never more limits within each other than
+        // there may be.
+        let (limiting, others): (Vec<_>, Vec<_>) = rules.iter().partition(|row| {
+            let settings = &row.settings;
+            settings.concurrency_together.is_some() || settings.rate_together.is_some()
+        });
+        others.into_iter().chain(limiting).for_each(|row| self.seat.learn(now, row, true));
         for (names, row) in leased {
             self.names.insert(names.id, names.clone());
             self.bring_back(now, names.topic_id, names.id, row);

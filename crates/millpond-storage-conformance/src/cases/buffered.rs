@@ -2,6 +2,7 @@
 
 use millpond_storage_api::{LogPosition, StoreErrorKind, Table, WriteBatch};
 
+use super::durability::survives_whole_or_not_at_all;
 use crate::Harness;
 use crate::fixture::{Fixture, batch, find_in_history, get};
 
@@ -127,20 +128,9 @@ pub(crate) fn a_crash_keeps_a_prefix_of_both_kinds<H: Harness>(harness: H) {
 }
 
 pub(crate) fn it_survives_whole_or_not_at_all<H: Harness>(harness: H) {
-    let mut fixture = Fixture::new(harness);
-    for n in 0..10_u8 {
-        let before = fixture.oracle.clone();
-        fixture.buffer(|batch| {
-            for key in 0..50 {
-                batch.put(Table::Queues, &[key], &[n; 200]);
-            }
-        });
-        let history = [before, fixture.oracle.clone()];
-        fixture.reopen_crash();
-        let store = fixture.store.clone();
-        let kept = find_in_history(&mut fixture.harness, &*store, &history);
-        fixture.oracle = history[kept].clone();
-    }
+    survives_whole_or_not_at_all(harness, |fixture, filled| {
+        fixture.buffer(|batch| *batch = filled);
+    });
 }
 
 pub(crate) fn it_is_durable_after_a_close<H: Harness>(harness: H) {

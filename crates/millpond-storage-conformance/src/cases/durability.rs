@@ -73,14 +73,25 @@ pub(crate) fn a_crash_keeps_a_prefix_of_what_was_submitted<H: Harness>(harness: 
 }
 
 pub(crate) fn a_batch_survives_whole_or_not_at_all<H: Harness>(harness: H) {
+    survives_whole_or_not_at_all(harness, |fixture, filled| {
+        drop(fixture.submit(|batch| *batch = filled));
+    });
+}
+
+/// Crashes behind each of some batches that are submitted so.
+pub(super) fn survives_whole_or_not_at_all<H: Harness>(
+    harness: H,
+    submit: impl Fn(&mut Fixture<H>, WriteBatch),
+) {
     let mut fixture = Fixture::new(harness);
     for n in 0..10_u8 {
         let before = fixture.oracle.clone();
-        drop(fixture.submit(|batch| {
+        let filled = batch(|batch| {
             for key in 0..50 {
                 batch.put(Table::Queues, &[key], &[n; 200]);
             }
-        }));
+        });
+        submit(&mut fixture, filled);
         let history = [before, fixture.oracle.clone()];
         fixture.reopen_crash();
         let store = fixture.store.clone();

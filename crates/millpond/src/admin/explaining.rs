@@ -156,14 +156,7 @@ fn nothing(view: &View, names: &QueueRef) -> QueueInfo {
         key,
         id: names.id.to_string(),
         partition: names.id.partition(view.n_partitions()),
-        n_entries: 0,
-        n_delayed: 0,
-        n_dead: 0,
-        n_leased: 0,
-        head_waits_ms: None,
-        n_granted: None,
-        weight: None,
-        band: None,
+        ..QueueInfo::default()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::HeldSetting;
 
 /// One queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueInfo {
     /// Its topic.
     pub topic: String,
@@ -29,9 +29,10 @@ pub struct QueueInfo {
     pub head_waits_ms: Option<u64>,
     /// Leases granted since it came into memory, modulo 2^32: the difference of two looks is a rate. This and what
     /// follows is there when a running engine has the queue in memory, and told by [`Admin::explain`] and lists of
-    /// at most 100 queues that are not [sorted by name](super::Order::Name).
+    /// at most [`Admin::RATED_MAX`] queues that are not [sorted by name](super::Order::Name).
     ///
     /// [`Admin::explain`]: super::Admin::explain
+    /// [`Admin::RATED_MAX`]: super::Admin::RATED_MAX
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_granted: Option<u32>,
     /// Its share of the topic's service relative to other queues.
@@ -385,7 +386,7 @@ fn would_block_rate(counters: &Counters) -> f64 {
 }
 
 /// What a verification found in one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionCheck {
     /// The partition.
     pub partition: u16,

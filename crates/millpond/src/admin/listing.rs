@@ -14,7 +14,7 @@ use crate::{Engine, Error};
 
 /// Queues that a running loop may be asked for: to describe each takes it a moment in which it serves
 /// nobody.
-const REPORTED_MAX: usize = 100;
+const REPORTED_MAX: usize = Admin::RATED_MAX;
 
 pub(super) async fn queues(
     view: &View,
@@ -218,9 +218,7 @@ impl Listing<'_> {
             n_dead: report.n_dead,
             n_leased: report.n_leased,
             head_waits_ms: head.map(|enqueued_at| self.now.since(enqueued_at)),
-            n_granted: None,
-            weight: None,
-            band: None,
+            ..QueueInfo::default()
         };
         info.add_turns(&report);
         Ok(info)
@@ -247,9 +245,7 @@ async fn describe(
         n_dead: active.row.n_dead,
         n_leased: leases.len() as u64,
         head_waits_ms: head.map(|enqueued_at| now.since(enqueued_at)),
-        n_granted: None,
-        weight: None,
-        band: None,
+        ..QueueInfo::default()
     })
 }
 

@@ -132,7 +132,7 @@ impl Known<'_> {
             }
             QueueState::BackingOff { until, error } => {
                 let ms = until.since(self.now);
-                ("unreadable", format!("its head cannot be read ({error}); next try in {ms} ms"))
+                (state.name(), format!("its head cannot be read ({error}); next try in {ms} ms"))
             }
             QueueState::Purging => fixed("purging", "everything it held is being removed"),
             QueueState::SetAside { n_entries } => ("set_aside", undecodable(*n_entries)),

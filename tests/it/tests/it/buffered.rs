@@ -1,14 +1,10 @@
 //! Receipts that a power cut may take back, among those that it may not.
 
-use std::sync::Arc;
-
-use millpond::{
-    Buffered, Durable, Engine, Entry, ErrorKind, PartitionOptions, PartitionStore, Settings,
-};
+use millpond::{Buffered, Durable, Engine, Entry, ErrorKind, PartitionOptions, Settings};
 use millpond_it::{drain, open, options, status};
-use millpond_storage_memory::{MemoryDisk, MemoryOptions, MemoryStore};
+use millpond_storage_memory::{MemoryDisk, SyncMode};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, keys, store};
 
 #[tokio::test]
 async fn receipts_of_both_kinds_keep_one_order_and_survive_a_close() {
@@ -39,7 +35,7 @@ async fn receipts_of_both_kinds_keep_one_order_and_survive_a_close() {
 }
 
 #[tokio::test]
-async fn callers_of_both_kinds_share_commits() {
+async fn a_key_is_taken_by_callers_of_either_kind() {
     let directory = tempfile::tempdir().unwrap();
     let engine = Engine::open(options(directory.path()).partitions(1)).await.unwrap();
     let queue = engine.topic("t").queue("q");
@@ -81,6 +77,31 @@ async fn a_buffered_ack_removes_the_entry_and_ends_the_lease() {
 }
 
 #[tokio::test]
+async fn whoever_keeps_only_the_lease_acks_buffered_or_with_what_comes_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).await.unwrap();
+    let (from, to) = (engine.topic("from"), engine.topic("to"));
+    let keys = keys("", 1);
+    let [here, there] = [&keys[0][0], &keys[1][0]];
+    from.queue(here).enqueue_batch(["a", "b"].map(Entry::new).to_vec()).await.unwrap();
+    let leased = from.lease().max(2).fetch().await.unwrap();
+    let [first, second] = [leased[0].lease(), leased[1].lease()];
+    drop(leased);
+    let _: Buffered<()> = engine.ack_buffered(first).await.unwrap();
+    assert_eq!(engine.ack_buffered(first).await.unwrap_err().kind(), ErrorKind::StaleLease);
+
+    let next = vec![Entry::new("c")];
+    let refused = engine.ack_and_enqueue(second, &to.queue(there), next.clone()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
+    engine.ack_and_enqueue(second, &to.queue(here), next.clone()).await.unwrap();
+    let again = engine.ack_and_enqueue(second, &to.queue(here), next).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::StaleLease);
+    assert_eq!(drain(from.lease()).await.unwrap(), [""; 0]);
+    assert_eq!(drain(to.lease()).await.unwrap(), ["c"]);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_refused_is_refused_to_either_kind() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path()).await.unwrap();
@@ -97,8 +118,7 @@ async fn what_is_refused_is_refused_to_either_kind() {
 }
 
 async fn open_on(disk: &MemoryDisk) -> Engine {
-    let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
-    let stores: Vec<Arc<dyn PartitionStore>> = vec![Arc::new(store)];
+    let stores = vec![store(disk, SyncMode::Automatic)];
     Engine::with_stores(stores, PartitionOptions::default()).await.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! What the engine accepts, what it refuses, and that it does either as a whole.
 
-use millpond::{Accepted, Engine, Entry, ErrorKind, Settings, Topic, limits};
+use millpond::{Accepted, Engine, Entry, ErrorKind, FullOf, Settings, Topic, limits};
 use millpond_it::{open, options, status};
 
 async fn bounded(topic: &Topic, n_entries: u64) {
@@ -64,6 +64,7 @@ async fn a_full_queue_refuses_whole_batches_and_serves_what_it_holds() {
     let queue = topic.queue("q");
     let refused = queue.enqueue_batch(vec![Entry::new("x"); 4]).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
+    assert_eq!(refused.full(), Some((FullOf::QueueEntries, 3)));
     assert_eq!(held(&engine).await, (0, 0));
     queue.enqueue_batch(vec![Entry::new("x"); 3]).await.unwrap();
     assert_eq!(queue.enqueue(Entry::new("y")).await.unwrap_err().kind(), ErrorKind::Full);

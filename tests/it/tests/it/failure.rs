@@ -1,17 +1,17 @@
 //! Storage that fails: the engine stops, says so, and loses nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{Engine, Entry, ErrorKind, PartitionStore};
+use millpond::{Engine, Entry, ErrorKind, PartitionOptions};
 use millpond_it::drain;
 use millpond_storage_api::StoreErrorKind;
-use millpond_storage_memory::{BlockReads, FailedBatch, MemoryDisk, MemoryOptions, MemoryStore};
+use millpond_storage_memory::{BlockReads, FailedBatch, MemoryDisk, SyncMode};
+
+use crate::backends::store;
 
 async fn engine_on(disk: &MemoryDisk) -> Engine {
-    let store = MemoryStore::open(disk, MemoryOptions::default()).unwrap();
-    let stores = vec![Arc::new(store) as Arc<dyn PartitionStore>];
-    Engine::with_stores(stores, Default::default()).await.unwrap()
+    let stores = vec![store(disk, SyncMode::Automatic)];
+    Engine::with_stores(stores, PartitionOptions::default()).await.unwrap()
 }
 
 #[tokio::test]

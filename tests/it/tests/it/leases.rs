@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use millpond::{Entry, ErrorKind};
+use millpond::{Engine, Entry, ErrorKind, PartitionOptions};
 use millpond_it::{open, text};
+use millpond_storage_api::StoreErrorKind;
+use millpond_storage_memory::{FailedBatch, MemoryDisk, SyncMode};
+
+use crate::backends::{keys, store};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -113,4 +117,61 @@ async fn what_a_dropped_consumer_had_fetched_is_given_back() {
     }
     first.ack().await.unwrap();
     engine.close().await.unwrap();
+}
+
+/// Lets a disk sync until this is done.
+async fn syncing<T>(disk: &MemoryDisk, doing: impl Future<Output = T>) -> T {
+    let mut doing = std::pin::pin!(doing);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut doing => return done,
+            () = tokio::task::yield_now() => disk.sync_all(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn leases_of_a_call_that_ends_between_two_partitions_are_given_back() {
+    for fails in [false, true] {
+        let disks = [MemoryDisk::new(), MemoryDisk::new()];
+        let slow = &disks[1];
+        let stores = vec![store(&disks[0], SyncMode::Automatic), store(slow, SyncMode::Stepped)];
+        let engine = syncing(slow, Engine::with_stores(stores, PartitionOptions::default()));
+        let engine = engine.await.unwrap();
+        let topic = engine.topic("t");
+        let keys = keys("", 2);
+        let queues = [&keys[0][0], &keys[1][0]].map(|key| topic.queue(key));
+        for queue in &queues {
+            syncing(slow, queue.enqueue(Entry::new("x"))).await.unwrap();
+        }
+
+        if fails {
+            slow.fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
+        }
+        let call = tokio::spawn(topic.lease().max(2).fetch());
+        while slow.n_unsynced() == 0 || engine.status().await.unwrap().n_leased == 0 {
+            tokio::task::yield_now().await;
+        }
+        // A receipt of the fast partition follows the answer to the call.
+        topic.queue(&keys[0][1]).enqueue_batch(vec![Entry::new("y")]).await.unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        if fails {
+            slow.sync_all();
+            assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Io);
+        } else {
+            call.abort();
+            assert!(call.await.unwrap_err().is_cancelled());
+        }
+
+        for queue in if fails { &queues[..1] } else { &queues[..] } {
+            let request = queue.lease().wait(LONG);
+            let delivery = syncing(slow, request.fetch_one()).await.unwrap().expect("given back");
+            assert_eq!(delivery.attempt(), 1, "nobody made an attempt");
+        }
+        let closed = syncing(slow, engine.close()).await;
+        assert_eq!(closed.is_err(), fails);
+    }
 }

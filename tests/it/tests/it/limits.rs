@@ -3,32 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use millpond::{Delivery, Engine, Entry, QueueId, QueueKey, RateLimit, Settings, Topic, TopicName};
+use millpond::{Delivery, Engine, Entry, RateLimit, Settings, Topic};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, keys};
 
 const LONG: Duration = Duration::from_secs(3600);
 
 fn settings() -> Settings {
     Settings::default()
-}
-
-/// Keys of queues of topic `t` with this prefix, so many in each of two partitions.
-fn keys(prefix: &str, n_each: usize) -> [Vec<String>; 2] {
-    let topic = TopicName::new("t").unwrap();
-    let mut keys = [Vec::new(), Vec::new()];
-    for n in 0.. {
-        let key = format!("{prefix}{n}");
-        let id = QueueId::derive(&topic, &QueueKey::new(&key).unwrap());
-        let keys_there = &mut keys[usize::from(id.partition(2))];
-        if keys_there.len() < n_each {
-            keys_there.push(key);
-        }
-        if keys.iter().all(|keys| keys.len() == n_each) {
-            break;
-        }
-    }
-    keys
 }
 
 async fn fill(topic: &Topic, keys: &[Vec<String>; 2], n_entries: usize) {

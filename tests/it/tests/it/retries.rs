@@ -188,12 +188,14 @@ async fn policies_that_make_no_sense_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     let none = Settings::default();
+    let name = |name| TopicName::new(name).unwrap();
     for (defaults, says) in [
         (none.clone().with_backoff(ms(2), ms(1)), "above its cap"),
         (none.clone().with_attempts_max(0), "the number of attempts is at least 1"),
         (none.clone().with_concurrency_together(3), "together is for topics"),
         (none.clone().with_paused(true), "not opened paused"),
-        (none.with_dead_letter_topic(TopicName::new("dead").unwrap()), "say it of topics"),
+        (none.clone().with_dead_letter_topic(name("dead")), "say it of topics"),
+        (none.with_dead_letter_topic(name("any")), "cannot go to any, its own would go round"),
     ] {
         let error = Engine::open(options(&path).defaults(defaults)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond::{
-    Engine, Entry, ErrorKind, Quantum, QueueId, QueueKey, RateLimit, Scope, Settings, TopicName,
+    Engine, Entry, ErrorKind, PartitionOptions, Quantum, QueueId, QueueKey, RateLimit, Scope,
+    Settings, TopicName,
 };
 use millpond_it::{drain, refused};
 use millpond_storage_api::StoreErrorKind;
 use millpond_storage_memory::{FailedBatch, MemoryStore};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, keys};
 
 fn settings() -> Settings {
     Settings::default()
@@ -65,6 +66,33 @@ async fn what_is_paused_is_accepted_and_comes_after_the_last_resume_across_resta
         prefix.resume().await.unwrap();
         assert_eq!(prefix.settings().unwrap(), None);
         assert!(!waiting.await.unwrap().unwrap().is_empty(), "whoever waits hears of it");
+        engine.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pause_outlives_rules_that_do_not_speak_of_it() {
+    for backend in Backend::both() {
+        let engine = backend.open(settings()).await;
+        let topic = engine.topic("t");
+        fill(&engine, &["a/1"]).await;
+        topic.pause().await.unwrap();
+        topic.prefix("a/").pause().await.unwrap();
+        topic.queue("a/1").pause().await.unwrap();
+        let rule = settings().with_weight(2);
+        let paused = Some(rule.clone().with_paused(true));
+        topic.set(rule.clone()).await.unwrap();
+        assert_eq!(topic.settings().unwrap(), paused);
+        topic.prefix("a/").set(rule.clone()).await.unwrap();
+        assert_eq!(topic.prefix("a/").settings().unwrap(), paused);
+        topic.queue("a/1").set(rule.clone()).await.unwrap();
+        assert_eq!(topic.queue("a/1").settings().unwrap(), paused);
+
+        topic.set(rule.with_paused(false)).await.unwrap();
+        topic.prefix("a/").set(settings()).await.unwrap();
+        assert_eq!(drained(&engine).await, [""; 0], "the queue is paused");
+        topic.queue("a/1").resume().await.unwrap();
+        assert_eq!(drained(&engine).await, ["a/1"]);
         engine.close().await.unwrap();
     }
 }
@@ -166,7 +194,7 @@ async fn rules_that_make_no_sense_are_refused_and_change_nothing() {
             refused(prefix.set(wrong.clone()).await, says);
         }
         refused(engine.topic("").pause().await, "must not be empty");
-        refused(topic.prefix("").pause().await, "must not be empty");
+        refused(topic.prefix("").pause().await, "a prefix must not be empty");
         refused(topic.queue(vec![b'k'; 4096]).resume().await, "the limit is 1024 bytes");
         let unchanged = |engine: &Engine| {
             let topic = engine.topic("t");
@@ -244,6 +272,78 @@ async fn a_rule_that_one_partition_lacks_is_completed_when_the_engine_is_opened(
         let engine = backend.open(settings()).await;
         engine.topic("t").resume().await.unwrap();
         assert_eq!(drained(&engine).await, keys);
+        engine.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rule_reaches_the_partitions_that_work_beside_one_that_has_stopped() {
+    for stopped in [0, 1] {
+        let [_, backend] = Backend::both();
+        let Backend::Memory(disks) = &backend else { panic!("it was just made") };
+        let engine = backend.open(settings()).await;
+        let topic = engine.topic("t");
+        let keys = keys("", 1).map(|keys| topic.queue(&keys[0]));
+        let working = &keys[1 - stopped];
+        working.enqueue(Entry::new("x")).await.unwrap();
+        disks[stopped].fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
+        keys[stopped].enqueue(Entry::new("y")).await.unwrap_err();
+
+        assert_eq!(topic.pause().await.unwrap_err().kind(), ErrorKind::Io);
+        assert!(working.lease().fetch_one().await.unwrap().is_none(), "it is paused");
+        topic.resume().await.unwrap_err();
+        working.lease().fetch_one().await.unwrap().expect("it is resumed");
+        engine.close().await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn rules_that_a_stopped_partition_never_heard_of_are_there_after_opening() {
+    let limited = || settings().with_concurrency_together(1);
+    let [_, backend] = Backend::both();
+    let Backend::Memory(disks) = &backend else { panic!("it was just made") };
+    let engine = backend.open(settings()).await;
+    let topic = engine.topic("t");
+    for prefix in ["ab", "abc", "abcd"] {
+        topic.prefix(prefix).set(limited()).await.unwrap();
+    }
+    disks[0].fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
+    // Three within each other before and after, and four on the way from one to the other by name.
+    topic.prefix("abcd").set(settings()).await.unwrap_err();
+    topic.prefix("a").set(limited()).await.unwrap_err();
+    engine.close().await.unwrap_err();
+
+    let engine = backend.open(settings()).await;
+    let topic = engine.topic("t");
+    let said = |prefix| topic.prefix(prefix).settings().unwrap();
+    assert_eq!(["a", "ab", "abc"].map(said), [(); 3].map(|()| Some(limited())));
+    assert_eq!((said("abcd"), engine.rules().len()), (None, 3));
+    fill(&engine, &["ab", "abcde"]).await;
+    let leased = topic.lease().max(2).fetch().await.unwrap();
+    assert_eq!(leased.len(), 1, "together");
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn defaults_hold_in_whatever_order_options_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let limited = settings().with_concurrency(1);
+    let others = PartitionOptions::default();
+    let options = || millpond_it::options(directory.path());
+    for options in [
+        options().defaults(limited.clone()).partition_options(others.clone()),
+        options().partition_options(others).defaults(limited.clone()),
+        options().defaults(settings().with_concurrency(2)).partition_options(PartitionOptions {
+            defaults: limited,
+            ..PartitionOptions::default()
+        }),
+    ] {
+        let engine = Engine::open(options).await.unwrap();
+        let queue = engine.topic("t").queue("q");
+        queue.enqueue_batch(vec![Entry::new("x"); 2]).await.unwrap();
+        let mut leased = queue.lease().max(2).fetch().await.unwrap();
+        assert_eq!(leased.len(), 1);
+        leased.remove(0).ack().await.unwrap();
         engine.close().await.unwrap();
     }
 }

@@ -1,4 +1,3 @@
-use millpond::admin::PartitionCheck;
 use millpond::{EntryRank, Epoch, LeaseToken, Priority, Sequence};
 
 use super::*;
@@ -6,7 +5,7 @@ use crate::clock::Micros;
 use crate::replay::event::{Event, LeaseSeen};
 use crate::replay::ledger::Ledger;
 use crate::replay::picture::draw_comparison;
-use crate::replay::report::Settings;
+use crate::replay::report::tests::report_with;
 use crate::replay::supervisor::{Ending, Outcome};
 use crate::replay::workload::{JobIndex, Task};
 
@@ -53,28 +52,7 @@ fn report(discipline: Discipline, waits_ms: [u64; 7], n_problems: u64) -> Report
         started_at: Micros(1000),
         ended_at: Micros(1_000_000),
     };
-    let settings = Settings {
-        log: "log.swf".to_owned(),
-        speed: "max".to_owned(),
-        run_ms: Some(5),
-        discipline,
-        workers: 1,
-        partitions: 1,
-        topic: "jobs".to_owned(),
-        crash_after_acks: None,
-        engine: "millpond",
-        sync_policy: "synced",
-    };
-    let check = PartitionCheck {
-        partition: 0,
-        n_queues: 0,
-        n_entries: 0,
-        n_leases: 0,
-        n_rows: 0,
-        n_problems,
-        problems: Vec::new(),
-    };
-    Report::new(settings, &workload, &outcome, &outcome.ledger.samples(), vec![check])
+    report_with(&workload, &outcome, discipline, n_problems)
 }
 
 /// In one queue, jobs wait by their place; in queues of their own, one or two turns of three users.

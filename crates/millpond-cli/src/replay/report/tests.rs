@@ -42,11 +42,21 @@ fn outcome(n_jobs: usize, ending: Ending, events: impl IntoIterator<Item = Event
 }
 
 fn report_of(n_jobs: usize, outcome: &Outcome, n_problems: u64) -> Report {
+    report_with(&workload(n_jobs), outcome, Discipline::Fair, n_problems)
+}
+
+/// Of a replay after which a verification found so many problems.
+pub(in crate::replay) fn report_with(
+    workload: &Workload,
+    outcome: &Outcome,
+    discipline: Discipline,
+    n_problems: u64,
+) -> Report {
     let settings = Settings {
         log: "log.swf".to_owned(),
         speed: "max".to_owned(),
-        run_ms: None,
-        discipline: Discipline::Fair,
+        run_ms: Some(5),
+        discipline,
         workers: 1,
         partitions: 1,
         topic: "jobs".to_owned(),
@@ -54,17 +64,9 @@ fn report_of(n_jobs: usize, outcome: &Outcome, n_problems: u64) -> Report {
         engine: "millpond",
         sync_policy: "synced",
     };
-    let check = PartitionCheck {
-        partition: 0,
-        n_queues: 0,
-        n_entries: 0,
-        n_leases: 0,
-        n_rows: 0,
-        n_problems,
-        problems: (0..n_problems).map(|n| format!("problem {n}")).collect(),
-    };
-    let samples = outcome.ledger.samples();
-    Report::new(settings, &workload(n_jobs), outcome, &samples, vec![check])
+    let problems = (0..n_problems).map(|n| format!("problem {n}")).collect();
+    let check = PartitionCheck { n_problems, problems, ..PartitionCheck::default() };
+    Report::new(settings, workload, outcome, &outcome.ledger.samples(), vec![check])
 }
 
 #[test]

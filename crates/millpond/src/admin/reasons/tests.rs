@@ -5,20 +5,7 @@ use millpond_types::{QueueKey, TopicName};
 use super::*;
 
 fn queue() -> QueueInfo {
-    QueueInfo {
-        topic: "t".to_owned(),
-        key: "q".to_owned(),
-        id: String::new(),
-        partition: 0,
-        n_entries: 2,
-        n_delayed: 0,
-        n_dead: 0,
-        n_leased: 0,
-        head_waits_ms: None,
-        n_granted: None,
-        weight: None,
-        band: None,
-    }
+    QueueInfo { topic: "t".to_owned(), key: "q".to_owned(), n_entries: 2, ..QueueInfo::default() }
 }
 
 /// A state of each kind, with the word and a part of the sentence that tells it.
@@ -64,6 +51,7 @@ fn every_state_has_its_sentence() {
         let queue = QueueInfo { n_entries: 0, ..queue() };
         let (name, reason) = told(&queue, &state);
         assert_eq!(name, word, "{state:?}");
+        assert!(word == state.name() || state == QueueState::Delayed, "metrics use the same word");
         assert!(reason.contains(words), "{words:?} is not in {reason:?}");
     }
     let all: BTreeSet<_> = states().iter().map(|(state, ..)| state.name()).collect();
