@@ -175,7 +175,9 @@ fn raw(case: Case) -> Outcome<f64> {
     let mut keys = 0..;
     let mut n_out = 0;
     if case == Case::Overwriting {
-        (0..SLOTS).for_each(|_| drop(ring.force_push(Promote::new(0))));
+        for _ in 0..SLOTS {
+            let _ = ring.force_push(Promote::new(0));
+        }
     }
     for _ in 0..N_BATCHES {
         if case == Case::Filling {
