@@ -40,7 +40,8 @@
 //!
 //! Use it where work is optional, short compared to how often it is worth doing, and blocking: it may read and write
 //! storage, because its threads are nobody else's. Do not use it for work that must be done (anything can be
-//! evicted or refused), that has an order, or that somebody waits for: a request has no reply.
+//! evicted or refused), that has an order, or that somebody waits for: a request has no reply. Its bounds hold over
+//! all that share it, so a program has one, whatever number of caches and partitions it has.
 //!
 //! # What it promises
 //!
