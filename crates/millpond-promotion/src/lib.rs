@@ -75,6 +75,8 @@
 //!
 //! * At most [`PoolOptions::SLOTS_MAX`] slots and [`PoolOptions::WORKERS_MAX`] threads, which are started with the pool.
 //! * The order is that of arrival, roughly; there are no priorities.
+//! * The ring is that of `crossbeam-queue`: a thread that meets another one in the middle of its push or pop spins until
+//!   that is through, which the system can stretch by taking the other one's processor away.
 //! * A table of fingerprints can take one key for another. It costs the second one this attempt, in a full pool
 //!   less than once in ten thousand times.
 //! * A thread cannot be stopped. An executor that hangs for ever keeps its thread and its request.
