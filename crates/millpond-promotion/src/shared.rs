@@ -47,8 +47,9 @@ impl<R: Request> Shared<R> {
     }
 
     pub(crate) fn schedule(&self, request: R) -> Scheduled<R> {
-        // Code of the caller's, which may panic: before anything is held.
+        // Code of the caller's, which may panic or schedule: before anything is held.
         let (key_hash, n_bytes) = (request.key_hash(), request.n_bytes());
+        // Nobody who is late enters, so that the last one out is the last one soon.
         if self.gate.look().is_closed() {
             return self.reject(request, Rejection::Closed);
         }
@@ -172,6 +173,7 @@ impl<R: Request> Shared<R> {
     /// Sees to one request, if one waits.
     pub(crate) fn serve_one(&self) -> bool {
         let Some(entry) = self.waiting.pop() else { return false };
+        // Best effort: what was taken out before the close goes on.
         if self.gate.look().is_abandoned() {
             self.abandon(entry);
         } else {
@@ -224,17 +226,18 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let keeps = self.rules.lacks(Mutation::PanicKeepsClaim);
-        if self.rules.lacks(Mutation::EndsBeforeRelease) {
+        let ends_first = self.rules.lacks(Mutation::EndsBeforeRelease);
+        if ends_first {
             self.counters.ended(self.terminal);
-            return drop(self.claim.take());
         }
-        if let Some(claim) = self.claim.take()
-            && self.terminal == Terminal::Panicked
-            && keeps
-        {
-            let _: Stored = claim.store();
+        let claim = self.claim.take();
+        if self.terminal == Terminal::Panicked && self.rules.lacks(Mutation::PanicKeepsClaim) {
+            let _: Option<Stored> = claim.map(Claim::store);
+        } else {
+            drop(claim);
         }
-        self.counters.ended(self.terminal);
+        if !ends_first {
+            self.counters.ended(self.terminal);
+        }
     }
 }

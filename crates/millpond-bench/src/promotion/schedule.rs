@@ -123,7 +123,7 @@ fn beside_one_that_is_inside(case: Case) -> Outcome<f64> {
     let n_last = occupied.pool.stats();
     let is_right = n_queued + n_evicting + n_full == u64::try_from(n_calls)?
         && n_full <= u64::try_from(n_calls / 1_000)?
-        && n_last.n_wakeups == 1
+        && n_last.n_wakeups <= 1
         && (case == Case::Overwriting) == (n_evicting > 0);
     if !is_right {
         return Err(format!("{n_queued} {n_evicting} {n_full}: {n_last:?}").into());
@@ -175,7 +175,9 @@ fn raw(case: Case) -> Outcome<f64> {
     let mut keys = 0..;
     let mut n_out = 0;
     if case == Case::Overwriting {
-        (0..SLOTS).for_each(|_| drop(ring.force_push(Promote::new(0))));
+        for _ in 0..SLOTS {
+            let _ = ring.force_push(Promote::new(0));
+        }
     }
     for _ in 0..N_BATCHES {
         if case == Case::Filling {

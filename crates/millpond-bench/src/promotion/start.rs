@@ -16,8 +16,10 @@ use crate::report::{Figure, Report};
 pub(super) const CASE: &str = "start";
 /// Requests in a run.
 const N_STARTS: usize = 200;
-/// Long enough for a worker to fall asleep; not a multiple of the other's period.
-const PAUSE: Duration = Duration::from_micros(1_370);
+/// Long enough for a worker to fall asleep.
+const PAUSE: Duration = Duration::from_micros(500);
+/// Each pause is longer by this than the last one, modulo the other's period, so that all of its phases are met.
+const PAUSE_STEP: Duration = Duration::from_micros(389);
 /// How often the one that polls looks.
 pub(super) const PERIOD: Duration = Duration::from_millis(1);
 
@@ -112,8 +114,10 @@ fn polled() -> Outcome<Vec<Duration>> {
 #[expect(clippy::disallowed_methods, reason = "a benchmark lets time pass")]
 fn ask(starts: &Receiver<Duration>, push: impl Fn() -> Outcome<()>) -> Outcome<Vec<Duration>> {
     let mut waits = Vec::new();
+    let mut extra = Duration::ZERO;
     for _ in 0..N_STARTS {
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE + extra);
+        extra = (extra + PAUSE_STEP).checked_sub(PERIOD).unwrap_or(extra + PAUSE_STEP);
         push()?;
         waits.push(starts.recv()?);
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::thread::{scope, yield_now};
 use std::time::Duration;
 
-use super::{Random, first_seed, options, replay};
+use super::{Random, first_seed, options, pool, replay};
 use crate::options::{Overflow, PoolOptions};
 use crate::outcome::{Rejection, Scheduled};
 use crate::pool::Pool;
 use crate::request::{Ended, Request};
+use crate::rules::Mutation;
 use crate::stats::Stats;
 
 const N_STORMS: u64 = 3_000;
@@ -77,14 +78,14 @@ fn produce(pool: &Pool<Token>, seed: u64, exists: &Arc<()>) -> Told {
     told
 }
 
-fn storm(seed: u64) -> Result<(), String> {
+fn storm(seed: u64, broken: Option<Mutation>) -> Result<(), String> {
     let mut random = Random(seed);
     let overflow = if random.below(2) == 0 { Overflow::DropOldest } else { Overflow::DropNewest };
     let slots = [1, 2, 3, 64][random.index(4)];
     let options =
         PoolOptions { overflow, bytes_max: 3 * (slots + 1), ..options(slots, 1 + random.index(3)) };
     let exists = Arc::new(());
-    let pool = Pool::new(options, run).unwrap();
+    let pool = pool(options, broken, run);
     let n_yields = random.below(30);
     let (seeds, deadline) = (
         [random.below(u64::MAX), random.below(u64::MAX)],
@@ -151,6 +152,12 @@ fn matches(stats: &Stats, told: &[Told; 2]) -> Result<(), String> {
 fn no_storm_strands_a_request() {
     let seed = first_seed();
     for seed in seed..seed + N_STORMS {
-        storm(seed).map_err(|problem| replay(seed, &problem)).unwrap();
+        storm(seed, None).map_err(|problem| replay(seed, &problem)).unwrap();
     }
+}
+
+#[test]
+fn storms_miss_what_a_request_held() {
+    let found = (1..200).find_map(|seed| storm(seed, Some(Mutation::UnstartedKeepsClaim)).err());
+    assert!(found.is_some(), "no storm sees bytes that are gone");
 }
