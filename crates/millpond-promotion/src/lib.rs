@@ -79,7 +79,7 @@
 //! * A thread cannot be stopped. An executor that hangs for ever keeps its thread and its request.
 
 mod claims;
-mod core;
+
 mod exits;
 mod gate;
 mod keys;
@@ -88,6 +88,8 @@ mod outcome;
 mod pool;
 mod request;
 mod ring;
+mod rules;
+mod shared;
 mod stats;
 mod waiting;
 mod worker;
@@ -97,6 +99,11 @@ pub use outcome::{Closed, Rejection, Scheduled};
 pub use pool::Pool;
 pub use request::{Ended, Executor, Request};
 pub use stats::Stats;
+
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod tests;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
