@@ -9,7 +9,7 @@
 //! And at the end: nobody waits for ever, memory and store agree, and no key is left in between.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -138,7 +138,8 @@ struct World {
     now: UnixMillis,
     writes: BTreeMap<u8, Vec<Write>>,
     invalidations: Vec<Invalidation>,
-    damaged: BTreeSet<u8>,
+    /// Keys whose row was damaged, and until when.
+    damaged: BTreeMap<u8, u64>,
     /// The store has refused a commit.
     is_dead: bool,
     tasks: Vec<Task>,
@@ -206,7 +207,7 @@ impl World {
             now: UnixMillis(0),
             writes: BTreeMap::new(),
             invalidations: Vec::new(),
-            damaged: BTreeSet::new(),
+            damaged: BTreeMap::new(),
             is_dead: false,
             tasks: Vec::new(),
             seen: BTreeMap::new(),
@@ -236,10 +237,11 @@ impl World {
             28 if step.amount.is_multiple_of(3) => {
                 self.crash(usize::from(step.amount % 5));
             }
-            29 if step.amount.is_multiple_of(8) && !self.is_dead => {
+            29 if step.amount.is_multiple_of(8) && !self.is_dead && has_room => {
                 let batch = [FailedBatch::Lost, FailedBatch::Survives][usize::from(step.pick % 2)];
                 self.disk.fail_commit(0, StoreErrorKind::NoSpace, batch);
                 self.is_dead = true;
+                self.write(number, step, true)?;
             }
             _ => {}
         }
@@ -343,7 +345,7 @@ impl World {
         let at = usize::from(amount) % row.len();
         row[at] ^= 1 << (amount % 8);
         self.disk.poke_row(TABLE, &row_key, &row);
-        self.damaged.insert(number);
+        self.damaged.insert(number, u64::MAX);
     }
 
     fn crash(&mut self, keep: usize) {
@@ -364,7 +366,8 @@ impl World {
                 check(self.is_dead, || format!("nothing was injected, and yet: {error}"))
             }
             (Kind::Read { key, .. }, Err(CacheError::Corrupt { why })) => {
-                check(self.damaged.contains(key), || format!("key {key} is not damaged: {why}"))
+                let healed = self.damaged.get(key).copied().unwrap_or(0);
+                check(healed >= task.begin, || format!("key {key} is not damaged: {why}"))
             }
             (Kind::Read { .. }, Err(CacheError::Load(_))) => Ok(()),
             (_, Err(error)) => Err(format!("{error:?}")),
@@ -374,7 +377,9 @@ impl World {
                 if let Some(value) = write.value {
                     self.log.values.borrow_mut()[value].end = Some(tick);
                 }
-                self.damaged.remove(key);
+                if let Some(healed) = self.damaged.get_mut(key) {
+                    *healed = tick.min(*healed);
+                }
                 Ok(())
             }
             (Kind::Invalidate(at), Ok(_)) => {
@@ -463,7 +468,8 @@ impl World {
     }
 
     fn finish(mut self) -> Result<(), String> {
-        loop {
+        for round in 0.. {
+            check(round < 100, || "no end of reads and commits".to_owned())?;
             self.log.tick.set(self.log.tick.get() + 1);
             self.disk.sync_all();
             while self.gates.len() > 0 {
@@ -498,12 +504,13 @@ impl World {
             let row = self.store.try_get(TABLE, &row_key).map_err(|error| error.to_string())?;
             let row = row.map(|row| Row::decode(&row_key, row, false));
             let Some(Ok(row)) = row else {
-                check(self.damaged.contains(&id[0]) || !self.is_hit(&id), || {
+                check(self.damaged.contains_key(&id[0]) || !self.is_hit(&id), || {
                     format!("key {}: {blob:?} in memory, nothing below", id[0])
                 })?;
                 continue;
             };
-            let is_same = row.blob == blob || self.damaged.contains(&id[0]) || !self.is_hit(&id);
+            let is_same =
+                row.blob == blob || self.damaged.contains_key(&id[0]) || !self.is_hit(&id);
             check(is_same, || format!("key {}: {blob:?} in memory, {row:?} below", id[0]))?;
         }
         Ok(())
