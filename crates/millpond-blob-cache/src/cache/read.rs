@@ -53,7 +53,9 @@ impl BlobCache {
                             return shared.lead(Leader::new(flight, ticket), key, now).await;
                         }
                         Followed::Gone => {
-                            let _ = shared.core().forget(key, place);
+                            if shared.core().forget(key, place) {
+                                return shared.read_alone(key, now).await;
+                            }
                         }
                     }
                 }
