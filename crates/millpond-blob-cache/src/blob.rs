@@ -56,7 +56,7 @@ impl Blob {
 ///
 /// let meta = Meta::new().expiring_at(UnixMillis(60_000)).tagged("user-7")?.described("image/png")?;
 /// assert!(meta.is_expired(UnixMillis(60_000)));
-/// assert_eq!(meta.tags(), ["user-7"]);
+/// assert_eq!(&*meta.tags()[0], "user-7");
 /// # Ok::<(), millpond_types::LimitExceeded>(())
 /// ```
 // std's Arc: nothing in it changes, so there is nothing for a model to see.

@@ -22,6 +22,8 @@ use crate::rules::Rules;
 use crate::{Index, OpenError};
 
 pub(crate) use flight::Flight;
+#[cfg(test)]
+pub(crate) use flight::{Followed, Follower, Leader};
 pub use options::CacheOptions;
 pub use promote::Promotion;
 pub use stats::{CacheStats, InlineStats};

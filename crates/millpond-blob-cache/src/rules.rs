@@ -12,6 +12,8 @@ pub(crate) enum Mutation {
     RemoveKeepsTickets,
     /// What is committed counts as known since the commit, not since its ticket.
     StampedLate,
+    /// What was read counts as known since the ticket, not since it was written.
+    RowStampForgotten,
     /// A hit trusts what it finds although something was invalidated.
     HitUnasked,
     /// Whether something was invalidated is asked by stamp, which later ones can overtake.
@@ -62,7 +64,8 @@ pub(crate) enum Mutation {
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const INDEX: [Self; 20] = [
+    pub(crate) const INDEX: [Self; 21] = [
+        Self::RowStampForgotten,
         Self::CommitUnasked,
         Self::PutKeepsTickets,
         Self::RemoveKeepsTickets,

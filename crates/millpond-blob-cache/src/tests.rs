@@ -1,6 +1,7 @@
 //! Histories against an oracle, and the rules left out one at a time.
 
 mod bounds;
+mod calls;
 mod histories;
 mod layered;
 mod rows;

@@ -53,7 +53,9 @@ impl BlobCache {
                             return shared.lead(Leader::new(flight, ticket), key, now).await;
                         }
                         Followed::Gone => {
-                            let _ = shared.core().forget(key, place);
+                            if shared.core().forget(key, place) {
+                                return shared.read_alone(key, now).await;
+                            }
                         }
                     }
                 }
@@ -172,16 +174,19 @@ impl Shared {
             Ok(Below::Stale) => (Ok(None), true),
             Err(error) => (Err(error), false),
         };
-        let Some(ticket) = leader.resolve(outcome.clone()) else {
+        let Some(mut ticket) = leader.resolve(outcome.clone()) else {
             unreachable!("a leader that reads has its ticket");
         };
-        let blob = outcome?.map(|row| row.blob);
-        match &blob {
-            Some(blob) if ticket.is_admitted() => self.promote(ticket, blob.clone(), now),
+        let row = outcome?;
+        match &row {
+            Some(row) if ticket.is_admitted() => {
+                ticket.read_under(row.stamp);
+                self.promote(ticket, row.blob.clone(), now);
+            }
             None if is_stale => self.sweep(ticket, key),
             _ => drop(ticket),
         }
-        Ok(blob)
+        Ok(row.map(|row| row.blob))
     }
 
     /// Installs what was read: here if that is cheap, else in the pool.

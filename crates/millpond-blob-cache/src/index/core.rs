@@ -101,14 +101,14 @@ impl Core {
             None => Miss::NotYet,
             Some(place) => {
                 let key = shard.key_at(place);
-                Miss::Promote(this.ticket(key, of.hash, place))
+                Miss::Promote(Self::ticket(this, key, of.hash, place))
             }
         })
     }
 
-    fn ticket(self: &Arc<Self>, key: Bytes, hash: u64, place: Place) -> Ticket {
-        let stamp = self.generations.stamp();
-        Ticket { core: self.clone(), place, key, hash, stamp, is_spent: false }
+    fn ticket(this: &Arc<Self>, key: Bytes, hash: u64, place: Place) -> Ticket {
+        let stamp = this.generations.stamp();
+        Ticket { core: this.clone(), place, key, hash, stamp, is_spent: false }
     }
 
     pub(crate) fn join(
@@ -130,7 +130,7 @@ impl Core {
             Shared::Join(place, flight) => Arrival::Follow(flight, place),
             Shared::Lead(place, flight) => {
                 let key = shard.key_at(place);
-                Arrival::Lead(this.ticket(key, of.hash, place), flight)
+                Arrival::Lead(Self::ticket(this, key, of.hash, place), flight)
             }
         }
     }

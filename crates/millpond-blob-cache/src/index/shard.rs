@@ -141,7 +141,6 @@ impl Shard {
     }
 
     fn remember(&mut self, hash: u64) {
-        #[cfg(test)]
         if self.rules.lacks(Mutation::GhostsUnbounded) {
             self.window.grow();
         }

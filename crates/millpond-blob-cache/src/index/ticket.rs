@@ -89,6 +89,14 @@ impl Ticket {
         self.stamp
     }
 
+    /// What is to be committed was written under `stamp`, which can be lower than that of the ticket. A number that was
+    /// given out between the two and comes into force late has to reach it.
+    pub(crate) fn read_under(&mut self, stamp: Stamp) {
+        if !self.core.rules.lacks(Mutation::RowStampForgotten) {
+            self.stamp = self.stamp.min(stamp);
+        }
+    }
+
     pub(crate) fn is_admitted(&self) -> bool {
         self.core.shard(self.hash).lock().is_admitted(self.place)
     }

@@ -59,8 +59,7 @@ impl Window {
         self.places.insert_unique(hash, place, |place| ring[*place as usize]);
     }
 
-    /// The broken twin: a window without an end.
-    #[cfg(test)]
+    /// Makes a window without an end: only a broken twin does.
     pub(super) fn grow(&mut self) {
         self.n_max = self.n_max.max(self.ring.len() + 1);
     }

@@ -4,13 +4,14 @@ use millpond_types::UnixMillis;
 
 use super::{Random, with};
 use crate::rules::Mutation;
-use crate::{Blob, Committed, Index, IndexOptions, Key, Lookup, Miss};
+use crate::{Blob, Committed, Index, IndexOptions, Key, Lookup, Miss, Scope};
 
 /// A property, given the rule that is left out.
 type Property = fn(Option<Mutation>) -> Result<(), String>;
 
 /// Those beside the histories.
-pub(super) const PROPERTIES: [(&str, Property); 3] = [
+pub(super) const PROPERTIES: [(&str, Property); 4] = [
+    ("a late number reaches what was read", a_late_number_reaches_what_was_read),
     ("a scan leaves residents alone", a_scan_leaves_residents_alone),
     ("what is asked for stays", what_is_asked_for_stays),
     ("ghosts are bounded", ghosts_are_bounded),
@@ -82,6 +83,27 @@ fn what_is_asked_for_stays(broken: Option<Mutation>) -> Result<(), String> {
 
 fn ghosts_are_bounded(broken: Option<Mutation>) -> Result<(), String> {
     scan(&index(100_000, 8, broken), 0, 100_000)
+}
+
+/// Two invalidations of which the first comes into force last, and a promotion between them of a row that was written
+/// before both.
+fn a_late_number_reaches_what_was_read(broken: Option<Mutation>) -> Result<(), String> {
+    let index = index(10_000, 1, broken);
+    let generations = &index.core.generations;
+    let (written_under, key) = (generations.stamp(), Key::new("ns", b"key").unwrap());
+    let late = generations.allocate();
+    index.invalidate(Scope::Tag("another"));
+    let _ = index.lookup(key, NOW);
+    let Lookup::Miss(Miss::Promote(mut ticket)) = index.lookup(key, NOW) else {
+        return Err("the second miss brings a ticket".to_owned());
+    };
+    ticket.read_under(written_under);
+    ticket.commit(Blob::new("value"), NOW);
+    generations.publish(Scope::Namespace("ns"), late);
+    match index.lookup(key, NOW) {
+        Lookup::Hit(_) => Err("what was invalidated is a hit".to_owned()),
+        Lookup::Miss(_) => Ok(()),
+    }
 }
 
 #[test]

@@ -556,7 +556,7 @@ fn search(n_cases: u64, broken: Option<Mutation>) -> Result<(), (u64, Box<Failur
 
 #[test]
 fn layered_histories_keep_their_promises() {
-    if let Err((seed, error)) = search(3_000, None) {
+    if let Err((seed, error)) = search(10_000, None) {
         panic!(
             "{error}\nreplay: MILLPOND_BLOB_CACHE_SEED={seed} cargo test -p millpond-blob-cache layered_histories"
         );
