@@ -158,6 +158,11 @@ impl Recall {
         leased.map(|(id, _)| *id).collect::<Vec<_>>().into_iter()
     }
 
+    /// Whether there are any.
+    pub(super) fn has_leased(&self) -> bool {
+        self.leases.values().flatten().any(|(_, row)| !row.is_released())
+    }
+
     pub(super) fn take_parked(&mut self) -> impl Iterator<Item = Message> + use<> {
         self.n_parked = 0;
         std::mem::take(&mut self.parked).into_values().flatten()
