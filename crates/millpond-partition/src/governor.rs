@@ -217,8 +217,8 @@ impl Seat {
         scheduler
     }
 
-    /// A topic has left the partition.
-    pub(crate) fn remove_domain(&self, id: TopicId, scheduler: Scheduler) {
+    /// A topic has left the partition. With `forgets` its bucket goes along, full or not.
+    pub(crate) fn remove_domain(&self, id: TopicId, scheduler: Scheduler, forgets: bool) {
         let mut state = self.lock();
         let State { limits, domains, topics, .. } = &mut *state;
         domains.remove(&scheduler.domain());
@@ -226,8 +226,10 @@ impl Seat {
         let Some(topic) = topics.get_mut(&id) else { return };
         topic.n_domains -= 1;
         topic.weights.iter_mut().for_each(|weights| weights[self.number] = 0);
+        // What is not full stays, or it would be full when the topic comes back. As of the last time they were used.
+        let is_at_rest = forgets || limits.is_at_rest(0, topic.resource).unwrap_or(true);
         // Permits may be out of an owner that failed; then it stays until the engine is closed.
-        if topic.n_domains == 0 && limits.remove(topic.resource).is_ok() {
+        if topic.n_domains == 0 && is_at_rest && limits.remove(topic.resource).is_ok() {
             topics.remove(&id);
         }
     }
@@ -241,6 +243,19 @@ impl Seat {
         for (band, weights) in Band::ALL.into_iter().zip(&mut topic.weights) {
             weights[self.number] = scheduler.eligible_weight(band);
         }
+    }
+
+    /// The partition is opened, and takes over the rules that it has stored.
+    pub(crate) fn recover(&self, now: UnixMillis, mut rows: Vec<SettingsRow>) {
+        self.lock().rules.opened(nanos(now));
+        // Another partition may have stopped long before this one, and have told of older rules. What limits nothing
+        // any more goes first, and the others as they were made: so no more limits are within each other at any
+        // time than may be.
+        let limits = |row: &SettingsRow| {
+            row.settings.concurrency_together.is_some() || row.settings.rate_together.is_some()
+        };
+        rows.sort_by_key(|row| (limits(row), row.revision));
+        rows.iter().for_each(|row| self.learn(now, row, true));
     }
 
     /// A rule is stored in this partition: it is in force from now on.

@@ -16,13 +16,14 @@
 //! * **V10** The stored totals are the sum of the counters of all queues.
 //! * **V11** A key that was seen has a row by key and one by the time at which it is forgotten, and they
 //!   agree; none of the latter is below the stored floor.
+//! * **V12** Every rule makes sense for what it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_storage_api::{StoreRead, Table};
 use millpond_types::{
-    ActiveKey, ActiveRow, LeaseKey, LeaseRow, PayloadKey, QueueId, QueueRow, Sequence, Stage,
-    SystemKey, TopicId, TotalsRow, decode_u64,
+    ActiveKey, ActiveRow, LeaseKey, LeaseRow, PayloadKey, QueueId, QueueRow, Sequence, SettingsRow,
+    Stage, SystemKey, TopicId, TotalsRow, decode_u64,
 };
 
 use crate::inspect::scan_table;
@@ -103,6 +104,7 @@ pub async fn verify(
     entries::read(store, &mut found, &mut queues).await?;
     delayed::check(store, &mut found, &mut queues).await?;
     dedup::check(store, &mut found).await?;
+    check_rules(store, &mut found).await?;
     check_names(store, &mut found, &queues).await?;
     check_leases(store, &mut found, &queues).await?;
     check_bodies(store, &mut found, &queues).await?;
@@ -116,6 +118,25 @@ pub async fn verify(
     check_totals(store, &mut found, &queues).await?;
     found.n_queues = queues.len() as u64;
     Ok(found)
+}
+
+async fn check_rules(
+    store: &(impl StoreRead + ?Sized),
+    found: &mut Verification,
+) -> Result<(), PartitionError> {
+    scan_table(store, Table::Settings, |key, row| {
+        found.n_rows += 1;
+        match SettingsRow::decode(key, row) {
+            Ok(SettingsRow { scope, settings, .. }) => {
+                if let Err(error) = settings.check(&scope) {
+                    found.problem(format!("the rule of {scope}: {error}"));
+                }
+            }
+            Err(error) => found.problem(describe(key, &error)),
+        }
+        Ok(())
+    })
+    .await
 }
 
 async fn read_active(

@@ -251,6 +251,10 @@ impl Settings {
         {
             return Err(InvalidSettings::DeadLetterLoop(topic.clone()));
         }
+        if let Setting::Is(Backoff { cap_ms, .. }) = self.backoff {
+            // 0 is no back-off at all.
+            check_time("the cap of a back-off", Some(cap_ms.max(1)), DELAY_MS_MAX)?;
+        }
         let window_ms = self.dedup_window_ms;
         check_time("a dedup window", window_ms, DEDUP_WINDOW_MS_MAX)?;
         check_time("a retention", self.retention_ms.value(), DELAY_MS_MAX)?;

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
 };
-use millpond_types::{Quantum, QueueKey, QueueRow, Scope, SettingsRow, TopicId, UnixMillis};
+use millpond_types::{
+    Quantum, QueueId, QueueKey, QueueRow, Scope, SettingsRow, TopicId, UnixMillis,
+};
 
 use super::queues::Slot;
 use super::reads::{Read, ReadJob, Reading, pause_ms};
@@ -145,8 +147,8 @@ impl Core {
         self.to_resolve.retain(|slot| {
             queues.get(*slot).is_some_and(|q| q.class.is_unresolved() && q.n_leased() > 0)
         });
-        let counts_all = self.to_resolve.is_empty() && self.recall.leased().next().is_none();
-        if is_through && counts_all {
+        let counts_all = || self.to_resolve.is_empty() && !self.recall.has_leased();
+        if is_through && counts_all() {
             self.seat.walked(self.looked_at, walk.topic, walk.revision);
             let _ = walk.reply.send(Ok(walk.position));
             return !self.walks.is_empty();
@@ -206,12 +208,18 @@ impl Core {
             };
             let may_wait = naming.may_wait;
             return Some(self.start_read(
-                Reading::Names(slot),
+                Reading::Names(slot, queue.id),
                 Read::Rows(request),
                 may_wait,
                 true,
             ));
         }
+    }
+
+    /// Whether the names of a queue are still wanted.
+    pub(super) fn is_naming(&self, slot: Slot, id: QueueId) -> bool {
+        let queue = self.queues.get(slot).filter(|queue| queue.id == id);
+        queue.and_then(|queue| queue.busy.as_ref()).is_some_and(|busy| busy.naming.is_some())
     }
 
     pub(super) fn handle_names(
@@ -283,18 +291,11 @@ impl Core {
     pub(super) fn recover_rules(
         &mut self,
         now: UnixMillis,
-        rules: &[SettingsRow],
+        rules: Vec<SettingsRow>,
         leased: Vec<(Arc<QueueRef>, millpond_types::ActiveRow)>,
     ) {
         self.looked_at = now;
-        // Another partition may have stopped long before this one, and have told of older rules. What limits
-        // nothing any more goes first, so that on the way there are never more limits within each other than
-        // there may be.
-        let (limiting, others): (Vec<_>, Vec<_>) = rules.iter().partition(|row| {
-            let settings = &row.settings;
-            settings.concurrency_together.is_some() || settings.rate_together.is_some()
-        });
-        others.into_iter().chain(limiting).for_each(|row| self.seat.learn(now, row, true));
+        self.seat.recover(now, rules);
         for (names, row) in leased {
             self.names.insert(names.id, names.clone());
             self.bring_back(now, names.topic_id, names.id, row);

@@ -209,7 +209,8 @@ impl Core {
             let Some((entries, seen)) = entries_of(message) else { continue };
             for key in entries[seen.n_checked..n_checked].iter().filter_map(|e| e.dedup.as_ref()) {
                 if let Some(row) = found.get(key) {
-                    seen.rows.entry(key.clone()).or_insert(*row);
+                    // In place of what memory said before: the key may have been taken again since.
+                    seen.rows.insert(key.clone(), *row);
                 }
             }
             seen.n_checked = n_checked;

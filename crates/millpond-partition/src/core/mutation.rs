@@ -28,6 +28,8 @@ pub(crate) enum Mutation {
     LeasesUnresolved,
     /// A queue leaves memory while its bucket is not full.
     BucketForgotten,
+    /// A topic leaves memory while its bucket is not full, and gets another.
+    TopicBucketForgotten,
     /// What was made available to a topic that nobody asks for stays there.
     PromiseKept,
     /// The other partitions do not hear that a change of rules lets more of a topic through, or less.

@@ -77,7 +77,7 @@ pub(super) enum Reading {
     Body(Slot, EntryRank),
     Recall,
     Active(QueueId),
-    Names(Slot),
+    Names(Slot, QueueId),
     Seen(QueueId),
     Forget,
     /// What it was for has changed meanwhile. It still counts as in flight.
@@ -172,10 +172,12 @@ impl Core {
             (Reading::Active(id), ReadOutcome::Active(outcome)) => {
                 self.handle_active(now, id, outcome);
             }
-            (Reading::Names(slot), ReadOutcome::Rows(rows, outcome)) => {
+            // It became known otherwise, and the queue may have left memory since.
+            (Reading::Names(slot, id), _) if !self.is_naming(slot, id) => {}
+            (Reading::Names(slot, _), ReadOutcome::Rows(rows, outcome)) => {
                 self.handle_names(now, slot, rows, outcome);
             }
-            (Reading::Names(slot), _) => self.naming_failed(now, slot, failed().to_string()),
+            (Reading::Names(slot, _), _) => self.naming_failed(now, slot, failed().to_string()),
             (Reading::Active(id), _) => self.handle_active(now, id, Err(failed())),
             (Reading::Seen(id), ReadOutcome::Seen(outcome)) => self.handle_seen(now, id, outcome),
             (Reading::Seen(id), _) => self.handle_seen(now, id, Err(failed())),

@@ -12,6 +12,7 @@
 //! new.
 
 mod dormant;
+mod leases;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -23,11 +24,9 @@ use millpond_types::{
 
 use super::reads::{Read, ReadJob, Reading, StoredActive, pause_ms};
 use super::topics::{Recall as RecallOfTopic, TopicSlot};
-use super::waits::Wait;
-use super::{Core, Lease, LeaseState, Mutation, Queue, Slot};
+use super::{Core, Mutation, Queue};
 use crate::PartitionError;
 use crate::command::{LeaseRef, LeaseSource, Message};
-use crate::options::LeasesAtOpen;
 
 pub(super) use dormant::Dormant;
 
@@ -156,6 +155,11 @@ impl Recall {
             |leases: &[(EntryRank, LeaseRow)]| leases.iter().any(|(_, row)| !row.is_released());
         let leased = self.leases.iter().filter(|(_, leases)| in_force(leases));
         leased.map(|(id, _)| *id).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_leased(&self) -> bool {
+        self.leases.values().flatten().any(|(_, row)| !row.is_released())
     }
 
     pub(super) fn take_parked(&mut self) -> impl Iterator<Item = Message> + use<> {
@@ -459,33 +463,6 @@ impl Core {
         // Only now, because it may leave memory at once, and those that waited for it would find it empty.
         if !in_vain {
             self.touch(slot);
-        }
-    }
-
-    fn recover_lease(&mut self, slot: Slot, rank: EntryRank, row: LeaseRow) {
-        let state = if row.is_released() {
-            LeaseState::Released
-        } else if self.options.leases_at_open == LeasesAtOpen::Release {
-            LeaseState::Expired
-        } else {
-            LeaseState::Held
-        };
-        let permit = if state == LeaseState::Held { self.adopt(slot) } else { None };
-        let lease = Lease { row, state, holder: None, permit };
-        self.queues[slot].busy_mut().leases.insert(rank, lease);
-        // Its owner is gone, and it was the last attempt. Also if an earlier owner wrote that down and came no
-        // further.
-        let is_spent = state != LeaseState::Held && self.is_spent(slot, row.attempts);
-        let hides = !self.is_broken(Mutation::RecoveredLeaseShown);
-        if hides && (state == LeaseState::Held || is_spent) {
-            // Hidden before the first refill can see it.
-            self.with_window(slot, |window| window.reserve(rank));
-        }
-        if state == LeaseState::Held {
-            self.wait(slot, row.deadline, Wait::LeaseEnds(rank));
-        }
-        if is_spent {
-            self.set_spent_aside(slot, rank);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Recovered {
     dedup_floor: UnixMillis,
     leases: Vec<(LeaseKey, LeaseRow)>,
     rules: Vec<SettingsRow>,
-    /// Queues with leases in force, if there are rules that may concern them.
+    /// Queues with leases in force, if there are rules by which leases of several queues count together.
     leased: Vec<(Arc<QueueRef>, ActiveRow)>,
     n_rows_corrupt: u64,
 }
@@ -76,7 +76,12 @@ impl Recovered {
         .await?;
         let mut rules = Vec::new();
         scan_table(store, Table::Settings, |key, row| {
-            match SettingsRow::decode(key, row) {
+            let checked = SettingsRow::decode(key, row).map_err(|error| error.to_string());
+            let checked = checked.and_then(|row| {
+                let is_sound = row.settings.check(&row.scope).map_err(|error| error.to_string());
+                is_sound.map(|()| row)
+            });
+            match checked {
                 Ok(row) => rules.push(row),
                 Err(error) => {
                     tracing::error!(key = %key.escape_ascii(), %error, "a rule is set aside");
@@ -86,8 +91,10 @@ impl Recovered {
             Ok(())
         })
         .await?;
+        // Only where queues share permits does it matter to others what is leased of a queue that is not back.
+        let counts = |rule: &SettingsRow| rule.settings.concurrency_together.is_some();
         let leased =
-            if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
+            if rules.iter().any(counts) { read_leased(store, &leases).await? } else { Vec::new() };
         let epoch = store.epoch();
         Ok(Self {
             epoch,
@@ -253,7 +260,7 @@ impl Core {
             counters,
             way_back,
         };
-        core.recover_rules(now, &recovered.rules, recovered.leased);
+        core.recover_rules(now, recovered.rules, recovered.leased);
         core
     }
 }

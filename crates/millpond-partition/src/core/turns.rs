@@ -42,7 +42,8 @@ impl Core {
     /// Forgets a topic that nobody needs.
     pub(super) fn tidy_topic(&mut self, slot: TopicSlot) {
         if let Some(topic) = self.topics.remove_unused(slot) {
-            self.seat.remove_domain(topic.id, topic.scheduler);
+            let forgets = self.is_broken(Mutation::TopicBucketForgotten);
+            self.seat.remove_domain(topic.id, topic.scheduler, forgets);
         }
     }
 
@@ -75,6 +76,8 @@ impl Core {
         let Some(queue) = self.queues.remove(slot) else { return };
         let topic = &mut self.topics[queue.topic];
         topic.n_queues -= 1;
+        // Whoever wants its work still is listed when it comes back.
+        topic.held_up.remove(&queue.id);
         let added = "it was added when it came into memory";
         let mut state = self.seat.lock();
         let resource = topic.scheduler.resource(&state.limits, queue.handle).expect(added);
@@ -275,7 +278,9 @@ impl Drop for Core {
                 }
             }
         }
-        topics.into_iter().for_each(|(id, scheduler)| self.seat.remove_domain(id, scheduler));
+        for (id, scheduler) in topics {
+            self.seat.remove_domain(id, scheduler, false);
+        }
         self.seat.take_woken();
     }
 }

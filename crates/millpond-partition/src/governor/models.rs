@@ -81,7 +81,7 @@ impl Side {
 
     /// The partition ends, as the loop does.
     fn leave(self) {
-        self.seat.remove_domain(TopicId::derive(&topic()), self.scheduler);
+        self.seat.remove_domain(TopicId::derive(&topic()), self.scheduler, false);
         self.seat.take_woken();
         drop(ManuallyDrop::into_inner(self.seat));
         drop(ManuallyDrop::into_inner(self.mailbox));

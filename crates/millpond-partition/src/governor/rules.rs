@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millpond_scheduler::{Limit, Limits, Rate, ResourceId};
 use millpond_types::{
-    QueueId, QueueKey, RateLimit, Scope, Settings, SettingsRow, TopicId, TopicName,
+    QueueId, QueueKey, RateLimit, Scope, Setting, Settings, SettingsRow, TopicId, TopicName,
 };
 
 use crate::rules::{Effective, RuleError};
@@ -40,8 +40,10 @@ struct Topic {
     name: TopicName,
     rule: Rule,
     prefixes: BTreeMap<QueueKey, Prefix>,
+    /// The prefixes that have resources.
+    by_resource: HashMap<ResourceId, QueueKey>,
     queues: HashMap<QueueId, (QueueKey, Rule)>,
-    /// Grows with every change of the topic's rules.
+    /// The revision of the rule that was learned last: another one after every change.
     version: u64,
     /// Up to which version the queues of each partition go by the rules.
     walked: Vec<u64>,
@@ -53,6 +55,8 @@ pub(crate) struct Rules {
     topics: HashMap<TopicId, Topic>,
     newest: u64,
     n_rules: usize,
+    /// When the last partition was opened: what is not stored, the defaults, came into force then.
+    opened_ns: u64,
     /// Resources that no rule names any more, until the last queue has left them.
     retired: Vec<ResourceId>,
 }
@@ -76,8 +80,9 @@ impl Matching {
 
     fn since_ns(&self, rules: &Topic) -> u64 {
         let own = self.queue.and_then(|id| rules.queues.get(&id)).map(|(_, rule)| rule);
-        let prefix = self.prefix.as_ref().and_then(|prefix| rules.prefixes.get(prefix));
-        let all = own.into_iter().chain(prefix.map(|prefix| &prefix.rule)).chain([&rules.rule]);
+        let prefixes = self.prefix.iter().flat_map(|prefix| rules.prefixes_of(prefix, usize::MAX));
+        let prefixes = prefixes.map(|(_, prefix)| &prefix.rule);
+        let all = own.into_iter().chain(prefixes).chain([&rules.rule]);
         all.map(|rule| rule.since_ns).max().unwrap_or(0)
     }
 }
@@ -161,6 +166,11 @@ fn n_common(a: &[u8], b: &[u8]) -> usize {
 }
 
 impl Rules {
+    /// A partition takes its place, and may have been another process's before.
+    pub(crate) fn opened(&mut self, now_ns: u64) {
+        self.opened_ns = self.opened_ns.max(now_ns);
+    }
+
     /// A revision that no rule has had.
     pub(crate) fn next_revision(&mut self) -> u64 {
         self.newest += 1;
@@ -212,6 +222,7 @@ impl Rules {
             name: name.clone(),
             rule: Rule::default(),
             prefixes: BTreeMap::new(),
+            by_resource: HashMap::new(),
             queues: HashMap::new(),
             version: 0,
             walked: vec![0; n_partitions],
@@ -231,8 +242,13 @@ impl Rules {
         self.n_rules -= usize::from(!rule.settings.is_empty());
         rule.settings = row.settings.clone();
         self.n_rules += usize::from(!rule.settings.is_empty());
-        // After a restart nobody knows what was let through just before it, so its buckets begin empty.
-        rule.since_ns = if is_recovered { now_ns } else { 0 };
+        if is_recovered {
+            // Nobody knows what was let through just before a restart, so its buckets begin empty.
+            rule.since_ns = now_ns;
+        } else if rule.settings.is_empty() {
+            rule.since_ns = 0;
+        }
+        // One that is said again keeps the age of its buckets: saying it at every start must not fill them.
         topic.version = row.revision;
         match &row.scope {
             Scope::Topic(_) => {}
@@ -329,9 +345,8 @@ impl Rules {
     ) -> Resolved {
         let Some(rules) = self.topics.get(&topic) else {
             let rules = Effective::of([(defaults, None)]);
-            return Resolved { rules, shared: None, since_ns: 0 };
+            return Resolved { rules, shared: None, since_ns: self.opened_ns };
         };
-        let since_ns = matching.since_ns(rules);
         let own = matching.queue.and_then(|id| rules.queues.get(&id));
         let own = own.map(|(key, rule)| {
             (&rule.settings, Some(Scope::Queue(rules.name.clone(), key.clone())))
@@ -347,15 +362,17 @@ impl Rules {
             (&prefix.rule.settings, Some(scope))
         });
         let of_topic = (&rules.rule.settings, Some(Scope::Topic(rules.name.clone())));
-        let all = own.into_iter().chain(of_prefixes).chain([of_topic, (defaults, None)]);
-        Resolved { rules: Effective::of(all), shared, since_ns }
+        let said: Vec<_> = own.into_iter().chain(of_prefixes).chain([of_topic]).collect();
+        let is_default = said.iter().all(|(rule, _)| rule.rate == Setting::Inherited);
+        let opened_ns = if is_default { self.opened_ns } else { 0 };
+        let since_ns = matching.since_ns(rules).max(opened_ns);
+        let rules = Effective::of(said.into_iter().chain([(defaults, None)]));
+        Resolved { rules, shared, since_ns }
     }
 
     /// The prefix whose queues share a resource.
     pub(crate) fn prefix_of(&self, topic: TopicId, resource: ResourceId) -> Option<QueueKey> {
-        let prefixes = &self.topics.get(&topic)?.prefixes;
-        let mut found = prefixes.iter().filter(|(_, prefix)| prefix.resource == Some(resource));
-        found.next().map(|(key, _)| key.clone())
+        self.topics.get(&topic)?.by_resource.get(&resource).cloned()
     }
 
     /// What a rule says.
@@ -452,7 +469,13 @@ fn relimit(
             (_, None) => None,
         };
         prefix.parent = shorter;
-        retired.extend(before);
+        if let Some(before) = before {
+            topic.by_resource.remove(&before);
+            retired.push(before);
+        }
+        if let Some(resource) = prefix.resource {
+            topic.by_resource.insert(resource, key);
+        }
     }
 }
 

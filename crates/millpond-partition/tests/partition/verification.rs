@@ -13,8 +13,8 @@ use millpond_sync::thread::block_on;
 use millpond_types::{
     ActiveKey, ActiveRow, DeadRow, DedupExpiryKey, DedupKey, DedupRow, DelayedEntryKey, DelayedKey,
     DelayedRow, Due, DueClock, EntryId, EntryKey, EntryRank, EntryRow, ErrorKind, LeaseKey,
-    LeaseRow, PayloadKey, Priority, QueueRow, Sequence, Stage, StoredBody, SystemKey, TopicId,
-    TopicName, TotalsRow, UnixMillis, encode_u64,
+    LeaseRow, PayloadKey, Priority, Quantum, QueueRow, Scope, Sequence, Settings, SettingsRow,
+    Stage, StoredBody, SystemKey, TopicId, TopicName, TotalsRow, UnixMillis, encode_u64,
 };
 use proptest::prelude::*;
 
@@ -530,4 +530,28 @@ fn v11_keys_that_were_seen() {
     reports(|s| s.put(Table::Dedup, b"short", b"row"), &["row "]);
     reports(|s| s.put(Table::Dedup, &seen().encode(), b"row"), &["row "]);
     reports(|s| s.put(Table::System, SystemKey::DedupFloor.encode(), b"x"), &["system row"]);
+}
+
+#[test]
+fn a_rule_that_makes_no_sense_is_found_and_stops_nothing() {
+    let disk = MemoryDisk::new();
+    let on_disk = store(&disk, MemoryOptions::default());
+    let scope = Scope::Topic(queue("a").topic.clone());
+    let row = SettingsRow {
+        scope: scope.clone(),
+        revision: 1,
+        settings: Settings::default().with_quantum(Quantum::Entries(0)).with_weight(0),
+    };
+    let mut batch = WriteBatch::new();
+    batch.put(Table::Settings, &SettingsRow::key(&scope), &row.encode());
+    block_on(on_disk.submit(batch)).expect("the store has not failed");
+    let found = block_on(verify(&*on_disk, 0, 1)).expect("it can be read");
+    assert_eq!((found.n_rows, found.problems.len()), (1, 1), "{:?}", found.problems);
+    drop(on_disk);
+    let opened =
+        Partition::open(store(&disk, MemoryOptions::default()), PartitionOptions::default());
+    let partition = block_on(opened).expect("the rule is set aside");
+    enqueue(&partition, &queue("a"), 1);
+    assert_eq!(lease(&partition, LeaseSource::Queue(queue("a").id), 1).len(), 1);
+    block_on(partition.close()).expect("nothing has failed");
 }

@@ -159,3 +159,17 @@ fn a_withdrawn_rule_is_forgotten_once_all_partitions_know_that_it_is() {
     book.rules.forget(&prefix("a"));
     assert_eq!(book.rules.get(&prefix("a")), Some(paused()), "what is said is not forgotten");
 }
+
+#[test]
+fn a_rate_of_any_prefix_begins_empty_after_a_restart() {
+    let mut book = Book::new(1);
+    let rate = RateLimit::new(1, Duration::from_secs(3600), 5);
+    let outer = book.row(prefix("a"), Settings::default().with_rate(rate));
+    book.rules.learn(NOW_NS, &mut book.limits, (0, 1), &outer, true);
+    book.now_ns += 1;
+    book.say(prefix("ab"), Settings::default().with_weight(2));
+    let (id, of) = (TopicId::derive(&topic()), key("abc"));
+    let matching = book.rules.matching(id, QueueId::derive(&topic(), &of), Some(&of));
+    let resolved = book.rules.resolve(id, &matching, &Settings::default());
+    assert_eq!(resolved.since_ns, NOW_NS);
+}

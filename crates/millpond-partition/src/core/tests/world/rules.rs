@@ -299,7 +299,7 @@ impl World {
 
     /// Whether nothing but the head of a queue decides whether it is served.
     pub(in crate::core::tests) fn has_no_rules(&self) -> bool {
-        if self.shares {
+        if self.shares || !limits_nothing(&self.setup.options.defaults) {
             return false;
         }
         self.rulebook.rows.iter().all(|(_, row)| limits_nothing(&row.settings))

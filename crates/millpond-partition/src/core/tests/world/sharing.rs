@@ -8,6 +8,9 @@ use millpond_types::{RateLimit, Scope, Settings};
 use super::restart::calm;
 use super::*;
 
+/// A queue that has a topic of its own.
+const ALONE: u8 = N_QUEUES - 1;
+
 impl World {
     fn ruled(&mut self, scope: Scope, settings: Settings) -> Checked {
         self.say(scope, settings)?;
@@ -28,17 +31,22 @@ impl World {
     }
 }
 
-/// A queue that has used up its rate leaves memory, or would, and comes back.
-fn two_jobs(broken: Option<Mutation>) -> Checked<u64> {
+/// A queue leaves memory, or would, and comes back, in a topic of its own. It has used up its rate, or the topic has.
+fn two_jobs(of_topic: bool, broken: Option<Mutation>) -> Checked<u64> {
     let mut setup = calm();
     (setup.options.idle_queues_max, setup.options.broken) = (0, broken);
     let mut world = World::new(&setup)?;
-    let names = world.queues[1].clone();
+    let names = world.queues[usize::from(ALONE)].clone();
     let rate = RateLimit::new(1, Duration::from_secs(10), 1);
-    let scope = Scope::Queue(names.topic.clone(), names.key.clone());
-    world.ruled(scope, Settings::default().with_rate(rate))?;
+    if of_topic {
+        let rule = Settings::default().with_rate_together(rate);
+        world.ruled(Scope::Topic(names.topic.clone()), rule)?;
+    } else {
+        let scope = Scope::Queue(names.topic.clone(), names.key.clone());
+        world.ruled(scope, Settings::default().with_rate(rate))?;
+    }
     for _ in 0..2 {
-        world.job(1)?;
+        world.job(ALONE)?;
         world.tidy()?;
         world.commit_turn()?;
     }
@@ -47,8 +55,78 @@ fn two_jobs(broken: Option<Mutation>) -> Checked<u64> {
 
 #[test]
 fn a_queue_does_not_get_a_full_bucket_by_leaving_memory() -> Checked {
-    assert_eq!(two_jobs(None)?, 1);
-    assert_eq!(two_jobs(Some(Mutation::BucketForgotten))?, 2, "the rule is indispensable");
+    assert_eq!(two_jobs(false, None)?, 1);
+    let n_broken = two_jobs(false, Some(Mutation::BucketForgotten))?;
+    assert_eq!(n_broken, 2, "the rule is indispensable");
+    Ok(())
+}
+
+#[test]
+fn a_topic_does_not_get_a_full_bucket_by_leaving_memory() -> Checked {
+    assert_eq!(two_jobs(true, None)?, 1);
+    let n_broken = two_jobs(true, Some(Mutation::TopicBucketForgotten))?;
+    assert_eq!(n_broken, 2, "the rule is indispensable");
+    Ok(())
+}
+
+#[test]
+fn a_rate_is_not_exceeded_by_restarting_and_saying_it_again() -> Checked {
+    let mut world = World::new(&calm())?;
+    let names = world.queues[usize::from(ALONE)].clone();
+    let scope = Scope::Topic(names.topic.clone());
+    let rule = Settings::default().with_rate(RateLimit::new(1, Duration::from_secs(3600), 5));
+    world.ruled(scope.clone(), rule.clone())?;
+    world.job(ALONE)?;
+    assert_eq!(world.n_granted(), 1, "a bucket is full when its rule is made");
+    world.close(LeasesAtOpen::Keep)?;
+    world.ruled(scope, rule)?;
+    world.job(ALONE)?;
+    assert_eq!(world.n_granted(), 0, "nobody knows what was let through before");
+    Ok(())
+}
+
+#[test]
+fn the_rate_of_the_defaults_is_not_exceeded_by_restarting() -> Checked {
+    let mut setup = calm();
+    let rate = RateLimit::new(1, Duration::from_secs(3600), 5);
+    setup.options.defaults = Settings::default().with_rate(rate);
+    let mut world = World::new(&setup)?;
+    world.job(ALONE)?;
+    assert_eq!(world.n_granted(), 0, "nobody knows whether it was open before");
+    world.advance(3_600_000);
+    world.turns()?;
+    world.job(ALONE)?;
+    assert_eq!(world.n_granted(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_queue_that_left_memory_is_not_held_up() -> Checked {
+    let mut setup = calm();
+    setup.options.idle_queues_max = 0;
+    let mut world = World::new(&setup)?;
+    let names = world.queues[0].clone();
+    let source = LeaseSource::Queue(names.id);
+    let scope = Scope::Queue(names.topic.clone(), names.key.clone());
+    world.ruled(scope, Settings::default().with_concurrency(1))?;
+    // Another queue keeps the topic in memory.
+    world.enqueue(
+        two_queues(&world).map(|(at, _)| at).into_iter().max().unwrap_or(1),
+        &[New::PLAIN],
+    )?;
+    world.enqueue(0, &[New::PLAIN; 2])?;
+    world.commit_turn()?;
+    for _ in 0..2 {
+        world.lease(source, 1, 1000, false)?;
+        world.turns()?;
+    }
+    let topic = world.node.core.topics.find(names.topic_id).expect("it has work");
+    assert_eq!(world.node.core.topics[topic].held_up.len(), 1);
+    world.purge(0)?;
+    world.turns()?;
+    world.turns()?;
+    assert!(world.node.core.queues.find(&names.id).is_none(), "it has nothing any more");
+    assert_eq!(world.node.core.topics[topic].held_up.len(), 0);
     Ok(())
 }
 
