@@ -185,8 +185,10 @@ impl Delivery {
         queue: &Queue,
         entries: Vec<Entry>,
     ) -> Result<Durable<Vec<Accepted>>, Error> {
-        let of = format!("{}/{}", self.names.topic, self.names.key);
-        let receipt = queue.enqueue_with_ack(&self.partition, self.lease(), &of, entries).await?;
+        let entries = Entry::into_batch(entries)?;
+        let QueueRef { topic, key, .. } = &*self.names;
+        let names = queue.names_beside(&self.partition, format_args!("{topic}/{key}"))?;
+        let receipt = self.partition.ack_and_enqueue(self.lease().into(), names, entries).await?;
         self.return_credit();
         Ok(receipt)
     }

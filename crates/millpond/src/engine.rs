@@ -315,8 +315,10 @@ impl Engine {
         queue: &Queue,
         entries: Vec<Entry>,
     ) -> Result<Durable<Vec<Accepted>>, Error> {
+        let entries = Entry::into_batch(entries)?;
         let partition = self.partition_of(lease.id.queue);
-        queue.enqueue_with_ack(partition, lease, &lease.id.queue.to_string(), entries).await
+        let names = queue.names_beside(partition, lease.id.queue)?;
+        Ok(partition.ack_and_enqueue(lease.into(), names, entries).await?)
     }
 
     /// Gives an entry back by its lease alone. See [`Delivery::nack`](crate::Delivery::nack).

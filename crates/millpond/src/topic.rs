@@ -9,7 +9,7 @@ use millpond_storage_api::{Buffered, Durable};
 use millpond_types::{EntryId, InvalidName, QueueKey, TopicId, TopicName};
 
 use crate::engine::Engine;
-use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, Lease, LeaseRequest};
+use crate::{ConsumerBuilder, DeadLetters, Delivery, Entry, Error, LeaseRequest};
 
 /// A named set of queues served by the same consumers. An invalid name is reported by the first
 /// operation that needs it.
@@ -202,24 +202,21 @@ impl Queue {
         Ok(self.engine.partition_of(names.id).enqueue(names, entries).await?)
     }
 
-    /// Accepts entries by the commit that ends a lease of queue `of`, which lives in this partition.
-    pub(crate) async fn enqueue_with_ack(
+    /// Its names, if it lives in this partition, as queue `of` does.
+    pub(crate) fn names_beside(
         &self,
         home: &Partition,
-        lease: Lease,
-        of: &str,
-        entries: Vec<Entry>,
-    ) -> Result<Durable<Vec<Accepted>>, Error> {
-        let entries = Entry::into_batch(entries)?;
+        of: impl std::fmt::Display,
+    ) -> Result<&Arc<QueueRef>, Error> {
         let (partition, names) = self.place()?;
-        if !partition.is_same(home) {
-            return Err(Error::invalid(format!(
-                "queue {}/{} does not live with queue {of}: what is acked and enqueued together goes to a \
-                 queue of the same key",
-                names.topic, names.key
-            )));
+        if partition.is_same(home) {
+            return Ok(names);
         }
-        Ok(home.ack_and_enqueue(lease.into(), names, entries).await?)
+        Err(Error::invalid(format!(
+            "queue {}/{} does not live with queue {of}: what is acked and enqueued together goes to a queue of \
+             the same key",
+            names.topic, names.key
+        )))
     }
 
     /// Its partition, and its names.

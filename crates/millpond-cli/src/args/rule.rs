@@ -82,6 +82,9 @@ impl ScopeArguments {
 /// Settings, with `off` for what may be said not to be.
 #[derive(Debug, Args)]
 pub(crate) struct SettingArguments {
+    /// Lease nothing of these queues, until --unset paused
+    #[arg(long)]
+    paused: bool,
     /// Share of the topic's service relative to other queues
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     weight: Option<u32>,
@@ -91,9 +94,6 @@ pub(crate) struct SettingArguments {
     /// Most entries of each queue leased at the same time
     #[arg(long, value_name = "N|off", allow_negative_numbers = true)]
     concurrency: Option<OrOff<u32>>,
-    /// Lease nothing of these queues, until --unset paused
-    #[arg(long)]
-    paused: bool,
     /// How fast each queue is leased from: 10/s, 100/min; with --burst
     #[arg(long, value_name = "N/TIME|off", allow_negative_numbers = true)]
     rate: Option<OrOff<PerTime>>,

@@ -304,21 +304,23 @@ async fn rules_that_a_stopped_partition_never_heard_of_are_there_after_opening()
     let Backend::Memory(disks) = &backend else { panic!("it was just made") };
     let engine = backend.open(settings()).await;
     let topic = engine.topic("t");
-    for prefix in ["ab", "abc", "abcd"] {
+    for prefix in ["abc", "abcd", "abcde"] {
         topic.prefix(prefix).set(limited()).await.unwrap();
     }
     disks[0].fail_commit(0, StoreErrorKind::Io, FailedBatch::Lost);
-    // Three within each other before and after, and four on the way from one to the other by name.
-    topic.prefix("abcd").set(settings()).await.unwrap_err();
-    topic.prefix("a").set(limited()).await.unwrap_err();
+    // Three within each other at all times, but five on the way from the first to the last by name.
+    for (withdrawn, made) in [("abcd", "a"), ("abcde", "ab")] {
+        topic.prefix(withdrawn).set(settings()).await.unwrap_err();
+        topic.prefix(made).set(limited()).await.unwrap_err();
+    }
     engine.close().await.unwrap_err();
 
     let engine = backend.open(settings()).await;
     let topic = engine.topic("t");
     let said = |prefix| topic.prefix(prefix).settings().unwrap();
     assert_eq!(["a", "ab", "abc"].map(said), [(); 3].map(|()| Some(limited())));
-    assert_eq!((said("abcd"), engine.rules().len()), (None, 3));
-    fill(&engine, &["ab", "abcde"]).await;
+    assert_eq!((said("abcd"), said("abcde"), engine.rules().len()), (None, None, 3));
+    fill(&engine, &["ab", "abcdef"]).await;
     let leased = topic.lease().max(2).fetch().await.unwrap();
     assert_eq!(leased.len(), 1, "together");
     engine.close().await.unwrap();
