@@ -7,6 +7,8 @@ use super::{BYTES, N, Series, number, series};
 
 type Counted = Series<fn(&PayloadStats) -> u64>;
 type Measured = Series<fn(&PayloadStats) -> f64>;
+/// Its name, and how many ended so.
+type Outcome = (&'static str, fn(&PayloadStats) -> u64);
 
 const COUNTERS: &[Counted] = &[
     series("millpond_payload_hits_total", N, "large payloads that were in memory", |s| s.n_hits),
@@ -32,7 +34,7 @@ const GAUGES: &[Measured] = &[
 
 const INSTALLS: &str = "millpond_payload_installs_total";
 const INSTALLS_HELP: &str = "payloads offered to memory, by outcome";
-const OUTCOMES: [(&str, fn(&PayloadStats) -> u64); 4] = [
+const OUTCOMES: [Outcome; 4] = [
     ("installed", |s| s.n_installed),
     ("stale", |s| s.n_stale),
     ("already_resident", |s| s.n_already_resident),
