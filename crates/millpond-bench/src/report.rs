@@ -58,7 +58,7 @@ impl Report {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             rustc: output("rustc", &["--version"]),
             commit: output("git", &["rev-parse", "--short", "HEAD"]),
-            fsync_policy: "engine, queues, delays, fairness: fdatasync before every receipt, every peer too; inbox, scheduler, wakeup: no sync",
+            fsync_policy: "engine, queues, delays, fairness: fdatasync before every receipt, every peer too; inbox, promotion, scheduler, wakeup: no sync",
         };
         println!(
             "{} · {} cores · {} · commit {}\nfsync policy: {}\n",

@@ -29,6 +29,7 @@ mod reads;
 mod recall;
 mod recover;
 mod reporting;
+mod reserve;
 mod settle;
 mod topics;
 mod totals;
@@ -39,6 +40,7 @@ mod waits;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use millpond_storage_api::{Epoch, Table, WriteBatch};
+use millpond_sync::oneshot::Outbox;
 use millpond_types::{ActiveKey, EntryRank, QueueId, SystemKey, UnixMillis, encode_u64};
 
 use crate::PartitionError;
@@ -150,6 +152,12 @@ pub(crate) struct Core {
     /// The batch being staged, and what follows from it.
     batch: WriteBatch,
     effects: Vec<Effect>,
+    /// Batches staged before it.
+    n_batches: u64,
+    /// Queues, of all topics, that are about to have a head.
+    n_coming: usize,
+    /// Who was answered, and is woken when the next batch is on its way.
+    outbox: Outbox,
     dirty: Vec<Slot>,
     row_buffer: Vec<u8>,
     counters: Counters,
@@ -223,34 +231,37 @@ impl Core {
         match effect {
             Effect::Enqueued { slot, arrivals, reply } => {
                 let accepted = self.entries_arrived(slot, arrivals);
-                reply.give(accepted, position);
+                reply.give(accepted, position, &mut self.outbox);
             }
-            Effect::Duplicates { accepted, reply } => reply.give(accepted, position),
+            Effect::Duplicates { accepted, reply } => {
+                reply.give(accepted, position, &mut self.outbox)
+            }
             Effect::Granted { grants, reply } => {
                 self.grants_stand(grants, reply, position.durable());
             }
             Effect::Gone { slot, rank, reply } => {
                 self.entry_left(slot, rank);
                 if let Some(reply) = reply {
-                    reply.give((), position);
+                    reply.give((), position, &mut self.outbox);
                 }
             }
             Effect::Outlived { slot, rank } => self.entry_left(slot, rank),
             Effect::Released { slot, rank, reply } => {
                 self.entry_returned(slot, rank);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(position.durable().attach(Nacked::Ready)));
+                    let answer = Ok(position.durable().attach(Nacked::Ready));
+                    let _ = self.outbox.send(reply, answer);
                 }
             }
             Effect::Arose { slot, key, rank, head } => self.arose(slot, key, rank, head),
             Effect::Moved { slot, from, to, tell } => {
                 self.moved(slot, from, to);
-                tell.of(position.durable());
+                tell.of(position.durable(), &mut self.outbox);
             }
             Effect::Extended { slot, deadline, reply } => {
                 self.queues[slot].n_effects -= 1;
                 self.touch(slot);
-                let _ = reply.send(Ok(position.durable().attach(deadline)));
+                let _ = self.outbox.send(reply, Ok(position.durable().attach(deadline)));
             }
             Effect::Purged { slot, delayed, reply } => {
                 delayed.iter().for_each(|key| self.delayed_purged(key));
@@ -260,7 +271,8 @@ impl Core {
                 self.configured(&row, reply, position.durable());
             }
             Effect::NothingToPurge { reply } => {
-                let _ = reply.send(Ok(position.durable().attach(crate::Purged::default())));
+                let nothing = crate::Purged::default();
+                let _ = self.outbox.send(reply, Ok(position.durable().attach(nothing)));
             }
         }
     }
@@ -270,6 +282,7 @@ impl Core {
         if self.staged_is_empty() {
             return None;
         }
+        self.n_batches += 1;
         if self.next_sequence > self.reserved_sequence {
             self.reserved_sequence = self.next_sequence + SEQUENCE_BLOCK;
             if self.is_broken(Mutation::SequenceUnreserved) {
@@ -307,6 +320,11 @@ impl Core {
         }
         let n_bytes = Some(batch.n_bytes());
         Some((batch, Effects { effects: effects.into_iter(), n_bytes, needs_sync }))
+    }
+
+    /// Wakes whoever was answered since the last call.
+    pub(crate) fn wake_answered(&mut self) {
+        self.outbox.wake_all();
     }
 
     /// Whether there is nothing to submit.

@@ -177,6 +177,8 @@ impl Driver {
         }
         let goes_on = self.core.tidy() || !self.closing && self.core.has_reads_waiting();
         self.submit();
+        // While the disk is busy. They would only be in the way before.
+        self.core.wake_answered();
         let has_callers = self.commits.is_empty() && self.core.has_callers();
         // What was submitted made room for the commands that are left.
         if goes_on || has_callers || !self.commands.is_empty() && !self.is_full() {
@@ -272,18 +274,23 @@ impl Driver {
         }
     }
 
-    /// Grants what can be granted, unless it could not be submitted at once: whoever becomes ready while a commit
-    /// is being synced has its turn in the next one, and does not find the callers gone.
+    /// Grants what can be granted, unless it could not be submitted at once: whoever becomes ready meanwhile has its
+    /// turn in the same commit.
     fn serve(&mut self, now: UnixMillis) {
-        if self.commits.is_empty() {
+        if self.has_room() {
             self.core.serve(now);
         }
     }
 
+    /// Whether another commit may be on its way. Two keep the disk busy; one comes back sooner, and is what matters
+    /// to queues whose first entry is in it or waits for the next.
+    fn has_room(&self) -> bool {
+        let n_max = self.options.commits_in_flight_max;
+        self.commits.len() < if self.core.is_awaiting() { 1 } else { n_max }
+    }
+
     fn submit(&mut self) {
-        // Callers that wait for the end of this commit do not wait for another one.
-        let n_max = if self.core.has_callers() { 1 } else { self.options.commits_in_flight_max };
-        if self.commits.len() >= n_max {
+        if !self.has_room() {
             return;
         }
         if let Some((batch, staged)) = self.core.poll_batch() {

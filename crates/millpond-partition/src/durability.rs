@@ -26,11 +26,15 @@ impl<T> Receipt<T> {
     }
 
     /// Tells what the commit at `position` has done.
-    pub(crate) fn give(self, value: T, position: &Position) {
+    pub(crate) fn give(self, value: T, position: &Position, outbox: &mut oneshot::Outbox) {
         // A caller that went away does not take back what it asked for.
         match self {
-            Self::Synced(reply) => drop(reply.send(Ok(position.durable().attach(value)))),
-            Self::Buffered(reply) => drop(reply.send(Ok(position.buffered().attach(value)))),
+            Self::Synced(reply) => {
+                drop(outbox.send(reply, Ok(position.durable().attach(value))));
+            }
+            Self::Buffered(reply) => {
+                drop(outbox.send(reply, Ok(position.buffered().attach(value))));
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use millpond_sync::atomic::{AtomicUsize, Ordering};
 
 use crate::keys::{Keys, Mark, NoLane};
 use crate::outcome::Rejection;
+use crate::rules::{Mutation, Rules};
 
 /// The keys and bytes of all requests of a pool.
 #[derive(Debug)]
@@ -29,10 +30,10 @@ pub(crate) struct Stored {
 }
 
 impl Claims {
-    pub(crate) fn new(n_keys: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(n_keys: usize, bytes_max: usize, rules: Rules) -> Self {
         Self {
-            keys: Keys::new(n_keys),
-            bytes: Bytes { n_taken: AtomicUsize::new(0), n_max: bytes_max },
+            keys: Keys::new(n_keys, rules),
+            bytes: Bytes { n_taken: AtomicUsize::new(0), n_max: bytes_max, rules },
         }
     }
 
@@ -80,11 +81,16 @@ impl Drop for Claim<'_> {
 struct Bytes {
     n_taken: AtomicUsize,
     n_max: usize,
+    rules: Rules,
 }
 
 impl Bytes {
     /// Takes all of them or none. Never takes more than there are for a moment, which could refuse somebody else.
     fn take(&self, n_bytes: usize) -> bool {
+        if self.rules.lacks(Mutation::BytesUnsummed) {
+            self.n_taken.fetch_add(n_bytes, Ordering::Acquire);
+            return n_bytes <= self.n_max;
+        }
         let taken = |n: usize| n.checked_add(n_bytes).filter(|sum| *sum <= self.n_max);
         // Acquire pairs with the release in `give_back`: memory that was given up is gone.
         self.n_taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, taken).is_ok()

@@ -7,6 +7,8 @@
 
 use millpond_sync::atomic::{AtomicU64, Ordering};
 
+use crate::rules::{Mutation, Rules};
+
 const LANE_BITS: u32 = 12;
 const LANE: u64 = (1 << LANE_BITS) - 1;
 const N_LANES: u32 = 64 / LANE_BITS;
@@ -14,7 +16,10 @@ const CELLS_PER_REQUEST: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Keys(Box<[AtomicU64]>);
+pub(crate) struct Keys {
+    cells: Box<[AtomicU64]>,
+    rules: Rules,
+}
 
 /// The lane that a key has taken.
 #[derive(Debug, Clone, Copy)]
@@ -34,19 +39,23 @@ pub(crate) enum NoLane {
 
 impl Keys {
     /// A table for so many keys at the same time.
-    pub(crate) fn new(n_keys: usize) -> Self {
+    pub(crate) fn new(n_keys: usize, rules: Rules) -> Self {
         let n_cells = n_keys * CELLS_PER_REQUEST;
-        Self((0..n_cells).map(|_| AtomicU64::new(0)).collect())
+        Self { cells: (0..n_cells).map(|_| AtomicU64::new(0)).collect(), rules }
     }
 
     /// Takes a lane for the key with this hash.
     pub(crate) fn insert(&self, key_hash: u64) -> Result<Mark, NoLane> {
         let (index, fingerprint) = self.place(key_hash);
-        let cell = &self.0[index];
+        let cell = &self.cells[index];
         let mut word = cell.load(Ordering::Relaxed);
         loop {
             let shift = free_lane(word, fingerprint)?;
             let marked = word | fingerprint << shift;
+            if self.rules.lacks(Mutation::InsertInTwoSteps) {
+                cell.fetch_or(fingerprint << shift, Ordering::Acquire);
+                return Ok(Mark { cell: u32_of(index), shift });
+            }
             // Acquire pairs with the release in `remove`: what the last request of the key did is visible.
             match cell.compare_exchange_weak(word, marked, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Ok(Mark { cell: u32_of(index), shift }),
@@ -57,14 +66,14 @@ impl Keys {
 
     /// Gives a lane back.
     pub(crate) fn remove(&self, mark: Mark) {
-        self.0[mark.cell as usize].fetch_and(!(LANE << mark.shift), Ordering::Release);
+        self.cells[mark.cell as usize].fetch_and(!(LANE << mark.shift), Ordering::Release);
     }
 
     /// Cell and fingerprint of a key; a fingerprint is never 0, which says that a lane is free.
-    fn place(&self, key_hash: u64) -> (usize, u64) {
+    pub(crate) fn place(&self, key_hash: u64) -> (usize, u64) {
         let hash = mix(key_hash);
         // The high bits choose the cell and the low ones are the fingerprint, so the two are independent.
-        let index = (u128::from(hash) * self.0.len() as u128) >> 64;
+        let index = (u128::from(hash) * self.cells.len() as u128) >> 64;
         let index = usize::try_from(index).expect("below the number of cells");
         (index, hash % LANE + 1)
     }

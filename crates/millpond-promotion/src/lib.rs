@@ -40,7 +40,8 @@
 //!
 //! Use it where work is optional, short compared to how often it is worth doing, and blocking: it may read and write
 //! storage, because its threads are nobody else's. Do not use it for work that must be done (anything can be
-//! evicted or refused), that has an order, or that somebody waits for: a request has no reply.
+//! evicted or refused), that has an order, or that somebody waits for: a request has no reply. Its bounds hold over
+//! all that share it, so a program has one, whatever number of caches and partitions it has.
 //!
 //! # What it promises
 //!
@@ -74,12 +75,14 @@
 //!
 //! * At most [`PoolOptions::SLOTS_MAX`] slots and [`PoolOptions::WORKERS_MAX`] threads, which are started with the pool.
 //! * The order is that of arrival, roughly; there are no priorities.
+//! * The ring is that of `crossbeam-queue`: a thread that meets another one in the middle of its push or pop spins until
+//!   that is through, which the system can stretch by taking the other one's processor away.
 //! * A table of fingerprints can take one key for another. It costs the second one this attempt, in a full pool
 //!   less than once in ten thousand times.
 //! * A thread cannot be stopped. An executor that hangs for ever keeps its thread and its request.
 
 mod claims;
-mod core;
+
 mod exits;
 mod gate;
 mod keys;
@@ -88,6 +91,8 @@ mod outcome;
 mod pool;
 mod request;
 mod ring;
+mod rules;
+mod shared;
 mod stats;
 mod waiting;
 mod worker;
@@ -97,6 +102,11 @@ pub use outcome::{Closed, Rejection, Scheduled};
 pub use pool::Pool;
 pub use request::{Ended, Executor, Request};
 pub use stats::Stats;
+
+#[cfg(test)]
+mod models;
+#[cfg(test)]
+mod tests;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

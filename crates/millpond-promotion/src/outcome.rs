@@ -21,12 +21,14 @@ pub enum Scheduled<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// Every place is taken and newcomers have to yield ([`Overflow::DropNewest`](crate::Overflow)); or, one
-    /// time in tens of thousands under either policy, its part of the table of keys is taken. Ask again later.
+    /// Every place is taken and newcomers have to yield ([`Overflow::DropNewest`](crate::Overflow)); or, in a
+    /// full pool about seven times in a million under either policy, its part of the table of keys is taken. Ask
+    /// again later.
     Full,
     /// It would exceed the bound on bytes: alone (it will never fit), or with what waits and runs.
     Bytes,
-    /// A request for this key waits or runs already, or one whose key has the same fingerprint.
+    /// A request for this key waits or runs already; or, in a full pool about six times in 100,000, one whose key
+    /// has the same fingerprint.
     Duplicate,
     /// The pool was closed and takes nothing any more.
     Closed,

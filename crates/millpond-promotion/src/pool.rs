@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use millpond_sync::Arc;
 use millpond_sync::thread::Builder;
 
-use crate::core::Core;
 use crate::options::{PoolError, PoolOptions};
 use crate::outcome::{Closed, Scheduled};
 use crate::request::{Executor, Request};
+use crate::rules::Rules;
+use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::worker;
 
@@ -19,7 +20,7 @@ use crate::worker;
 /// The handle owns the threads, and may be shared by reference or in an `Arc`. Dropping it closes the pool as
 /// [`close`](Self::close) with a deadline of zero does, without waiting for anything.
 pub struct Pool<R: Request> {
-    core: Arc<Core<R>>,
+    pub(crate) shared: Arc<Shared<R>>,
 }
 
 impl<R: Request> Pool<R> {
@@ -29,24 +30,22 @@ impl<R: Request> Pool<R> {
     ///
     /// Where the options cannot be, or the system gives no thread.
     pub fn new(options: PoolOptions, executor: impl Executor<R>) -> Result<Self, PoolError> {
-        Self::start(options, Box::new(executor), |worker, serve| {
-            let name = format!("millpond-pool-{worker}");
-            Builder::new().name(name).spawn(serve).map(drop)
-        })
+        Self::start(options, Box::new(executor), Rules::SHIPPED, spawn)
     }
 
     /// The threads come from `spawn`, which learns their numbers.
     pub(crate) fn start(
         options: PoolOptions,
         executor: Box<dyn Executor<R>>,
+        rules: Rules,
         spawn: impl Fn(usize, Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> Result<Self, PoolError> {
         options.check()?;
-        let pool = Self { core: Arc::new(Core::new(&options, executor)) };
+        let pool = Self { shared: Arc::new(Shared::new(&options, executor, rules)) };
         for worker in 0..options.workers {
-            let core = pool.core.clone();
+            let shared = pool.shared.clone();
             // On an error the pool is dropped, which ends the threads there are.
-            spawn(worker, Box::new(move || worker::serve(&core, worker)))
+            spawn(worker, Box::new(move || worker::serve(&shared, worker)))
                 .map_err(PoolError::Thread)?;
         }
         Ok(pool)
@@ -59,12 +58,12 @@ impl<R: Request> Pool<R> {
     ///
     /// Where a method of the request does; nothing has happened then.
     pub fn schedule(&self, request: R) -> Scheduled<R> {
-        self.core.schedule(request)
+        self.shared.schedule(request)
     }
 
     /// The counts at this moment.
     pub fn stats(&self) -> Stats {
-        self.core.stats()
+        self.shared.stats()
     }
 
     /// Takes no more requests, lets the workers see to those that wait, and gives up what has not been started at
@@ -79,10 +78,10 @@ impl<R: Request> Pool<R> {
         if !deadline.is_zero() {
             // `None` is a deadline beyond the end of time.
             let deadline = Instant::now().checked_add(deadline);
-            self.core.close(false);
-            self.core.exits.wait_for(self.core.parkers.len(), deadline);
+            self.shared.close(false);
+            self.shared.exits.wait_for(self.shared.parkers.len(), deadline);
         }
-        self.core.close(true);
+        self.shared.close(true);
         let after = self.stats();
         Closed {
             completed: after.n_completed() - before.n_completed(),
@@ -92,9 +91,14 @@ impl<R: Request> Pool<R> {
     }
 }
 
+/// A thread of the system.
+pub(crate) fn spawn(worker: usize, serve: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    Builder::new().name(format!("millpond-pool-{worker}")).spawn(serve).map(drop)
+}
+
 impl<R: Request> Drop for Pool<R> {
     fn drop(&mut self) {
-        self.core.close(true);
+        self.shared.close(true);
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) trait Ring<T> {
     /// The oldest item.
     fn pop(&self) -> Option<T>;
 
-    /// Whether there was a moment since the call at which nothing was in it.
+    /// Whether nothing was in it at some moment during the call. While a push is under way, that moment may lie
+    /// inside the push.
     fn is_empty(&self) -> bool;
 }
 

@@ -1,5 +1,5 @@
-//! Locks, atomics, cells, threads and a one-shot hand-off that run on std or under the loom model
-//! checker. It has no queues, no timers of its own and no runtime.
+//! Locks, atomics, cells, threads, a place to sleep in and a one-shot hand-off that run on std or under the
+//! loom model checker. It has no queues, no timers of its own and no runtime.
 //!
 //! Code written against this crate is compiled twice: normally on std (with `parking_lot` locks that
 //! know no poison), and under `--cfg millpond_loom` on loom, which explores

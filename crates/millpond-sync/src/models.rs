@@ -16,6 +16,19 @@ fn value_sent_before_or_after_the_poll_arrives() {
 }
 
 #[test]
+fn value_sent_through_an_outbox_arrives() {
+    model("oneshot_outbox_against_poll", || {
+        let (sender, receiver) = oneshot::channel();
+        let giver = thread::spawn(move || {
+            let mut outbox = oneshot::Outbox::default();
+            outbox.send(sender, 7)
+        });
+        assert_eq!(thread::block_on(receiver), Ok(7));
+        giver.join().expect("send does not panic").expect("the receiver waited");
+    });
+}
+
+#[test]
 fn dropped_sender_wakes_the_receiver() {
     model("oneshot_sender_drop_against_poll", || {
         let (sender, receiver) = oneshot::channel::<u8>();

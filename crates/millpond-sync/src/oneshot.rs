@@ -64,19 +64,21 @@ impl<T> Sender<T> {
     ///
     /// Gives the value back when the receiver is gone.
     pub fn send(self, value: T) -> Result<(), T> {
-        let waker = {
-            let mut slot = self.0.lock();
-            if slot.receiver_gone {
-                return Err(value);
-            }
-            slot.value = Some(value);
-            slot.waker.take()
-        };
-        // Outside the lock: a waker may run the receiver at once.
-        if let Some(waker) = waker {
+        if let Some(waker) = self.put(value)? {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// Leaves the value there. Whoever waits for it is to be woken, outside the lock: a waker may run the
+    /// receiver at once.
+    fn put(self, value: T) -> Result<Option<Waker>, T> {
+        let mut slot = self.0.lock();
+        if slot.receiver_gone {
+            return Err(value);
+        }
+        slot.value = Some(value);
+        Ok(slot.waker.take())
     }
 
     /// Whether a value sent now would have nobody to receive it.
@@ -95,6 +97,44 @@ impl<T> Drop for Sender<T> {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+/// Sends values at once and wakes their receivers later, all together: what the sender has to do first is not
+/// held up by those it has answered. Dropped, it wakes them.
+///
+/// ```
+/// use millpond_sync::oneshot::{self, Outbox};
+///
+/// let mut outbox = Outbox::default();
+/// let (sender, mut receiver) = oneshot::channel();
+/// outbox.send(sender, 7).expect("the receiver is still there");
+/// assert_eq!(receiver.try_recv(), Ok(Some(7)), "whoever looks finds it before it is woken");
+/// outbox.wake_all();
+/// ```
+#[derive(Debug, Default)]
+pub struct Outbox(Vec<Waker>);
+
+impl Outbox {
+    /// Delivers the value.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back when the receiver is gone.
+    pub fn send<T>(&mut self, sender: Sender<T>, value: T) -> Result<(), T> {
+        self.0.extend(sender.put(value)?);
+        Ok(())
+    }
+
+    /// Wakes the receivers of what was sent since the last call.
+    pub fn wake_all(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.wake_all();
     }
 }
 

@@ -199,3 +199,38 @@ pub mod thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Arc, Parker, thread};
+
+    /// A wake-up that is lost ends this in a hang.
+    #[test]
+    fn two_threads_that_wake_each_other_in_turn_come_to_an_end() {
+        const N_ROUNDS: usize = 20_000;
+        let parkers = Arc::new([Parker::new(), Parker::new()]);
+        let other = {
+            let parkers = parkers.clone();
+            thread::spawn(move || {
+                for _ in 0..N_ROUNDS {
+                    parkers[1].park();
+                    parkers[0].unpark();
+                }
+            })
+        };
+        for _ in 0..N_ROUNDS {
+            parkers[1].unpark();
+            parkers[0].park();
+        }
+        other.join().expect("it only parks and unparks");
+    }
+
+    #[test]
+    fn wake_ups_that_come_first_count_as_one() {
+        let parker = Parker::new();
+        parker.unpark();
+        parker.unpark();
+        parker.park();
+        assert!(!parker.woken.load(super::Ordering::Relaxed));
+    }
+}

@@ -75,7 +75,7 @@ impl Core {
             if let Some(slot) = self.queues.find(&names.id) {
                 self.resolve(slot, Some(key));
             }
-            let _ = reply.send(Ok(position.attach(())));
+            let _ = self.outbox.send(reply, Ok(position.attach(())));
             return;
         }
         if let Some(slot) = self.topics.find(topic) {

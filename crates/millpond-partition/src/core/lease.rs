@@ -32,7 +32,7 @@ impl Core {
                 return;
             }
         };
-        let waiter = Waiter { call, wait, _seat: seat };
+        let waiter = Waiter { call, wait, since: self.n_batches, _seat: seat };
         match source {
             LeaseSource::Topic(id) => {
                 let topic = self.topic_for(id);
@@ -127,8 +127,13 @@ impl Core {
         while let Some(n_wanted) = self.topics[slot].waiters.first_wants() {
             self.recall_topic(slot);
             match self.next_turn(now, slot, n_wanted) {
+                Turn::Serve(picked) if self.leaves_caller(slot, Slot(picked.owner_slot)) => {
+                    self.give_turn_back(now, slot, picked);
+                    return self.list_topic(slot);
+                }
                 Turn::Serve(picked) => match self.topics[slot].waiters.claim() {
                     Some((call, reply)) => {
+                        self.topics[slot].reserve.note_answered(self.n_batches);
                         self.grant(now, &call, reply, picked, |core, n| {
                             core.next_turn(now, slot, n)
                         });
@@ -245,7 +250,7 @@ impl Core {
         }
         let grants = Grants { grants: standing, way_back: Some(self.way_back.clone()) };
         // Refused, they are dropped here and come back through the mailbox as unreceived.
-        let _ = reply.send(Ok(grants));
+        let _ = self.outbox.send(reply, Ok(grants));
     }
 
     /// Grants that nobody received are given back, and their attempt does not count.

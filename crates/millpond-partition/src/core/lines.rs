@@ -332,6 +332,7 @@ impl Core {
         queue.entering(rank);
         self.batch.put(Table::Entries, &key.encode(), &self.row_buffer);
         self.mark_dirty(slot);
+        self.note_coming(slot);
     }
 
     /// An entry that had been delayed is ready now.

@@ -8,6 +8,7 @@
 use millpond_storage_api::{
     Durable, LogPosition, ScanEnd, ScanRequest, ScanRows, StoreError, Table,
 };
+use millpond_sync::oneshot::Outbox;
 use millpond_types::{
     DeadCause, DeadRow, DelayedKey, DelayedRow, Due, DueClock, EntryHead, EntryId, EntryKey,
     EntryRank, EntryRow, LeaseKey, PayloadKey, Stage, StoredBody, UnixMillis,
@@ -86,10 +87,10 @@ impl Goal {
 }
 
 impl Tell {
-    pub(super) fn of(self, position: &Durable<LogPosition>) {
+    pub(super) fn of(self, position: &Durable<LogPosition>, outbox: &mut Outbox) {
         match self {
-            Self::Nacked(nacked, reply) => drop(reply.send(Ok(position.attach(nacked)))),
-            Self::Done(reply) => drop(reply.send(Ok(position.attach(())))),
+            Self::Nacked(nacked, reply) => drop(outbox.send(reply, Ok(position.attach(nacked)))),
+            Self::Done(reply) => drop(outbox.send(reply, Ok(position.attach(())))),
             Self::Nobody => {}
         }
     }

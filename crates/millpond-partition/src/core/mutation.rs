@@ -30,6 +30,8 @@ pub(crate) enum Mutation {
     BucketForgotten,
     /// What was made available to a topic that nobody asks for stays there.
     PromiseKept,
+    /// A caller is kept for as long as somebody else may come.
+    CallerKeptForever,
     /// A lease that was recovered does not hide its entry (P6).
     RecoveredLeaseShown,
     /// A deadline passes without effect.

@@ -178,7 +178,7 @@ impl Core {
         let window = Inbox::new(known_empty, self.options.inbox);
         self.with_window(slot, |old| *old = window);
         if let Some(reply) = reply {
-            let _ = reply.send(Ok(position.attach(removed)));
+            let _ = self.outbox.send(reply, Ok(position.attach(removed)));
         }
         self.touch(slot);
         self.list_queue(id);

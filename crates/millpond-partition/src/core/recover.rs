@@ -7,6 +7,7 @@ use std::sync::Arc;
 use millpond_storage_api::{
     PartitionStore, ScanEnd, ScanRequest, ScanRows, StoreRead, Table, WriteBatch,
 };
+use millpond_sync::oneshot::Outbox;
 use millpond_types::{
     ActiveKey, ActiveRow, DueClock, EntryRank, Epoch, LeaseKey, LeaseRow, QueueId, QueueRow,
     SettingsRow, SystemKey, TotalsRow, UnixMillis, decode_u64,
@@ -244,6 +245,9 @@ impl Core {
             surveys: VecDeque::new(),
             batch: WriteBatch::new(),
             effects: Vec::new(),
+            n_batches: 0,
+            n_coming: 0,
+            outbox: Outbox::default(),
             dirty: Vec::new(),
             row_buffer: Vec::new(),
             counters,

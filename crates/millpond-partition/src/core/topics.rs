@@ -6,6 +6,7 @@ use millpond_scheduler::Scheduler;
 use millpond_types::{QueueId, TopicId};
 use slab::Slab;
 
+use super::reserve::Reserve;
 use super::waiters::Waiters;
 pub(super) use crate::governor::TopicSlot;
 
@@ -29,6 +30,7 @@ pub(super) struct Topic {
     /// Whether turns are counted in bytes.
     pub(super) by_bytes: bool,
     pub(super) waiters: Waiters,
+    pub(super) reserve: Reserve,
     /// Queues of which callers asked for the head, and which were refused because the topic as a whole may
     /// have no more at the moment.
     pub(super) held_up: BTreeSet<QueueId>,
@@ -49,6 +51,7 @@ impl Topic {
             scheduler,
             by_bytes: false,
             waiters: Waiters::default(),
+            reserve: Reserve::default(),
             held_up: BTreeSet::new(),
             n_loading: 0,
             listed: false,

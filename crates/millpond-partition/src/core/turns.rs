@@ -88,8 +88,14 @@ impl Core {
         }
     }
 
-    /// Tells the scheduler of what has changed about a queue's head.
+    /// Takes note of what has changed about a queue's head.
     pub(super) fn place(&mut self, slot: Slot) {
+        self.show_head(slot);
+        self.note_coming(slot);
+    }
+
+    /// Tells the scheduler, if it was told otherwise.
+    fn show_head(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot];
         let (topic, id) = (queue.topic, queue.id);
         let head = queue.head(self.topics[topic].by_bytes);

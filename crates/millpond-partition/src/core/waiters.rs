@@ -14,6 +14,8 @@ pub(super) struct Waiter {
     pub(super) call: Arc<LeaseCall>,
     /// Whether to wait for work that is not there yet.
     pub(super) wait: bool,
+    /// The number of the batch that was being staged when it came.
+    pub(super) since: u64,
     pub(super) _seat: Seat,
 }
 
@@ -50,6 +52,11 @@ impl Waiters {
     /// How many entries the first call wants, if there is one.
     pub(super) fn first_wants(&self) -> Option<usize> {
         self.calls.front().map(|waiter| waiter.call.n_max)
+    }
+
+    /// Since which batch the first call waits, if there is one.
+    pub(super) fn first_since(&self) -> Option<u64> {
+        self.calls.front().map(|waiter| waiter.since)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -123,6 +123,10 @@ impl World {
             prop_assert_eq!(topic.n_queues, mine().count());
             let n_loading = mine().filter(|(_, queue)| queue.counted).count();
             prop_assert_eq!(topic.n_loading, n_loading, "loading queues of a topic");
+            let coming = mine()
+                .filter(|(_, queue)| queue.n_entering > 0 && queue.shown.head() == Head::None);
+            let coming: BTreeSet<_> = coming.map(|(slot, _)| slot).collect();
+            prop_assert_eq!(&topic.reserve.coming, &coming, "queues about to have a head");
             let n_listed = n_of(core.topics_to_serve.iter(), &&at);
             prop_assert_eq!(n_listed, usize::from(topic.listed));
             let shown = || mine().filter(|(_, queue)| queue.shown.head() != Head::None);
@@ -145,6 +149,8 @@ impl World {
                 && !topic.waiters.is_empty();
             prop_assert!(!is_stuck || topic.listed, "a topic with callers stands still");
         }
+        let coming = core.topics.iter().map(|(_, topic)| topic.reserve.coming.len());
+        prop_assert_eq!(core.n_coming, coming.sum::<usize>());
         for (id, waiters) in &core.queue_waiters {
             let queue = core.queues.find(id).map(|slot| &core.queues[slot]);
             let has_head = self.has_no_rules() && queue.is_some_and(Queue::is_servable);

@@ -1,4 +1,5 @@
-//! Limits that outlast a queue's stay in memory, and limits that hold for two partitions, as readable examples.
+//! Limits that outlast a queue's stay in memory, and limits that hold for two partitions, and callers that are kept, as
+//! readable examples.
 
 use std::time::Duration;
 
@@ -88,5 +89,37 @@ fn passed_on(broken: Option<Mutation>) -> Checked<u64> {
 fn what_a_partition_does_not_use_goes_to_another() -> Checked {
     assert_eq!(passed_on(None)?, 1);
     assert_eq!(passed_on(Some(Mutation::PromiseKept))?, 0, "the rule is indispensable");
+    Ok(())
+}
+
+/// One caller, a queue with work for many, and with every commit another queue that is about to have its first entry.
+fn beside_newcomers(broken: Option<Mutation>) -> Checked<u64> {
+    let mut setup = calm();
+    setup.options.broken = broken;
+    let mut world = World::new(&setup)?;
+    let topic = world.queues[0].topic_id;
+    let mine = (1..world.queues.len()).filter(|at| world.queues[*at].topic_id == topic);
+    let newcomers: Vec<_> = mine.take(2).collect();
+    world.enqueue(0, &[New::PLAIN; 3])?;
+    world.commit_turn()?;
+    world.lease(LeaseSource::Topic(topic), 1, 100_000, true)?;
+    for at in newcomers {
+        world.enqueue(u8::try_from(at).map_err(fail)?, &[New::PLAIN])?;
+        world.turn()?;
+        assert_eq!(world.n_granted(), 0, "the caller is kept for the first of them");
+        world.disk.sync_all();
+    }
+    world.turn()?;
+    Ok(world.n_granted())
+}
+
+#[test]
+fn a_caller_is_kept_for_one_commit() -> Checked {
+    assert_eq!(beside_newcomers(None)?, 1);
+    assert_eq!(
+        beside_newcomers(Some(Mutation::CallerKeptForever))?,
+        0,
+        "the rule is indispensable"
+    );
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::gate::{Gate, Seen};
 use crate::options::PoolOptions;
 use crate::outcome::{Rejection, Scheduled};
 use crate::request::{Executor, Request};
+use crate::rules::{Mutation, Rules};
 use crate::stats::{Counters, Stats, Terminal};
 use crate::waiting::Waiting;
 
@@ -20,7 +21,7 @@ struct Entry<R> {
 }
 
 /// See the module. It owns no thread and does not end by itself; the handle sees to that.
-pub(crate) struct Core<R> {
+pub(crate) struct Shared<R> {
     pub(crate) gate: Gate,
     pub(crate) parkers: Box<[Parker]>,
     pub(crate) exits: Exits,
@@ -28,35 +29,39 @@ pub(crate) struct Core<R> {
     claims: Claims,
     counters: Counters,
     executor: Box<dyn Executor<R>>,
+    pub(crate) rules: Rules,
 }
 
-impl<R: Request> Core<R> {
-    pub(crate) fn new(options: &PoolOptions, executor: Box<dyn Executor<R>>) -> Self {
+impl<R: Request> Shared<R> {
+    pub(crate) fn new(options: &PoolOptions, executor: Box<dyn Executor<R>>, rules: Rules) -> Self {
         Self {
             gate: Gate::new(),
             parkers: (0..options.workers).map(|_| Parker::new()).collect(),
             exits: Exits::new(),
-            waiting: Waiting::new(options.slots, options.overflow),
-            claims: Claims::new(options.slots + options.workers, options.bytes_max),
+            waiting: Waiting::new(options.slots, options.overflow, rules),
+            claims: Claims::new(options.slots + options.workers, options.bytes_max, rules),
             counters: Counters::new(),
             executor,
+            rules,
         }
     }
 
     pub(crate) fn schedule(&self, request: R) -> Scheduled<R> {
-        // Code of the caller's, which may panic: before anything is held.
+        // Code of the caller's, which may panic or schedule: before anything is held.
         let (key_hash, n_bytes) = (request.key_hash(), request.n_bytes());
+        // Nobody who is late enters, so that the last one out is the last one soon.
         if self.gate.look().is_closed() {
             return self.reject(request, Rejection::Closed);
         }
-        let scheduled = if self.gate.enter().is_closed() {
+        let lets_in = self.rules.lacks(Mutation::ClosedLetsIn);
+        let scheduled = if self.gate.enter().is_closed() && !lets_in {
             self.reject(request, Rejection::Closed)
         } else {
             self.admit(request, key_hash, n_bytes)
         };
         let left = self.gate.leave();
         if left.is_closed() {
-            if left.is_final() {
+            if left.is_final() && !self.rules.lacks(Mutation::LastOutGoes) {
                 self.last_out(left);
             }
         } else if !matches!(scheduled, Scheduled::Rejected { .. }) {
@@ -70,13 +75,25 @@ impl<R: Request> Core<R> {
     fn admit(&self, request: R, key_hash: u64, n_bytes: usize) -> Scheduled<R> {
         let claim = match self.claims.claim(key_hash, n_bytes) {
             Ok(claim) => claim,
-            Err(why) => return self.reject(request, why),
+            Err(why) => {
+                if self.rules.lacks(Mutation::EvictsAndRejects) {
+                    self.waiting.pop().map(|victim| self.end_unstarted(victim, Terminal::Evicted));
+                }
+                return self.reject(request, why);
+            }
         };
         if !self.waiting.reserve() {
             return self.reject(request, Rejection::Full);
         }
-        self.counters.accepted();
-        match self.waiting.push(Entry { request, claim: claim.store() }) {
+        let counts_late = self.rules.lacks(Mutation::CountsLate);
+        if !counts_late {
+            self.counters.accepted();
+        }
+        let victim = self.waiting.push(Entry { request, claim: claim.store() });
+        if counts_late {
+            self.counters.accepted();
+        }
+        match victim {
             None => Scheduled::Queued,
             Some(victim) => {
                 Scheduled::QueuedEvicting(self.end_unstarted(victim, Terminal::Evicted))
@@ -91,6 +108,13 @@ impl<R: Request> Core<R> {
 
     /// Wakes one worker if one sleeps.
     fn wake_one(&self, mut seen: Seen) {
+        if self.rules.lacks(Mutation::PushWakesNobody) {
+            return;
+        }
+        if self.rules.lacks(Mutation::PushWakesAll) {
+            seen.sleepers().for_each(|_| self.counters.woke());
+            return self.wake_all(seen);
+        }
         while let Some(worker) = seen.first_sleeper() {
             let before = self.gate.rise(worker);
             if before.is_asleep(worker) {
@@ -113,7 +137,7 @@ impl<R: Request> Core<R> {
     /// Lets nobody in any more and wakes the workers, which see to what waits unless it is abandoned.
     pub(crate) fn close(&self, abandon: bool) {
         let before = self.gate.close(abandon);
-        if abandon {
+        if abandon && !self.rules.lacks(Mutation::CloseStrands) {
             self.abandon_waiting();
         }
         self.wake_all(before);
@@ -139,7 +163,9 @@ impl<R: Request> Core<R> {
     }
 
     fn end_unstarted(&self, entry: Entry<R>, terminal: Terminal) -> R {
-        drop(self.claims.resume(entry.claim));
+        if !self.rules.lacks(Mutation::UnstartedKeepsClaim) {
+            drop(self.claims.resume(entry.claim));
+        }
         self.counters.ended(terminal);
         entry.request
     }
@@ -147,6 +173,7 @@ impl<R: Request> Core<R> {
     /// Sees to one request, if one waits.
     pub(crate) fn serve_one(&self) -> bool {
         let Some(entry) = self.waiting.pop() else { return false };
+        // Best effort: what was taken out before the close goes on.
         if self.gate.look().is_abandoned() {
             self.abandon(entry);
         } else {
@@ -158,11 +185,15 @@ impl<R: Request> Core<R> {
     fn run(&self, entry: Entry<R>) {
         self.counters.started();
         let running = Running {
+            rules: self.rules,
             counters: &self.counters,
             claim: Some(self.claims.resume(entry.claim)),
             terminal: Terminal::Panicked,
         };
         let run = || running.run(&*self.executor, entry.request);
+        if self.rules.lacks(Mutation::PanicEndsWorker) {
+            return run();
+        }
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
             // A payload is the executor's, and its destructor may panic too.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
@@ -181,6 +212,7 @@ impl<R: Request> Core<R> {
 /// A request that is being run. Dropped by its end or by a panic, it gives back what the request held and then
 /// counts the end, so that whoever sees the end can schedule the key again.
 struct Running<'a> {
+    rules: Rules,
     counters: &'a Counters,
     claim: Option<Claim<'a>>,
     terminal: Terminal,
@@ -194,7 +226,18 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        drop(self.claim.take());
-        self.counters.ended(self.terminal);
+        let ends_first = self.rules.lacks(Mutation::EndsBeforeRelease);
+        if ends_first {
+            self.counters.ended(self.terminal);
+        }
+        let claim = self.claim.take();
+        if self.terminal == Terminal::Panicked && self.rules.lacks(Mutation::PanicKeepsClaim) {
+            let _: Option<Stored> = claim.map(Claim::store);
+        } else {
+            drop(claim);
+        }
+        if !ends_first {
+            self.counters.ended(self.terminal);
+        }
     }
 }
