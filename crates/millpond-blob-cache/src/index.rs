@@ -17,6 +17,8 @@ use crate::rules::Rules;
 use crate::{Blob, Key, OptionsError};
 
 pub(crate) use self::core::{Arrival, Core};
+#[cfg(test)]
+pub(crate) use slot::slot_bytes;
 pub use stats::IndexStats;
 pub(crate) use ticket::WriteTicket;
 pub use ticket::{Committed, Ticket};
@@ -37,7 +39,8 @@ pub struct IndexOptions {
     /// Locks over which the keys are spread; rounded up to a power of two. The bytes are common to all.
     pub n_shards: usize,
     /// For how many keys it is remembered that they were asked for. A value becomes resident when its key is asked
-    /// for again within this window; with 0, never by a miss. 8 to 25 bytes each.
+    /// for again within this window; with 0, never by a miss. About twice as many as values fit is a good number. 8 to 25
+    /// bytes each.
     pub ghosts_max: usize,
     /// Seed of the hashes. The same calls on an index with the same seed give the same history; take a random one
     /// where strangers choose the keys.

@@ -102,3 +102,9 @@ pub(super) fn pending(flight: Option<Arc<Flight>>, admitted: bool) -> State {
 pub(super) fn writing(flight: Option<Arc<Flight>>) -> State {
     State::Writing { n_writers: 1, failed: false, flight }
 }
+
+/// What a slot takes in its slab.
+#[cfg(test)]
+pub(crate) const fn slot_bytes() -> usize {
+    size_of::<Slot>() + size_of::<usize>()
+}

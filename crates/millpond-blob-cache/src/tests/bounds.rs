@@ -177,3 +177,13 @@ fn options_that_cannot_be_are_refused() {
     assert!(Key::new(&"n".repeat(256), b"").is_err());
     assert!(Key::new("", &[0; 1_025]).is_err());
 }
+
+/// The figure of the documentation: a slot, its place in a table that is half full, and what the key's allocation costs.
+#[test]
+fn the_overhead_is_what_is_counted() {
+    const PLACE_BYTES: usize = 2 * (size_of::<u32>() + 1);
+    const KEY_ALLOCATION_BYTES: usize = 16 + 32;
+    let bytes = crate::index::slot_bytes() + PLACE_BYTES + KEY_ALLOCATION_BYTES;
+    println!("{bytes} bytes");
+    assert!(bytes <= crate::ENTRY_OVERHEAD_BYTES, "{bytes} bytes");
+}
