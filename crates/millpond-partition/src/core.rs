@@ -465,7 +465,7 @@ impl Core {
             let may_leave = trusts_stale || self.recall.may_forget(&self.queues[oldest]);
             if is_idle && (must_wait || !may_leave) {
                 self.idle.push_back(oldest);
-                n_kept += 1;
+                n_kept += usize::from(must_wait || self.recall.backing_off.is_some());
                 continue;
             }
             self.queues[oldest].in_idle = false;
@@ -473,7 +473,7 @@ impl Core {
                 self.remove_queue(oldest);
             }
         }
-        // Where nothing could leave, what it waits for brings about another turn by itself.
+        // Where nothing could leave before some time has passed, another look at once is of no use.
         n_kept < n_max && self.idle.len() > self.options.idle_queues_max
     }
 

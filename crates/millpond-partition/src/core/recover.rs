@@ -36,7 +36,7 @@ pub(crate) struct Recovered {
     dedup_floor: UnixMillis,
     leases: Vec<(LeaseKey, LeaseRow)>,
     rules: Vec<SettingsRow>,
-    /// Queues with leases in force, if there are rules by which leases of several queues count together.
+    /// Queues with leases in force, if there are rules that may concern them.
     leased: Vec<(Arc<QueueRef>, ActiveRow)>,
     n_rows_corrupt: u64,
 }
@@ -91,10 +91,8 @@ impl Recovered {
             Ok(())
         })
         .await?;
-        // Only where queues share permits does it matter to others what is leased of a queue that is not back.
-        let counts = |rule: &SettingsRow| rule.settings.concurrency_together.is_some();
         let leased =
-            if rules.iter().any(counts) { read_leased(store, &leases).await? } else { Vec::new() };
+            if rules.is_empty() { Vec::new() } else { read_leased(store, &leases).await? };
         let epoch = store.epoch();
         Ok(Self {
             epoch,

@@ -546,7 +546,8 @@ impl World {
         let is_within = window_bytes <= self.setup.options.window_bytes_max;
         prop_assert!(goes_on || is_within, "{} bytes of windows", window_bytes);
         let core = &self.node.core;
-        let may_stay = goes_on || core.recall.is_sweeping() || !self.has_no_rules();
+        let waits = core.recall.is_sweeping() || core.recall.backing_off.is_some();
+        let may_stay = goes_on || waits || !self.has_no_rules();
         prop_assert!(may_stay || core.idle.len() <= core.options.idle_queues_max, "idle queues");
         Ok(())
     }
