@@ -1,5 +1,6 @@
 //! Bodies that have a row of their own, kept in memory between enqueue and lease.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,8 +27,15 @@ const NO_TIME: UnixMillis = UnixMillis(0);
 /// happens a second time: most are read once.
 ///
 /// A body of up to 1,024 bytes is in the row of its entry and never here.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Payloads(Option<Index>);
+
+/// What it has counted, and not what it holds.
+impl fmt::Debug for Payloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Payloads").field(&self.stats()).finish()
+    }
+}
 
 impl Default for Payloads {
     /// 32 MiB.
@@ -63,7 +71,6 @@ impl Payloads {
 }
 
 /// The part of one partition, as long as it is open.
-#[derive(Debug)]
 pub(crate) struct PartitionPayloads {
     index: Option<Index>,
     namespace: String,
