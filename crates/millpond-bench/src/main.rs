@@ -12,7 +12,7 @@
 //! | `engine` | durable enqueue and the full cycle through the facade | raw RocksDB `WriteBatch` + sync with the same rows and bytes per commit; a bare `fdatasync` of the same bytes |
 //! | `fairness` | how long entries of quiet queues wait beside a queue that floods; whose turn it is among queues in unequal partitions | the same entries without the flood, and in one queue with it; what the weights say |
 //! | `inbox` | insert, take and confirm of one window per queue, in nanoseconds; refills per 1000 takes | the whole queue in a `BTreeMap`; one RocksDB iterator and seek per take. No sync is involved |
-//! | `promotion` | what a request to the pool costs whoever schedules it, how soon it starts, and what an idle pool costs | a bare ring; a thread that polls it. No sync is involved |
+//! | `promotion` | what a request to the pool costs whoever schedules it, how soon it starts, what an idle pool costs, and what a promotion adds to a read that hits the store | a bare ring; a thread that polls it; the same read without promotion. No sync is measured |
 //! | `queues` | a million queues through the facade: memory, restart, turns of the loop; a deep queue; the window budget | the bars of the design; a tenth of the queues; a fresh queue; no budget |
 //! | `scheduler` | one pick among 10, 10,000 and a million queues, with and without limits; memory per queue | weighted fair queueing in a `BTreeSet`; a plain ring. No sync is involved |
 //! | `wakeup` | deadlines by handle and by key: set, replace, postpone, cancel, deliver; memory; the longest single call | `DelayQueue` of tokio-util; a binary heap with lazy deletion |
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
             inbox::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         if wanted("promotion") {
-            promotion::run(&mut report, effort, &arguments.case)?;
+            promotion::run(&mut report, effort, &arguments.dir, &arguments.case)?;
         }
         if wanted("queues") {
             let n_queues = arguments.queues;

@@ -9,11 +9,14 @@
 //! beginning. `overwriting`: the same, with a full ring, so that each request evicts another. `draining`: it takes out
 //! what comes, so that both work on the same memory. In the case `start` each request finds the worker parked; a
 //! wake-up of the system is in it. In the case `idle` nothing is scheduled at all. Every run checks what came out of the
-//! pool against its counts. *No sync is involved.*
+//! pool against its counts. *No sync is involved.* The cases `L2 hit` are described in [`l2_hit`].
 
 mod idle;
+mod l2_hit;
 mod schedule;
 mod start;
+
+use std::path::Path;
 
 use millpond_promotion::{Ended, Executor, Overflow, Pool, PoolOptions, Request};
 
@@ -47,7 +50,7 @@ impl Request for Promote {
     }
 }
 
-pub(crate) fn run(report: &mut Report, effort: Effort, only: &str) -> Outcome<()> {
+pub(crate) fn run(report: &mut Report, effort: Effort, dir: &Path, only: &str) -> Outcome<()> {
     for case in schedule::CASES {
         if case.name().contains(only) {
             schedule::run(report, effort, case)?;
@@ -59,7 +62,7 @@ pub(crate) fn run(report: &mut Report, effort: Effort, only: &str) -> Outcome<()
     if idle::CASE.contains(only) {
         idle::run(report, effort)?;
     }
-    Ok(())
+    l2_hit::run(report, effort, dir, only)
 }
 
 fn pool(executor: impl Executor<Promote>) -> Outcome<Pool<Promote>> {

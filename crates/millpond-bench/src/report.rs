@@ -82,7 +82,7 @@ impl Report {
             _ => String::new(),
         };
         println!(
-            "{:<8} {:<34} {:<14} {:<18} {:>12.1} {:<8} {ratio}",
+            "{:<8} {:<34} {:<14} {:<18} {:>12.2} {:<8} {ratio}",
             figure.bench, figure.case, figure.subject, figure.metric, figure.value, figure.unit
         );
         self.line(figure)

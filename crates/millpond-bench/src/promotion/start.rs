@@ -162,7 +162,7 @@ impl Drop for Polling {
 }
 
 #[expect(clippy::disallowed_methods, reason = "what a polling thread does")]
-fn rest() {
+pub(super) fn rest() {
     std::thread::sleep(PERIOD);
 }
 
