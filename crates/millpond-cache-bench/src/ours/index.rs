@@ -28,10 +28,10 @@ impl Ours {
         Self::with(capacity_bytes, IndexOptions::default())
     }
 
-    /// Remembers twice as many keys as it holds, instead of as many in a small cache as in a large one.
+    /// Told how long values are: it remembers twice as many keys as it holds, instead of as many in a small cache as
+    /// in a large one.
     pub(crate) fn with_narrow_window(capacity_bytes: usize) -> Self {
-        let ghosts_max = 2 * capacity_bytes / MEAN_VALUE_BYTES;
-        Self::with(capacity_bytes, IndexOptions { ghosts_max, ..IndexOptions::default() })
+        Self::with(capacity_bytes, IndexOptions::for_values(capacity_bytes, MEAN_VALUE_BYTES))
     }
 
     fn with(capacity_bytes: usize, options: IndexOptions) -> Self {
