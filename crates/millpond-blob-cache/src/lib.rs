@@ -32,8 +32,8 @@
 //! any ── put, removal ─▶ writing ── all commits have ended ─▶ resident, or vacant
 //! ```
 //!
-//! What is *seen* is a hash in a bounded window, with the number of its sightings; the other states have a slot, whose version changes with its state.
-//! A ticket is good for one version. All of it is under the lock of the key's shard.
+//! What is *seen* is a hash in a bounded window, with the number of its sightings; the other states have a slot, whose
+//! version changes with its state. A ticket is good for one version. All of it is under the lock of the key's shard.
 //!
 //! 1. **Tickets.** A key has at most one. A commit succeeds only while its ticket is in the slot; so single flight, no
 //!    double work and no late installs are one rule. A dropped ticket leaves the key seen: the next miss schedules. So does

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use millpond_blob_cache::{
-    Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key as Name, Lookup, Miss, Ticket,
+    Admission, Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key as Name, Lookup,
+    Miss, Ticket,
 };
 use millpond_types::UnixMillis;
 
@@ -32,6 +33,12 @@ impl Ours {
     /// in a large one.
     pub(crate) fn with_narrow_window(capacity_bytes: usize) -> Self {
         Self::with(capacity_bytes, IndexOptions::for_values(capacity_bytes, MEAN_VALUE_BYTES))
+    }
+
+    /// The same, but a large value is installed as soon as a small one.
+    pub(crate) fn with_second_hit(capacity_bytes: usize) -> Self {
+        let options = IndexOptions::for_values(capacity_bytes, MEAN_VALUE_BYTES);
+        Self::with(capacity_bytes, IndexOptions { admission: Admission::SecondHit, ..options })
     }
 
     fn with(capacity_bytes: usize, options: IndexOptions) -> Self {
