@@ -1,5 +1,6 @@
 //! The memory tier: one state machine per key, under the lock of its shard.
 
+mod admission;
 mod budget;
 mod core;
 mod shard;
@@ -16,7 +17,10 @@ use crate::generations::Scope;
 use crate::rules::Rules;
 use crate::{Blob, Key, OptionsError};
 
+use admission::SIGHTINGS_MIN;
+
 pub(crate) use self::core::{Arrival, Core};
+pub use admission::Admission;
 #[cfg(test)]
 pub(crate) use slot::slot_bytes;
 pub use stats::IndexStats;
@@ -39,9 +43,11 @@ pub struct IndexOptions {
     /// Locks over which the keys are spread; rounded up to a power of two. The bytes are common to all.
     pub n_shards: usize,
     /// For how many keys it is remembered that they were asked for. A value becomes resident when its key is asked
-    /// for again within this window; with 0, never by a miss. About twice as many as values fit is a good number. 8 to 25
-    /// bytes each.
+    /// for again within this window; with 0, never by a miss. 9 to 27 bytes each. Twice as many keys as values fit
+    /// serve best: see [`for_values`](Self::for_values).
     pub ghosts_max: usize,
+    /// How often a key has to be asked for within the window.
+    pub admission: Admission,
     /// Seed of the hashes. The same calls on an index with the same seed give the same history; take a random one
     /// where strangers choose the keys.
     pub hash_seed: u64,
@@ -50,11 +56,31 @@ pub struct IndexOptions {
 impl Default for IndexOptions {
     /// 64 MiB in 16 shards, with a window of 65,536 keys.
     fn default() -> Self {
-        Self { bytes_max: 64 << 20, n_shards: 16, ghosts_max: 1 << 16, hash_seed: 0 }
+        Self {
+            bytes_max: 64 << 20,
+            n_shards: 16,
+            ghosts_max: 1 << 16,
+            admission: Admission::default(),
+            hash_seed: 0,
+        }
     }
 }
 
 impl IndexOptions {
+    /// For values of which the mean length is known, in bytes: the window has twice as many keys as there is room for
+    /// such values in `bytes_max`, which serves best. Everything else is the default.
+    ///
+    /// ```
+    /// use millpond_blob_cache::IndexOptions;
+    ///
+    /// assert_eq!(IndexOptions::for_values(100 << 20, 10_000).ghosts_max, 20_544);
+    /// ```
+    pub fn for_values(bytes_max: usize, value_bytes: usize) -> Self {
+        let n_fitting = bytes_max / value_bytes.saturating_add(ENTRY_OVERHEAD_BYTES);
+        let ghosts_max = n_fitting.saturating_mul(2).min(GHOSTS_MAX);
+        Self { bytes_max, ghosts_max, ..Self::default() }
+    }
+
     pub(crate) fn check(&self) -> Result<(), OptionsError> {
         let positive = |what, value: usize| match value {
             0 => Err(OptionsError::Zero { what }),

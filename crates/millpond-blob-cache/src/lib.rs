@@ -27,16 +27,17 @@
 //!
 //! ```text
 //! vacant ─ miss ─▶ seen ─ miss ─▶ pending(ticket) ─ commit ─▶ resident
-//!                   ▲                │ dropped                   │ evicted, expired, invalidated
+//!                   ▲                │ dropped, too seldom       │ evicted, expired, invalidated
 //!                   └────────────────┘                           ▼
 //! any ── put, removal ─▶ writing ── all commits have ended ─▶ resident, or vacant
 //! ```
 //!
-//! What is *seen* is a hash in a bounded window; the other states have a slot, whose version changes with its state.
-//! A ticket is good for one version. All of it is under the lock of the key's shard.
+//! What is *seen* is a hash in a bounded window, with the number of its sightings; the other states have a slot, whose
+//! version changes with its state. A ticket is good for one version. All of it is under the lock of the key's shard.
 //!
 //! 1. **Tickets.** A key has at most one. A commit succeeds only while its ticket is in the slot; so single flight, no
-//!    double work and no late installs are one rule. A dropped ticket leaves the key seen: the next miss schedules.
+//!    double work and no late installs are one rule. A dropped ticket leaves the key seen: the next miss schedules. So does
+//!    one whose value was asked for too seldom for its size, and what was counted is kept: see [`Admission`].
 //! 2. **Stamps.** Each invalidation has a number. A ticket and a row know the last number that was in force before they
 //!    were made; what was invalidated by a higher one is a miss wherever it lies. Nothing is walked.
 //! 3. **Bytes.** They are reserved before something is installed and released when it has left, for all shards
@@ -55,7 +56,7 @@
 //!
 //! * While a key is written its readers go to the store.
 //! * A value larger than the memory tier is never resident; one that is nearly as large displaces everybody once it is
-//!   asked for twice.
+//!   asked for often enough.
 //! * What was invalidated leaves memory as it is asked for or evicted, and the store as it is read.
 //! * Every namespace and tag that was invalidated is remembered in memory until everything is; see
 //!   [`CacheOptions::names_max`].
@@ -75,8 +76,8 @@ pub use cache::{BlobCache, CacheOptions, CacheStats, InlineStats, Promotion};
 pub use error::{CacheError, OpenError, OptionsError};
 pub use generations::Scope;
 pub use index::{
-    Committed, ENTRY_OVERHEAD_BYTES, GHOSTS_MAX, Index, IndexOptions, IndexStats, Lookup, Miss,
-    SHARDS_MAX, Ticket,
+    Admission, Committed, ENTRY_OVERHEAD_BYTES, GHOSTS_MAX, Index, IndexOptions, IndexStats,
+    Lookup, Miss, SHARDS_MAX, Ticket,
 };
 pub use key::{ID_BYTES_MAX, Key, NAME_BYTES_MAX};
 pub use row::PREFIX_BYTES_MAX;

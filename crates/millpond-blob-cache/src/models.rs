@@ -10,13 +10,18 @@ use crate::cache::Flight;
 use crate::index::{Arrival, Core};
 use crate::rules::Rules;
 use crate::{
-    Blob, BlobCache, CacheOptions, Committed, Index, IndexOptions, Key, Lookup, Meta, Miss,
-    Promotion, Scope, Ticket,
+    Admission, Blob, BlobCache, CacheOptions, Committed, Index, IndexOptions, Key, Lookup, Meta,
+    Miss, Promotion, Scope, Ticket,
 };
 
 const NOW: UnixMillis = UnixMillis(0);
-const OPTIONS: IndexOptions =
-    IndexOptions { bytes_max: 1_000, n_shards: 1, ghosts_max: 4, hash_seed: 0 };
+const OPTIONS: IndexOptions = IndexOptions {
+    bytes_max: 1_000,
+    n_shards: 1,
+    ghosts_max: 4,
+    admission: Admission::SecondHit,
+    hash_seed: 0,
+};
 
 fn key() -> Key<'static> {
     Key::new("ns", b"key").expect("it is short")
@@ -137,6 +142,27 @@ fn installs_beside_each_other_stay_within_the_bound() {
         let other = committer.join().expect("a commit does not panic");
         assert!(index.stats().bytes <= OPTIONS.bytes_max);
         assert_eq!(index.stats().n_entries, 1, "{committed:?} and {other:?}");
+    });
+}
+
+/// A value that is refused for its size leaves a key that is seen, and what was put beside it.
+#[test]
+fn a_commit_refused_for_its_size_leaves_nothing_behind() {
+    model("blob_cache_refusal_for_size_against_lookup_and_put", || {
+        let options = IndexOptions { admission: Admission::BySize, ..OPTIONS };
+        let index = Index::with_rules(options, Rules::SHIPPED).expect("the options are good");
+        let other = Key::new("ns", b"other").expect("it is short");
+        index.put(other, Blob::new("small"), NOW);
+        let old = ticket(&index, key());
+        let committer = thread::spawn(move || old.commit(Blob::new(vec![0; 700]), NOW));
+        drop(index.lookup(key(), NOW));
+        index.put(other, Blob::new("new"), NOW);
+        let committed = committer.join().expect("a commit does not panic");
+        assert_eq!(committed, Committed::TooSeldom);
+        assert_eq!(value(&index, other).expect("nobody took its room").value, "new");
+        assert_eq!((index.stats().n_pending, index.stats().n_too_seldom), (0, 1));
+        let found = index.lookup(key(), NOW);
+        assert!(matches!(found, Lookup::Miss(Miss::Promote(_))), "{found:?}");
     });
 }
 

@@ -44,6 +44,10 @@ pub(crate) enum Mutation {
     TicketWhileWriting,
     /// The first hit schedules.
     FirstHitAdmits,
+    /// A large value becomes resident as soon as a small one.
+    SizeIgnored,
+    /// A value that was refused for its size is seen once again.
+    SightingsForgotten,
     /// The hand passes over nobody.
     VisitsIgnored,
     /// Readers join a flight that began before a write.
@@ -64,7 +68,7 @@ pub(crate) enum Mutation {
 
 #[cfg(test)]
 impl Mutation {
-    pub(crate) const INDEX: [Self; 21] = [
+    pub(crate) const INDEX: [Self; 23] = [
         Self::RowStampForgotten,
         Self::CommitUnasked,
         Self::PutKeepsTickets,
@@ -85,6 +89,8 @@ impl Mutation {
         Self::FailureForgotten,
         Self::TicketWhileWriting,
         Self::FirstHitAdmits,
+        Self::SizeIgnored,
+        Self::SightingsForgotten,
         Self::VisitsIgnored,
     ];
 

@@ -64,9 +64,10 @@ type New = fn(usize) -> Box<dyn Policy>;
 
 /// Ours as it comes and otherwise, each peer as it comes, which set the bar, and what one of them can be told to do
 /// instead.
-const SUBJECTS: [(&str, New); 8] = [
+const SUBJECTS: [(&str, New); 9] = [
     ("ours", |bytes| Box::new(Ours::new(bytes))),
     ("ours 2x window", |bytes| Box::new(Ours::with_narrow_window(bytes))),
+    ("ours 2nd hit", |bytes| Box::new(Ours::with_second_hit(bytes))),
     ("foyer", |bytes| Box::new(Foyer::lru(bytes))),
     ("moka", |bytes| Box::new(Moka::new(bytes))),
     ("quick_cache", |bytes| Box::new(QuickCache::new(bytes))),
@@ -76,7 +77,7 @@ const SUBJECTS: [(&str, New); 8] = [
 ];
 
 /// Which of the subjects set the bar.
-const PEERS: Range<usize> = 2..5;
+const PEERS: Range<usize> = 3..6;
 
 /// How much to read.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +197,7 @@ fn bar(case: &str, shape: Shape, all: &[Counts]) -> String {
     };
     let promotions = all[..PEERS.start].iter().filter_map(|ours| ours.promotions_per_hundred());
     let promotions: Vec<String> = promotions.map(|per| format!("{per:.1}")).collect();
-    let promotions = promotions.join(" and ");
+    let promotions = promotions.join(", ");
     format!(
         "bar      {case}: {points:+.1} points, {ratio:.2} of {best_name}, at least -{LEVEL_POINTS}: {verdict}; \
          {promotions} promotions per 100 reads"

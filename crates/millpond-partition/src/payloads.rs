@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use millpond_blob_cache::{Blob, Index, IndexOptions, Key, Lookup, Miss, Ticket};
+use millpond_blob_cache::{Admission, Blob, Index, IndexOptions, Key, Lookup, Miss, Ticket};
 use millpond_types::limits::INLINE_BODY_BYTES_MAX;
 use millpond_types::{EntryId, PayloadKey, UnixMillis};
 
@@ -52,7 +52,14 @@ impl Payloads {
     pub fn new(bytes_max: usize) -> Self {
         let hash_seed = RandomState::new().hash_one(0);
         let ghosts_max = (bytes_max / BYTES_PER_GHOST).min(IndexOptions::default().ghosts_max);
-        let options = IndexOptions { bytes_max, ghosts_max, hash_seed, ..IndexOptions::default() };
+        let options = IndexOptions {
+            bytes_max,
+            ghosts_max,
+            // No body is popular: one that is read again was given back, and will be read soon or never.
+            admission: Admission::SecondHit,
+            hash_seed,
+            ..IndexOptions::default()
+        };
         Self((bytes_max > 0).then(|| Index::new(options).expect("bytes are all that may be zero")))
     }
 

@@ -24,7 +24,8 @@ impl Promotion {
             Committed::Installed => Ended::Installed,
             Committed::Stale => Ended::Stale,
             Committed::AlreadyResident => Ended::AlreadyResident,
-            Committed::TooLarge | Committed::NoRoom => Ended::Failed,
+            // The last of them only if the residents are smaller than when it was scheduled.
+            Committed::TooLarge | Committed::NoRoom | Committed::TooSeldom => Ended::Failed,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{BlobCache, Shared};
 use crate::index::{Arrival, Core};
 use crate::row::Row;
 use crate::rules::Mutation;
-use crate::{Blob, CacheError, Key, Ticket};
+use crate::{Blob, CacheError, Committed, Key, Ticket};
 
 /// What a row below says at some moment.
 enum Below {
@@ -202,6 +202,10 @@ impl Shared {
         let Some(pool) = &self.pool else {
             return self.counters.inline(ticket.commit(blob, now));
         };
+        // Asked here, so that the pool holds nothing that will be refused.
+        if !ticket.admits(&blob) {
+            return self.counters.inline(Committed::TooSeldom);
+        }
         match pool.schedule(Promotion { ticket, blob, now }) {
             Scheduled::Queued => self.counters.pooled.add(),
             Scheduled::QueuedEvicting(victim) => {

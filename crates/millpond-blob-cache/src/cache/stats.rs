@@ -46,6 +46,8 @@ pub struct InlineStats {
     pub n_already_resident: u64,
     /// There was no room for it.
     pub n_refused: u64,
+    /// Its key was not asked for often enough for its size. Those that would have gone to the pool are counted too.
+    pub n_too_seldom: u64,
 }
 
 /// The counters. They publish nothing: relaxed suffices.
@@ -62,6 +64,7 @@ pub(super) struct Counters {
     pub(super) inline_stale: Counter,
     pub(super) inline_already_resident: Counter,
     pub(super) inline_refused: Counter,
+    pub(super) inline_too_seldom: Counter,
     pub(super) pooled: Counter,
     pub(super) pool_refused: Counter,
 }
@@ -86,6 +89,7 @@ impl Counters {
             Committed::Stale => self.inline_stale.add(),
             Committed::AlreadyResident => self.inline_already_resident.add(),
             Committed::TooLarge | Committed::NoRoom => self.inline_refused.add(),
+            Committed::TooSeldom => self.inline_too_seldom.add(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Counters {
                 n_stale: self.inline_stale.get(),
                 n_already_resident: self.inline_already_resident.get(),
                 n_refused: self.inline_refused.get(),
+                n_too_seldom: self.inline_too_seldom.get(),
             },
             n_pooled: self.pooled.get(),
             n_pool_refused: self.pool_refused.get(),

@@ -116,7 +116,7 @@ impl BlobCache {
     ) -> Result<Option<Blob>, CacheError> {
         let shared = &*self.shared;
         let stamp = leader.ticket().stamp();
-        let is_admitted = leader.ticket().is_admitted();
+        let is_admitted = leader.ticket().is_admitted() && leader.ticket().admits(&blob);
         let row = Row { blob: blob.clone(), stamp };
         let batch = shared.batch(key, Some(&row));
         let ticket = leader.give_ticket(row.clone());

@@ -48,7 +48,8 @@ impl Core {
     pub(crate) fn new(options: IndexOptions, rules: Rules) -> Self {
         let n_shards = options.n_shards.next_power_of_two();
         let n_ghosts_max = options.ghosts_max.div_ceil(n_shards);
-        let shards = (0..n_shards).map(|_| Mutex::new(Shard::new(n_ghosts_max, rules)));
+        let shards =
+            (0..n_shards).map(|_| Mutex::new(Shard::new(n_ghosts_max, options.admission, rules)));
         Self {
             shards: shards.collect(),
             budget: Budget::new(options.bytes_max),
@@ -145,6 +146,13 @@ impl Core {
         }
         // Asked before room is made: nobody is evicted for what will be refused.
         let mut is_good = self.is_good(ticket, &blob);
+        if is_good {
+            let mut shard = self.shard(ticket.hash).lock();
+            if shard.refuses_for_size(ticket.place, charge_bytes) {
+                shard.give_up(ticket.place, false, &self.budget, &mut trash);
+                return Committed::TooSeldom;
+            }
+        }
         let has_room = is_good && self.make_room(charge_bytes, ticket.hash, now, &mut trash);
         let mut shard = self.shard(ticket.hash).lock();
         is_good = is_good && shard.is_current(ticket.place)
@@ -210,6 +218,10 @@ impl Core {
         if !is_good || !shard.is_current(ticket.place) {
             return Ok(self.refuse(&mut shard, ticket, false, &mut trash));
         }
+        if shard.refuses_for_size(ticket.place, charge_bytes) {
+            shard.give_up(ticket.place, false, &self.budget, &mut trash);
+            return Ok(Committed::TooSeldom);
+        }
         for _ in 0..=INLINE_EVICTIONS_MAX {
             if self.budget.try_reserve(charge_bytes) {
                 let offer = Offer { blob, stamp: ticket.stamp, charge_bytes };
@@ -221,6 +233,12 @@ impl Core {
             }
         }
         Err(blob)
+    }
+
+    /// See [`Ticket::admits`].
+    pub(super) fn admits(&self, ticket: &Ticket, blob: &Blob) -> bool {
+        let charge_bytes = self.charge_bytes(ticket.key.len(), blob);
+        !self.shard(ticket.hash).lock().refuses_for_size(ticket.place, charge_bytes)
     }
 
     /// Reserves bytes, evicting until there is room: first where more than a fair share is resident, beginning with

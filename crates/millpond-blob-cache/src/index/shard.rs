@@ -14,6 +14,7 @@ use super::slot::{
 };
 use super::stats::Counts;
 use super::window::Window;
+use super::{Admission, SIGHTINGS_MIN};
 use crate::Blob;
 use crate::cache::Flight;
 use crate::generations::Generations;
@@ -25,6 +26,7 @@ pub(super) struct Shard {
     slots: Slab<Slot>,
     sieve: Sieve,
     window: Window,
+    admission: Admission,
     version: u64,
     pub(super) bytes: usize,
     pub(super) counts: Counts,
@@ -32,12 +34,13 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(n_ghosts_max: usize, rules: Rules) -> Self {
+    pub(super) fn new(n_ghosts_max: usize, admission: Admission, rules: Rules) -> Self {
         Self {
             table: HashTable::new(),
             slots: Slab::new(),
             sieve: Sieve::new(),
             window: Window::new(n_ghosts_max),
+            admission,
             version: 0,
             bytes: 0,
             counts: Counts::default(),
@@ -96,9 +99,12 @@ impl Shard {
     pub(super) fn miss(&mut self, of: Hashed<'_>) -> Option<Place> {
         match self.find(of) {
             Some(at) if !self.gives_ticket(at) => None,
-            Some(at) => Some(self.replace(at, pending(None, true))),
-            None if self.admits(of.hash) => Some(self.occupy(of, pending(None, true))),
-            None => None,
+            Some(at) => Some(self.replace(at, pending(None, SIGHTINGS_MIN))),
+            None => {
+                let n_sightings = self.sighted(of.hash);
+                let is_again = n_sightings >= SIGHTINGS_MIN;
+                is_again.then(|| self.occupy(of, pending(None, n_sightings)))
+            }
         }
     }
 
@@ -114,16 +120,16 @@ impl Shard {
         flight: impl FnOnce() -> Arc<Flight>,
     ) -> Shared {
         let Some(at) = self.find(of) else {
-            let admitted = self.admits(of.hash);
+            let n_sightings = self.sighted(of.hash);
             let flight = flight();
-            let place = self.occupy(of, pending(Some(flight.clone()), admitted));
+            let place = self.occupy(of, pending(Some(flight.clone()), n_sightings));
             return Shared::Lead(place, flight);
         };
         let slot = &mut self.slots[at as usize];
         let place = Place { at, version: slot.version };
         match &mut slot.state {
-            State::Pending { flight: Some(flight), admitted } => {
-                *admitted = true;
+            State::Pending { flight: Some(flight), n_sightings } => {
+                *n_sightings = n_sightings.saturating_add(1);
                 Shared::Join(place, flight.clone())
             }
             State::Writing { flight: Some(flight), .. } => Shared::Join(place, flight.clone()),
@@ -131,20 +137,54 @@ impl Shard {
         }
     }
 
-    /// Whether the key was asked for within the window; it is in it from now on.
-    fn admits(&mut self, hash: u64) -> bool {
-        if self.window.take(hash) || self.rules.lacks(Mutation::FirstHitAdmits) {
-            return true;
+    /// How often the key was asked for within the window, with this time. After the first it is in the window; after
+    /// that its slot knows.
+    fn sighted(&mut self, hash: u64) -> u8 {
+        let n_sightings = self.window.take(hash).saturating_add(1);
+        if n_sightings >= SIGHTINGS_MIN {
+            return n_sightings;
         }
-        self.remember(hash);
-        false
+        if self.rules.lacks(Mutation::FirstHitAdmits) {
+            return SIGHTINGS_MIN;
+        }
+        self.remember(hash, n_sightings);
+        n_sightings
     }
 
-    fn remember(&mut self, hash: u64) {
+    fn remember(&mut self, hash: u64, n_sightings: u8) {
         if self.rules.lacks(Mutation::GhostsUnbounded) {
             self.window.grow();
         }
-        self.window.remember(hash);
+        self.window.remember(hash, n_sightings);
+    }
+
+    /// Whether a key with a ticket has to be asked for more often before it gets a value of that size. If so, the
+    /// refusal is counted, and the sightings are in the window.
+    ///
+    /// The keys of a shard are a sample of all, so its mean stands for that of the index, and is known under its lock.
+    pub(super) fn refuses_for_size(&mut self, place: Place, charge_bytes: usize) -> bool {
+        if !self.is_current(place) {
+            return false;
+        }
+        let Slot { hash, state: State::Pending { n_sightings, .. }, .. } =
+            self.slots[place.at as usize]
+        else {
+            return false;
+        };
+        if self.rules.lacks(Mutation::SizeIgnored)
+            || n_sightings >= self.admission.n_sightings(charge_bytes, self.mean_bytes())
+        {
+            return false;
+        }
+        self.counts.too_seldom += 1;
+        let is_forgotten = self.rules.lacks(Mutation::SightingsForgotten);
+        self.remember(hash, if is_forgotten { 1 } else { n_sightings });
+        true
+    }
+
+    /// Of the residents; `None` without any.
+    fn mean_bytes(&self) -> Option<usize> {
+        self.bytes.checked_div(self.counts.n_resident)
     }
 
     fn next_version(&mut self) -> u64 {
@@ -222,7 +262,10 @@ impl Shard {
 
     pub(super) fn is_admitted(&self, place: Place) -> bool {
         self.is_current(place)
-            && matches!(self.slots[place.at as usize].state, State::Pending { admitted: true, .. })
+            && matches!(
+                self.slots[place.at as usize].state,
+                State::Pending { n_sightings: SIGHTINGS_MIN.., .. }
+            )
     }
 
     /// Whether another value of the key is resident.
@@ -242,8 +285,10 @@ impl Shard {
         if let State::Resident(_) = &self.slots[place.at as usize].state {
             // Only a broken twin comes here: it does not ask whether its ticket is still there.
             self.uncount(place.at, budget);
-            let state =
-                std::mem::replace(&mut self.slots[place.at as usize].state, pending(None, true));
+            let state = std::mem::replace(
+                &mut self.slots[place.at as usize].state,
+                pending(None, SIGHTINGS_MIN),
+            );
             trash.push(state);
         }
         self.install(place.at, offer);
@@ -260,13 +305,17 @@ impl Shard {
 
     /// Ends a pending slot without a value; `seen` makes the next hit schedule again.
     pub(super) fn give_up(&mut self, place: Place, seen: bool, budget: &Budget, trash: &mut Trash) {
-        if !self.is_current(place) || !self.is_pending(place.at) {
+        if !self.is_current(place) {
             return;
         }
-        let hash = self.slots[place.at as usize].hash;
+        let Slot { hash, state: State::Pending { n_sightings, .. }, .. } =
+            self.slots[place.at as usize]
+        else {
+            return;
+        };
         self.remove(place.at, budget, trash);
         if seen {
-            self.remember(hash);
+            self.remember(hash, n_sightings);
         }
     }
 
@@ -293,7 +342,7 @@ impl Shard {
             }
             None => {}
         }
-        let place = self.occupy(of, pending(None, true));
+        let place = self.occupy(of, pending(None, SIGHTINGS_MIN));
         self.install(place.at, offer);
     }
 

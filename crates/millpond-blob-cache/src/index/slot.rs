@@ -30,8 +30,8 @@ pub(super) enum State {
     Pending {
         /// Who reads the value for all that miss it.
         flight: Option<Arc<Flight>>,
-        /// Whether the value is to become resident.
-        admitted: bool,
+        /// How often the key was asked for within the window.
+        n_sightings: u8,
     },
     /// Writes are under way.
     Writing {
@@ -95,8 +95,8 @@ pub(super) enum Shared {
     Alone,
 }
 
-pub(super) fn pending(flight: Option<Arc<Flight>>, admitted: bool) -> State {
-    State::Pending { flight, admitted }
+pub(super) fn pending(flight: Option<Arc<Flight>>, n_sightings: u8) -> State {
+    State::Pending { flight, n_sightings }
 }
 
 pub(super) fn writing(flight: Option<Arc<Flight>>) -> State {

@@ -17,6 +17,8 @@ pub struct IndexStats {
     pub n_already_resident: u64,
     /// Values that were not taken because there is no room for their like.
     pub n_refused: u64,
+    /// Commits refused because the key was not asked for often enough for a value of that size.
+    pub n_too_seldom: u64,
     /// Values that left to make room.
     pub n_evicted: u64,
     /// Values that were found expired.
@@ -41,6 +43,7 @@ pub(super) struct Counts {
     pub(super) stale: u64,
     pub(super) already_resident: u64,
     pub(super) refused: u64,
+    pub(super) too_seldom: u64,
     pub(super) evicted: u64,
     pub(super) expired: u64,
     pub(super) invalidated: u64,
@@ -55,6 +58,7 @@ impl IndexStats {
         self.n_stale += counts.stale;
         self.n_already_resident += counts.already_resident;
         self.n_refused += counts.refused;
+        self.n_too_seldom += counts.too_seldom;
         self.n_evicted += counts.evicted;
         self.n_expired += counts.expired;
         self.n_invalidated += counts.invalidated;

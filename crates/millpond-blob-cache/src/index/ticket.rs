@@ -26,6 +26,9 @@ pub enum Committed {
     TooLarge,
     /// What is being installed at this moment takes all the room.
     NoRoom,
+    /// The key was not asked for often enough for a value of that size; see
+    /// [`Admission::BySize`](crate::Admission::BySize). The next miss of the key gets another ticket.
+    TooSeldom,
 }
 
 /// The right to install the value of one key, read or loaded after the ticket was given.
@@ -97,6 +100,13 @@ impl Ticket {
         }
     }
 
+    /// Whether a commit of `blob` would not be `TooSeldom` now. Otherwise that is counted, and the sightings of the key
+    /// are remembered, whatever becomes of the ticket.
+    pub(crate) fn admits(&self, blob: &Blob) -> bool {
+        self.core.admits(self, blob)
+    }
+
+    /// Whether the key was asked for again.
     pub(crate) fn is_admitted(&self) -> bool {
         self.core.shard(self.hash).lock().is_admitted(self.place)
     }

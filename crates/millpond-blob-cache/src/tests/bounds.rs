@@ -4,13 +4,17 @@ use millpond_types::UnixMillis;
 
 use super::{Random, with};
 use crate::rules::Mutation;
-use crate::{Blob, Committed, Index, IndexOptions, Key, Lookup, Miss, Scope};
+use crate::{
+    Admission, Blob, Committed, ENTRY_OVERHEAD_BYTES, GHOSTS_MAX, Index, IndexOptions, Key, Lookup,
+    Miss, Scope,
+};
 
 /// A property, given the rule that is left out.
 type Property = fn(Option<Mutation>) -> Result<(), String>;
 
 /// Those beside the histories.
-pub(super) const PROPERTIES: [(&str, Property); 4] = [
+pub(super) const PROPERTIES: [(&str, Property); 5] = [
+    ("large values are asked for more often", large_values_are_asked_for_more_often),
     ("a late number reaches what was read", a_late_number_reaches_what_was_read),
     ("a scan leaves residents alone", a_scan_leaves_residents_alone),
     ("what is asked for stays", what_is_asked_for_stays),
@@ -20,7 +24,8 @@ pub(super) const PROPERTIES: [(&str, Property); 4] = [
 const NOW: UnixMillis = UnixMillis(0);
 
 fn index(bytes_max: usize, n_shards: usize, broken: Option<Mutation>) -> Index {
-    let options = IndexOptions { bytes_max, n_shards, ghosts_max: 1_000, hash_seed: 1 };
+    let admission = Admission::SecondHit;
+    let options = IndexOptions { bytes_max, n_shards, ghosts_max: 1_000, admission, hash_seed: 1 };
     Index::with_rules(options, with(broken)).unwrap()
 }
 
@@ -85,6 +90,70 @@ fn ghosts_are_bounded(broken: Option<Mutation>) -> Result<(), String> {
     scan(&index(100_000, 8, broken), 0, 100_000)
 }
 
+/// A full index of values that count 1,000 bytes each, and values of other sizes, committed in both ways.
+fn large_values_are_asked_for_more_often(broken: Option<Mutation>) -> Result<(), String> {
+    let options = IndexOptions {
+        bytes_max: 100_000,
+        n_shards: 1,
+        ghosts_max: 1_000,
+        ..IndexOptions::default()
+    };
+    let sizes = [(500, 2), (999, 2), (1_000, 2), (1_001, 3), (2_001, 4), (3_001, 5), (50_000, 5)];
+    for (charge_bytes, n_sightings) in sizes {
+        for is_inline in [false, true] {
+            let index = Index::with_rules(options, with(broken)).unwrap();
+            for number in 0..100_u64 {
+                let id = number.to_be_bytes();
+                let key = Key::new("", &id).unwrap();
+                index.put(key, charged(key, 1_000), NOW);
+            }
+            let key = Key::new("", b"another.").unwrap();
+            let found = sightings_until_resident(&index, key, charge_bytes, is_inline);
+            // Inline, only a few give way.
+            let has_room = !is_inline || charge_bytes <= 8_000;
+            let expected = has_room.then_some(n_sightings);
+            if found != expected {
+                return Err(format!(
+                    "{charge_bytes} bytes, inline {is_inline}: {found:?} sightings"
+                ));
+            }
+            let stats = index.stats();
+            if (stats.n_too_seldom, stats.n_stale, stats.n_refused) != (n_sightings - 2, 0, 0) {
+                return Err(format!("{stats:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A value that counts so many bytes.
+fn charged(key: Key<'_>, charge_bytes: usize) -> Blob {
+    Blob::new(vec![0; charge_bytes - ENTRY_OVERHEAD_BYTES - key.n_bytes()])
+}
+
+/// Of ten lookups, the one after whose miss the value was installed.
+fn sightings_until_resident(
+    index: &Index,
+    key: Key<'_>,
+    charge_bytes: usize,
+    is_inline: bool,
+) -> Option<u64> {
+    for n_sightings in 1..=10 {
+        let Lookup::Miss(Miss::Promote(ticket)) = index.lookup(key, NOW) else { continue };
+        let blob = charged(key, charge_bytes);
+        let committed = match is_inline {
+            true => ticket.try_commit(blob, NOW).ok()?,
+            false => ticket.commit(blob, NOW),
+        };
+        match committed {
+            Committed::Installed => return Some(n_sightings),
+            Committed::TooSeldom => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Two invalidations of which the first comes into force last, and a promotion between them of a row that was written
 /// before both.
 fn a_late_number_reaches_what_was_read(broken: Option<Mutation>) -> Result<(), String> {
@@ -134,6 +203,26 @@ fn values_of_a_mebibyte_stay_within_the_bound() {
     }
     // All but one of those that fit, although a sixteenth of the room holds one only.
     assert!(index.stats().n_entries >= 18, "{:?}", index.stats());
+}
+
+#[test]
+fn the_first_resident_of_a_shard_has_nothing_to_be_compared_with() {
+    for is_inline in [false, true] {
+        let index = Index::new(IndexOptions { bytes_max: 100_000, ..IndexOptions::default() });
+        let large = Key::new("", b"large").unwrap();
+        let found = sightings_until_resident(&index.unwrap(), large, 80_000, is_inline);
+        assert_eq!(found, Some(2));
+    }
+}
+
+#[test]
+fn the_window_is_twice_what_fits() {
+    let options = IndexOptions::for_values(1_000 * (792 + ENTRY_OVERHEAD_BYTES), 792);
+    assert_eq!(options.ghosts_max, 2_000);
+    assert_eq!(IndexOptions::for_values(0, 0).ghosts_max, 0);
+    let most = IndexOptions::for_values(usize::MAX, usize::MAX);
+    assert_eq!(most.ghosts_max, 2);
+    assert_eq!(IndexOptions::for_values(usize::MAX, 0).ghosts_max, GHOSTS_MAX);
 }
 
 #[test]

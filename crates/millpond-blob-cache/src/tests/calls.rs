@@ -229,6 +229,54 @@ fn a_promotion_in_the_pool_does_not_bring_back_what_changed() {
     }
 }
 
+/// Refused before it is scheduled, or by the reader: in both cases the row is read, and nothing is left behind.
+#[test]
+fn a_value_too_large_for_how_often_it_is_read_is_promoted_later() {
+    for inline_bytes_max in [0, 1 << 20] {
+        let disk = MemoryDisk::new();
+        put(&cache(&disk, alone()), b"key", Blob::new(vec![7; 5_000]));
+        let index = IndexOptions { bytes_max: 10_000, n_shards: 1, ..IndexOptions::default() };
+        let options = CacheOptions { index, inline_bytes_max, ..CacheOptions::default() };
+        let opened = BlobCache::open_with(store(&disk), options, Promotion::install);
+        let cache = block_on(opened).unwrap();
+        for number in 0..100_u8 {
+            put(&cache, &[number], Blob::new(vec![1; 100]));
+        }
+        for n_reads in 1..=4 {
+            assert_eq!(get(&cache, b"key").unwrap().value, vec![7; 5_000]);
+            let stats = cache.stats();
+            assert_eq!((stats.n_reads, stats.index.n_pending, stats.n_pooled), (n_reads, 0, 0));
+            assert_eq!(stats.inline.n_too_seldom, n_reads - 1);
+        }
+        assert_eq!(cache.stats().index.n_too_seldom, 3);
+        get(&cache, b"key").unwrap();
+        cache.pool().unwrap().close(Duration::from_secs(60));
+        assert_eq!(get(&cache, b"key").unwrap().value, vec![7; 5_000]);
+        assert_eq!((cache.stats().n_reads, cache.stats().index.n_too_seldom), (5, 3));
+    }
+}
+
+/// What is loaded is stored, and becomes resident when its size allows.
+#[test]
+fn a_large_value_that_is_loaded_again_is_stored_and_not_resident() {
+    let index = IndexOptions { bytes_max: 10_000, n_shards: 1, ..IndexOptions::default() };
+    let cache = cache(&MemoryDisk::new(), CacheOptions { index, ..alone() });
+    for number in 0..100_u8 {
+        put(&cache, &[number], Blob::new(vec![1; 100]));
+    }
+    assert_eq!(get(&cache, b"key"), None);
+    let load = || async { Ok::<_, CacheError>(Some(Blob::new(vec![7; 5_000]))) };
+    let loaded = block_on(cache.get_or_load(key(b"key"), NOW, load)).unwrap().unwrap();
+    assert_eq!(loaded.value, vec![7; 5_000]);
+    let stats = cache.stats().index;
+    assert_eq!((stats.n_too_seldom, stats.n_pending), (1, 0));
+    for _ in 0..4 {
+        assert_eq!(get(&cache, b"key"), Some(loaded.clone()));
+    }
+    assert_eq!((cache.stats().n_loads, cache.stats().index.n_too_seldom), (1, 3));
+    assert_eq!(cache.stats().index.n_hits, 1, "the fifth sighting has installed it");
+}
+
 #[test]
 fn an_executor_that_panics_or_refuses_costs_promotions_only() {
     let disk = MemoryDisk::new();

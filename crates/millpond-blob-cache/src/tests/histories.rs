@@ -12,8 +12,8 @@ use crate::generations::Stamp;
 use crate::index::{Core, WriteTicket};
 use crate::rules::{Mutation, Rules};
 use crate::{
-    Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key, Lookup, Meta, Miss, Scope,
-    Ticket,
+    Admission, Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key, Lookup, Meta, Miss,
+    Scope, Ticket,
 };
 
 const BYTES_MAX: usize = 3_000;
@@ -59,6 +59,7 @@ struct Writer {
 
 struct World {
     index: Index,
+    admission: Admission,
     now: UnixMillis,
     n_values: u64,
     below: BTreeMap<u8, Truth>,
@@ -80,9 +81,15 @@ fn id(key: u8) -> [u8; 1] {
 
 impl World {
     fn new(n_shards: usize, rules: Rules) -> Self {
-        let options =
-            IndexOptions { bytes_max: BYTES_MAX, n_shards, ghosts_max: GHOSTS_MAX, hash_seed: 7 };
+        let options = IndexOptions {
+            bytes_max: BYTES_MAX,
+            n_shards,
+            ghosts_max: GHOSTS_MAX,
+            admission: if n_shards == 1 { Admission::SecondHit } else { Admission::BySize },
+            hash_seed: 7,
+        };
         Self {
+            admission: options.admission,
             index: Index::with_rules(options, rules).unwrap(),
             now: UnixMillis(0),
             n_values: 0,
@@ -219,10 +226,25 @@ impl World {
                 check(blob.value.len() > BYTES_MAX, || "it is not too large".to_owned())
             }
             Committed::NoRoom => Err("there is always room when nobody installs".to_owned()),
+            Committed::TooSeldom => {
+                check(!has_newer, || "a stale ticket is too early".to_owned())?;
+                check(self.admission == Admission::BySize, || "the size is asked".to_owned())?;
+                self.is_seen(out.key)
+            }
             Committed::Stale | Committed::AlreadyResident => {
                 check(has_newer, || format!("a good ticket is {committed:?}"))
             }
         }
+    }
+
+    /// The next miss of a key that has no slot schedules.
+    fn is_seen(&self, number: u8) -> Result<(), String> {
+        let id = id(number);
+        let key = Key::new(NAMESPACES[usize::from(number % 2)], &id).unwrap();
+        let found = self.index.lookup(key, self.now);
+        check(matches!(found, Lookup::Miss(Miss::Promote(_))), || {
+            format!("key {number}: a ticket that was given back schedules nothing")
+        })
     }
 
     fn put(&mut self, number: u8, key: Key<'_>, step: Step) -> Result<(), String> {
@@ -350,12 +372,7 @@ impl World {
             }
             let number = out.key;
             drop(out);
-            let id = id(number);
-            let key = Key::new(NAMESPACES[usize::from(number % 2)], &id).unwrap();
-            let found = self.index.lookup(key, self.now);
-            check(matches!(found, Lookup::Miss(Miss::Promote(_))), || {
-                format!("key {number}: a dropped ticket schedules nothing")
-            })?;
+            self.is_seen(number)?;
         }
         self.audit()
     }

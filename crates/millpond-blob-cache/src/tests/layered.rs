@@ -32,7 +32,9 @@ use super::store::{GatedStore, Gates};
 use super::{variable, with};
 use crate::row::{Row, Rows};
 use crate::rules::Mutation;
-use crate::{Blob, BlobCache, CacheError, CacheOptions, IndexOptions, Key, Meta, Promotion, Scope};
+use crate::{
+    Admission, Blob, BlobCache, CacheError, CacheOptions, IndexOptions, Key, Meta, Promotion, Scope,
+};
 
 const TABLE: Table = Table::Payloads;
 const PREFIX: &[u8] = b"cache";
@@ -172,7 +174,13 @@ fn open(
 ) -> BlobCache {
     let store =
         GatedStore { store: store.clone(), gates: gates.clone(), looks_early, cheap_range_delete };
-    let index = IndexOptions { bytes_max: 1_000, n_shards: 2, ghosts_max: 64, hash_seed: 1 };
+    let index = IndexOptions {
+        bytes_max: 1_000,
+        n_shards: 2,
+        ghosts_max: 64,
+        admission: if looks_early { Admission::BySize } else { Admission::SecondHit },
+        hash_seed: 1,
+    };
     let options = CacheOptions {
         index,
         table: TABLE,

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use millpond_blob_cache::{
-    Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key as Name, Lookup, Miss, Ticket,
+    Admission, Blob, Committed, ENTRY_OVERHEAD_BYTES, Index, IndexOptions, Key as Name, Lookup,
+    Miss, Ticket,
 };
 use millpond_types::UnixMillis;
 
@@ -28,10 +29,16 @@ impl Ours {
         Self::with(capacity_bytes, IndexOptions::default())
     }
 
-    /// Remembers twice as many keys as it holds, instead of as many in a small cache as in a large one.
+    /// Told how long values are: it remembers twice as many keys as it holds, instead of as many in a small cache as
+    /// in a large one.
     pub(crate) fn with_narrow_window(capacity_bytes: usize) -> Self {
-        let ghosts_max = 2 * capacity_bytes / MEAN_VALUE_BYTES;
-        Self::with(capacity_bytes, IndexOptions { ghosts_max, ..IndexOptions::default() })
+        Self::with(capacity_bytes, IndexOptions::for_values(capacity_bytes, MEAN_VALUE_BYTES))
+    }
+
+    /// The same, but a large value is installed as soon as a small one.
+    pub(crate) fn with_second_hit(capacity_bytes: usize) -> Self {
+        let options = IndexOptions::for_values(capacity_bytes, MEAN_VALUE_BYTES);
+        Self::with(capacity_bytes, IndexOptions { admission: Admission::SecondHit, ..options })
     }
 
     fn with(capacity_bytes: usize, options: IndexOptions) -> Self {
