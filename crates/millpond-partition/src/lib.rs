@@ -78,7 +78,7 @@
 //! # A million queues
 //!
 //! A queue that has something ready, or had it a moment ago, is in memory; one that is not there has nothing
-//! that could be served. It takes about 250 bytes, the scheduler's included, and 40 more for every entry in its window. What makes
+//! that could be served. It takes about 260 bytes, the scheduler's included, and 40 more for every entry in its window. What makes
 //! that work:
 //!
 //! * *Residency.* Idle queues leave, oldest first, beyond [`idle_queues_max`](PartitionOptions::idle_queues_max).
